@@ -1,0 +1,37 @@
+import type { Duplex, Readable } from 'node:stream'
+
+/** The network, passed in. */
+export interface TlsIdentity {
+  /** The only authority that the other side's certificate may come from, PEM. */
+  readonly ca: string
+  /** Our own certificate and key, PEM; absent for a client that shows none. */
+  readonly cert?: string
+  readonly key?: string
+  /** The name that the other side's certificate must bear. Absent: the address's host. */
+  readonly serverName?: string
+}
+
+export interface HttpRequest {
+  readonly method: string
+  readonly url: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string | Uint8Array | Readable
+  readonly tls?: TlsIdentity
+  /** Ends the request; what the far side does with it is then unknown. */
+  readonly signal?: AbortSignal
+}
+
+export interface HttpResponse {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Readable
+}
+
+export interface Network {
+  /** One HTTP/1.1 request. Rejects with HoldfastError `unreachable` when no answer came. Connections are kept alive. */
+  request(request: HttpRequest): Promise<HttpResponse>
+  /** A stream over a unix socket; rejects with `unreachable` when nobody listens. */
+  connectUnix(path: string): Promise<Duplex>
+  /** A WebSocket client as a stream of binary messages. */
+  webSocket(url: string, options: { tls?: TlsIdentity; headers?: Readonly<Record<string, string>> }): Promise<Duplex>
+}

@@ -1,0 +1,61 @@
+/** What an agent asks of a manager (`/agent/v1/…`), over mutual TLS but for `join`, which a one-time token opens. */
+import { HostConfiguration } from './agent-api.ts'
+import { HostFacts, HostReport } from './host.ts'
+import { HostIdSchema, VmIdSchema } from './ids.ts'
+import { agentEvents, RunRecord, stopCauses } from './run-record.ts'
+import { Name, Nullable, OneOf, Open, Strict, Time, Type, Uuid, type Static } from './schema.ts'
+
+export const JoinRequest = Strict({
+  token: Type.String(),
+  name: Name,
+  uuid: Uuid,
+  /** PKCS#10, PEM. The key never leaves the host. */
+  certificateRequest: Type.String({ maxLength: 16384 }),
+  addresses: HostFacts.properties.addresses,
+  agentPort: Type.Integer({ minimum: 1, maximum: 65535 }),
+})
+export type JoinRequest = Static<typeof JoinRequest>
+
+export const JoinResponse = Open({
+  host: HostIdSchema,
+  cluster: Uuid,
+  certificate: Type.String(),
+  ca: Type.String(),
+  /** Names that the certificate bears: `host-3.holdfast` and the addresses. */
+  tlsName: Type.String(),
+})
+export type JoinResponse = Static<typeof JoinResponse>
+
+export const ReportResponse = Open({
+  /** Which life of the store the manager serves. */
+  incarnation: Type.Integer(),
+  /** Present when the host's configuration differs from what it reported. */
+  configuration: Nullable(HostConfiguration),
+  managerTime: Time,
+  /** How long until the next report, milliseconds. */
+  nextReportMs: Type.Integer(),
+})
+export type ReportResponse = Static<typeof ReportResponse>
+
+export const TransitionRequest = Open({
+  vm: VmIdSchema,
+  /** The generation that this host knows; the record moves only when it is still that. */
+  generation: Type.Integer({ minimum: 0 }),
+  event: OneOf(agentEvents),
+  /** With `stopped`. */
+  cause: Nullable(OneOf(stopCauses)),
+  /** One per attempt: the same attempt again (a lost reply) is answered as the first time. */
+  attempt: Type.String({ maxLength: 64 }),
+})
+export type TransitionRequest = Static<typeof TransitionRequest>
+
+/** The record as it is now, whether this transition made it so or was refused. */
+export const TransitionResponse = Open({ isAccepted: Type.Boolean(), reason: Nullable(Type.String()), record: RunRecord })
+export type TransitionResponse = Static<typeof TransitionResponse>
+
+/** The typed client that an agent has. Every call may throw `unreachable`: the outcome is then unknown. */
+export interface ManagerApi {
+  report(report: HostReport): Promise<ReportResponse>
+  transition(request: TransitionRequest): Promise<TransitionResponse>
+  record(vm: Static<typeof VmIdSchema>): Promise<RunRecord>
+}
