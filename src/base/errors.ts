@@ -17,27 +17,27 @@ export const errorCodes = {
   /** The object is not in a state in which this can be done; nothing was changed. */
   'wrong-state': 409,
   /** The write named a revision that is no longer the newest. */
-  'conflict': 409,
+  conflict: 409,
   /** A command carried a generation older than the newest seen. */
   'stale-generation': 409,
   /** The same idempotency key came with another request. */
   'idempotency-mismatch': 409,
   /** A pre-check says that this cannot work; `details.reasons` says why. Nothing was changed. */
-  'refused': 422,
+  refused: 422,
   'bad-image': 422,
   'checksum-mismatch': 422,
   'no-space': 507,
   'no-capacity': 507,
   'too-large': 413,
   'too-many-requests': 429,
-  'cancelled': 409,
+  cancelled: 409,
   /** The other side could not be reached, or said nothing in time: the outcome is unknown, not failed. */
-  'unreachable': 503,
-  'timeout': 504,
+  unreachable: 503,
+  timeout: 504,
   'host-error': 502,
   'hypervisor-error': 502,
   'store-error': 500,
-  'internal': 500,
+  internal: 500,
 } as const
 
 export type ErrorCode = keyof typeof errorCodes
@@ -77,7 +77,11 @@ export function toHoldfastError(thrown: unknown, code: ErrorCode = 'internal'): 
 /** The chain of messages, outermost first, for logs and people. */
 export function describeError(thrown: unknown): string {
   const parts: string[] = []
-  for (let at: unknown = thrown; at !== undefined && parts.length < 8; at = at instanceof Error ? at.cause : undefined) {
+  for (
+    let at: unknown = thrown;
+    at !== undefined && parts.length < 8;
+    at = at instanceof Error ? at.cause : undefined
+  ) {
     const text = at instanceof Error ? at.message : String(at)
     if (parts.at(-1) !== text) parts.push(text)
   }
@@ -86,13 +90,15 @@ export function describeError(thrown: unknown): string {
 
 /** The outcome of something that may be refused in the ordinary course: a value, or a literal reason. */
 export type Result<T, Reason extends string = string> =
-  | { readonly ok: true; readonly value: T }
-  | { readonly ok: false; readonly reason: Reason; readonly message: string }
+  { readonly ok: true; readonly value: T } | { readonly ok: false; readonly reason: Reason; readonly message: string }
 
 export function ok<T>(value: T): { readonly ok: true; readonly value: T } {
   return { ok: true, value }
 }
 
-export function refused<Reason extends string>(reason: Reason, message: string): { readonly ok: false; readonly reason: Reason; readonly message: string } {
+export function refused<Reason extends string>(
+  reason: Reason,
+  message: string,
+): { readonly ok: false; readonly reason: Reason; readonly message: string } {
   return { ok: false, reason, message }
 }

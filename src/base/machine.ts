@@ -16,8 +16,7 @@ export type Table<State extends string, Event extends string, Reason extends str
 }
 
 export type Step<State extends string> =
-  | { readonly ok: true; readonly to: State }
-  | { readonly ok: false; readonly reason: string }
+  { readonly ok: true; readonly to: State } | { readonly ok: false; readonly reason: string }
 
 export interface StateMachine<State extends string, Event extends string> {
   readonly table: Table<State, Event>
@@ -27,7 +26,9 @@ export interface StateMachine<State extends string, Event extends string> {
   diagram(): string
 }
 
-export function machine<State extends string, Event extends string>(table: Table<State, Event>): StateMachine<State, Event> {
+export function machine<State extends string, Event extends string>(
+  table: Table<State, Event>,
+): StateMachine<State, Event> {
   return {
     table,
     step(state, event) {

@@ -6,14 +6,27 @@
  * A command is a wish: `start` leads to a running vCPU only after the agent itself has moved the run record.
  */
 import type { Duplex, Readable } from 'node:stream'
-import { DatastoreIdSchema, DiskIdSchema, HostIdSchema, ImageIdSchema, NetworkIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
+import {
+  DatastoreIdSchema,
+  DiskIdSchema,
+  HostIdSchema,
+  ImageIdSchema,
+  NetworkIdSchema,
+  TaskIdSchema,
+  VmIdSchema,
+} from './ids.ts'
 import { HostReport, VmObservation } from './host.ts'
 import { diskFormats, MachineSpec } from './machine-spec.ts'
 import { RunRecord } from './run-record.ts'
 import { Count, Ipv4, Mac, Nullable, OneOf, Open, Sha256, Type, type Static } from './schema.ts'
 
 /** A datastore as a host has it: a folder. */
-export const DatastoreConfig = Open({ datastore: DatastoreIdSchema, name: Type.String(), path: Type.String(), isShared: Type.Boolean() })
+export const DatastoreConfig = Open({
+  datastore: DatastoreIdSchema,
+  name: Type.String(),
+  path: Type.String(),
+  isShared: Type.Boolean(),
+})
 export type DatastoreConfig = Static<typeof DatastoreConfig>
 
 /** A port group as a host has it: a bridge, joined to its peers. */
@@ -43,7 +56,13 @@ export const NetworkConfig = Open({
 })
 export type NetworkConfig = Static<typeof NetworkConfig>
 
-export const LeaseConfig = Open({ vm: VmIdSchema, network: NetworkIdSchema, mac: Mac, address: Ipv4, hostname: Type.String() })
+export const LeaseConfig = Open({
+  vm: VmIdSchema,
+  network: NetworkIdSchema,
+  mac: Mac,
+  address: Ipv4,
+  hostname: Type.String(),
+})
 export type LeaseConfig = Static<typeof LeaseConfig>
 
 /** All that a host must have; the agent makes reality match it. */
@@ -75,7 +94,14 @@ export const StopRequest = Open({ generation: Count, how: OneOf(['off', 'acpi'])
 export const SignalRequest = Open({ generation: Count, signal: OneOf(['reset', 'pause', 'resume', 'nmi']) })
 
 /** A disk to be created on the target of a migration and filled by a mirror. */
-export const MovingDisk = Open({ disk: DiskIdSchema, key: Count, from: DatastoreIdSchema, to: DatastoreIdSchema, format: OneOf(diskFormats), sizeBytes: Count })
+export const MovingDisk = Open({
+  disk: DiskIdSchema,
+  key: Count,
+  from: DatastoreIdSchema,
+  to: DatastoreIdSchema,
+  format: OneOf(diskFormats),
+  sizeBytes: Count,
+})
 export type MovingDisk = Static<typeof MovingDisk>
 
 export const PrepareIncomingRequest = Open({
@@ -142,11 +168,33 @@ export const JobRequest = Open({
   id: Type.String({ pattern: '^[a-z0-9][a-z0-9/._-]{0,127}$' }),
   task: Nullable(TaskIdSchema),
   work: Type.Union([
-    Open({ kind: Type.Literal('create-disk'), disk: DiskIdSchema, datastore: DatastoreIdSchema, format: OneOf(diskFormats), sizeBytes: Count, image: Nullable(Open({ image: ImageIdSchema, datastore: DatastoreIdSchema, format: OneOf(['raw', 'qcow2']) })), vm: VmIdSchema }),
+    Open({
+      kind: Type.Literal('create-disk'),
+      disk: DiskIdSchema,
+      datastore: DatastoreIdSchema,
+      format: OneOf(diskFormats),
+      sizeBytes: Count,
+      image: Nullable(Open({ image: ImageIdSchema, datastore: DatastoreIdSchema, format: OneOf(['raw', 'qcow2']) })),
+      vm: VmIdSchema,
+    }),
     Open({ kind: Type.Literal('create-nvram'), disk: DiskIdSchema, datastore: DatastoreIdSchema, vm: VmIdSchema }),
     Open({ kind: Type.Literal('move-disk'), vm: VmIdSchema, generation: Count, moving: MovingDisk }),
-    Open({ kind: Type.Literal('copy-disk'), disk: DiskIdSchema, from: DatastoreIdSchema, to: DatastoreIdSchema, format: OneOf(diskFormats), vm: VmIdSchema }),
-    Open({ kind: Type.Literal('import-image'), image: ImageIdSchema, datastore: DatastoreIdSchema, source: Open({ kind: OneOf(['path', 'upload']), path: Type.String() }), sha256: Nullable(Sha256), expectFormat: Nullable(Type.String()) }),
+    Open({
+      kind: Type.Literal('copy-disk'),
+      disk: DiskIdSchema,
+      from: DatastoreIdSchema,
+      to: DatastoreIdSchema,
+      format: OneOf(diskFormats),
+      vm: VmIdSchema,
+    }),
+    Open({
+      kind: Type.Literal('import-image'),
+      image: ImageIdSchema,
+      datastore: DatastoreIdSchema,
+      source: Open({ kind: OneOf(['path', 'upload']), path: Type.String() }),
+      sha256: Nullable(Sha256),
+      expectFormat: Nullable(Type.String()),
+    }),
     Open({ kind: Type.Literal('migrate-out'), vm: VmIdSchema, request: MigrateOutRequest }),
   ]),
 })
@@ -177,7 +225,12 @@ export const JobStatus = Open({
 })
 export type JobStatus = Static<typeof JobStatus>
 
-export const ImageFacts = Open({ format: OneOf(['raw', 'qcow2']), virtualBytes: Count, fileBytes: Count, sha256: Sha256 })
+export const ImageFacts = Open({
+  format: OneOf(['raw', 'qcow2']),
+  virtualBytes: Count,
+  fileBytes: Count,
+  sha256: Sha256,
+})
 export type ImageFacts = Static<typeof ImageFacts>
 
 /** The end of a `migrate-out` job. `unknown` when QEMU died or could not be asked: the target must be asked. */
@@ -211,7 +264,12 @@ export interface AgentApi {
   job(id: string): Promise<JobStatus>
   cancelJob(id: string): Promise<JobStatus>
   /** Appends a piece of an upload at `offset`; answers how much is durably there. `conflict` when the offset is not the end. */
-  upload(id: string, datastore: Static<typeof DatastoreIdSchema>, offset: number, body: Readable): Promise<{ offset: number }>
+  upload(
+    id: string,
+    datastore: Static<typeof DatastoreIdSchema>,
+    offset: number,
+    body: Readable,
+  ): Promise<{ offset: number }>
   uploadStatus(id: string, datastore: Static<typeof DatastoreIdSchema>): Promise<{ offset: number }>
   /** The guest's screen as PNG. */
   screenshot(vm: VmDeployment['vm']): Promise<Uint8Array>

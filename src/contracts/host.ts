@@ -40,7 +40,17 @@ export const HostFacts = Open({
 export type HostFacts = Static<typeof HostFacts>
 
 /** What QEMU on this host does with a VM, as the agent sees it now. */
-export const vmProcessStates = ['none', 'prelaunch', 'running', 'paused', 'incoming', 'incoming-complete', 'outgoing', 'sent', 'failed'] as const
+export const vmProcessStates = [
+  'none',
+  'prelaunch',
+  'running',
+  'paused',
+  'incoming',
+  'incoming-complete',
+  'outgoing',
+  'sent',
+  'failed',
+] as const
 export type VmProcessState = (typeof vmProcessStates)[number]
 
 /**

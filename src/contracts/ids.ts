@@ -1,5 +1,19 @@
 /** Schemas of the short ids. */
-import type { ClusterId, DatacenterId, DatastoreId, DiskId, FolderId, HostId, ImageId, NetworkId, PoolId, ProjectId, TaskId, TokenId, VmId } from '../base/ids.ts'
+import type {
+  ClusterId,
+  DatacenterId,
+  DatastoreId,
+  DiskId,
+  FolderId,
+  HostId,
+  ImageId,
+  NetworkId,
+  PoolId,
+  ProjectId,
+  TaskId,
+  TokenId,
+  VmId,
+} from '../base/ids.ts'
 import { Id } from './schema.ts'
 
 export const VmIdSchema = Id<VmId>('vm')

@@ -40,7 +40,11 @@ export type NicDevice = Static<typeof NicDevice>
 export const CdromDevice = Open({ key: DeviceKey, image: Nullable(ImageIdSchema) })
 export type CdromDevice = Static<typeof CdromDevice>
 
-export const KernelBoot = Open({ kernel: ImageIdSchema, initrd: Nullable(ImageIdSchema), cmdline: Type.String({ maxLength: 2000 }) })
+export const KernelBoot = Open({
+  kernel: ImageIdSchema,
+  initrd: Nullable(ImageIdSchema),
+  cmdline: Type.String({ maxLength: 2000 }),
+})
 export type KernelBoot = Static<typeof KernelBoot>
 
 export const CpuModel = Open({

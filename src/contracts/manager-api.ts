@@ -50,7 +50,11 @@ export const TransitionRequest = Open({
 export type TransitionRequest = Static<typeof TransitionRequest>
 
 /** The record as it is now, whether this transition made it so or was refused. */
-export const TransitionResponse = Open({ isAccepted: Type.Boolean(), reason: Nullable(Type.String()), record: RunRecord })
+export const TransitionResponse = Open({
+  isAccepted: Type.Boolean(),
+  reason: Nullable(Type.String()),
+  record: RunRecord,
+})
 export type TransitionResponse = Static<typeof TransitionResponse>
 
 /** The typed client that an agent has. Every call may throw `unreachable`: the outcome is then unknown. */

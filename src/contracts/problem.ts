@@ -20,9 +20,9 @@ export const Problem = Open({
 export type Problem = Static<typeof Problem>
 
 const titles: Partial<Record<ErrorCode, string>> = {
-  'internal': 'Something broke inside Holdfast',
-  'refused': 'This cannot work, and nothing was changed',
-  'unreachable': 'The other side did not answer; the outcome is unknown',
+  internal: 'Something broke inside Holdfast',
+  refused: 'This cannot work, and nothing was changed',
+  unreachable: 'The other side did not answer; the outcome is unknown',
 }
 
 /** The problem document for an error. Causes and stacks stay in the log. */
@@ -42,5 +42,8 @@ export function toProblem(error: HoldfastError): Problem {
 /** The error that a problem document tells of; an unknown code (a newer server's) becomes `internal` with the text kept. */
 export function fromProblem(problem: Problem): HoldfastError {
   const code: ErrorCode = isErrorCode(problem.code) ? problem.code : 'internal'
-  return new HoldfastError(code, problem.detail, { ...problem.details, ...(problem.mend === undefined ? {} : { mend: problem.mend }) })
+  return new HoldfastError(code, problem.detail, {
+    ...problem.details,
+    ...(problem.mend === undefined ? {} : { mend: problem.mend }),
+  })
 }

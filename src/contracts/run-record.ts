@@ -23,7 +23,15 @@ export const runPhases = ['stopped', 'running', 'moving', 'unknown'] as const
 export type RunPhase = (typeof runPhases)[number]
 
 /** Why a VM is stopped. Only `crashed`, `host-lost` and `lost-in-move` are restarted by the power reconciler. */
-export const stopCauses = ['never-started', 'asked', 'guest-shutdown', 'crashed', 'start-failed', 'host-lost', 'lost-in-move'] as const
+export const stopCauses = [
+  'never-started',
+  'asked',
+  'guest-shutdown',
+  'crashed',
+  'start-failed',
+  'host-lost',
+  'lost-in-move',
+] as const
 export type StopCause = (typeof stopCauses)[number]
 
 export const RunRecord = Open({
@@ -47,31 +55,80 @@ export const RunRecord = Open({
 })
 export type RunRecord = Static<typeof RunRecord>
 
-export const runEvents = ['started', 'stopped', 'revoke', 'move', 'post-copy', 'arrived', 'returned', 'lost', 'fenced', 'restored', 'adopted', 'absent'] as const
+export const runEvents = [
+  'started',
+  'stopped',
+  'revoke',
+  'move',
+  'post-copy',
+  'arrived',
+  'returned',
+  'lost',
+  'fenced',
+  'restored',
+  'adopted',
+  'absent',
+] as const
 export type RunEvent = (typeof runEvents)[number]
 
 const gone = no('not-known-yet')
 
 export const runMachine = machine<RunPhase, RunEvent>({
   stopped: {
-    started: 'running', stopped: no('already-stopped'), revoke: 'stopped', move: no('not-running'),
-    'post-copy': no('not-moving'), arrived: no('not-moving'), returned: no('not-moving'), lost: no('not-moving'),
-    fenced: no('already-stopped'), restored: 'unknown', adopted: no('known'), absent: no('known'),
+    started: 'running',
+    stopped: no('already-stopped'),
+    revoke: 'stopped',
+    move: no('not-running'),
+    'post-copy': no('not-moving'),
+    arrived: no('not-moving'),
+    returned: no('not-moving'),
+    lost: no('not-moving'),
+    fenced: no('already-stopped'),
+    restored: 'unknown',
+    adopted: no('known'),
+    absent: no('known'),
   },
   running: {
-    started: no('already-running'), stopped: 'stopped', revoke: no('already-running'), move: 'moving',
-    'post-copy': no('not-moving'), arrived: no('not-moving'), returned: no('not-moving'), lost: no('not-moving'),
-    fenced: 'stopped', restored: 'unknown', adopted: no('known'), absent: no('known'),
+    started: no('already-running'),
+    stopped: 'stopped',
+    revoke: no('already-running'),
+    move: 'moving',
+    'post-copy': no('not-moving'),
+    arrived: no('not-moving'),
+    returned: no('not-moving'),
+    lost: no('not-moving'),
+    fenced: 'stopped',
+    restored: 'unknown',
+    adopted: no('known'),
+    absent: no('known'),
   },
   moving: {
-    started: no('moving'), stopped: no('moving'), revoke: no('moving'), move: no('moving'),
-    'post-copy': 'moving', arrived: 'running', returned: 'running', lost: 'stopped',
-    fenced: 'stopped', restored: 'unknown', adopted: no('known'), absent: no('known'),
+    started: no('moving'),
+    stopped: no('moving'),
+    revoke: no('moving'),
+    move: no('moving'),
+    'post-copy': 'moving',
+    arrived: 'running',
+    returned: 'running',
+    lost: 'stopped',
+    fenced: 'stopped',
+    restored: 'unknown',
+    adopted: no('known'),
+    absent: no('known'),
   },
   unknown: {
-    started: gone, stopped: gone, revoke: gone, move: gone,
-    'post-copy': gone, arrived: gone, returned: gone, lost: gone,
-    fenced: 'stopped', restored: 'unknown', adopted: 'running', absent: 'stopped',
+    started: gone,
+    stopped: gone,
+    revoke: gone,
+    move: gone,
+    'post-copy': gone,
+    arrived: gone,
+    returned: gone,
+    lost: gone,
+    fenced: 'stopped',
+    restored: 'unknown',
+    adopted: 'running',
+    absent: 'stopped',
   },
 })
 
@@ -97,7 +154,11 @@ export type RunTransition =
  * The record after a transition, or why it is refused. Pure. `now` is only recorded.
  * A transition by a host that is not the one concerned is refused with `not-yours`.
  */
-export function stepRunRecord(record: RunRecord, transition: RunTransition, now: string): { ok: true; record: RunRecord } | { ok: false; reason: string } {
+export function stepRunRecord(
+  record: RunRecord,
+  transition: RunTransition,
+  now: string,
+): { ok: true; record: RunRecord } | { ok: false; reason: string } {
   const step = runMachine.step(record.phase, transition.event)
   if (!step.ok) return step
   if (!concerns(record, transition)) return { ok: false, reason: 'not-yours' }
@@ -147,5 +208,8 @@ function applied(next: RunRecord, before: RunRecord, transition: RunTransition):
 
 /** Whether this host may have vCPUs of the VM running under this record. */
 export function mayRun(record: RunRecord, host: HostId): boolean {
-  return (record.phase === 'running' && record.host === host) || (record.phase === 'moving' && (record.host === host || record.target === host))
+  return (
+    (record.phase === 'running' && record.host === host) ||
+    (record.phase === 'moving' && (record.host === host || record.target === host))
+  )
 }

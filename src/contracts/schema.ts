@@ -2,7 +2,15 @@
  * How schemas are written here. Requests are strict: an unknown field is refused. Responses, the agents' wire and stored
  * records are open: unknown fields pass through unharmed, so that old and new versions work side by side.
  */
-import { Type, type Static, type TObject, type TProperties, type TSchema, type TSchemaOptions, type TUnsafe } from 'typebox'
+import {
+  Type,
+  type Static,
+  type TObject,
+  type TProperties,
+  type TSchema,
+  type TSchemaOptions,
+  type TUnsafe,
+} from 'typebox'
 
 export { Type, type Static, type TSchema }
 

@@ -16,7 +16,8 @@ export interface MachineConfig {
   readonly cpuFeatures: readonly string[]
   readonly vcpus: number
   readonly memoryMiB: number
-  readonly firmware: { readonly kind: 'bios' } | { readonly kind: 'uefi'; readonly nvramPath: string; readonly key: number }
+  readonly firmware:
+    { readonly kind: 'bios' } | { readonly kind: 'uefi'; readonly nvramPath: string; readonly key: number }
   readonly video: 'std' | 'none'
   readonly disks: readonly MachineDisk[]
   readonly nics: readonly MachineNic[]
@@ -74,7 +75,12 @@ export type MachineEvent =
   | { readonly kind: 'state'; readonly state: MachineState }
   | { readonly kind: 'shutdown'; readonly byGuest: boolean }
   | { readonly kind: 'reset'; readonly byGuest: boolean }
-  | { readonly kind: 'io-error'; readonly diskKey: number | null; readonly isNoSpace: boolean; readonly isWrite: boolean }
+  | {
+      readonly kind: 'io-error'
+      readonly diskKey: number | null
+      readonly isNoSpace: boolean
+      readonly isWrite: boolean
+    }
   | { readonly kind: 'gone' }
 
 export interface IncomingOptions {
@@ -157,7 +163,12 @@ export interface Machine extends AsyncDisposable {
   /** Resolves with the outcome, whatever it is. Aborting cancels: the outcome is then usually `not-sent`, or `sent` if too late. */
   migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult>
   /** Moves one disk of the running guest to another file that exists on this host; resolves when the guest writes only there. */
-  moveDisk(key: number, to: { path: string; format: 'qcow2' | 'raw' }, onProgress: (done: number, total: number) => void, signal: AbortSignal): Promise<void>
+  moveDisk(
+    key: number,
+    to: { path: string; format: 'qcow2' | 'raw' },
+    onProgress: (done: number, total: number) => void,
+    signal: AbortSignal,
+  ): Promise<void>
   /** Tells the guest's networks where it is now (RARP), from the new host. */
   announce(): Promise<void>
   changeCdrom(key: number, image: { path: string; format: 'raw' | 'qcow2' } | null): Promise<void>

@@ -16,7 +16,12 @@ export interface DiskImages {
   info(path: string, format?: string): Promise<ImageInfo>
   create(path: string, format: 'qcow2' | 'raw', sizeBytes: number): Promise<void>
   /** Copies and converts; `onProgress` in 0–1. The target is whole and synced when it resolves; aborting leaves no target. */
-  convert(from: { path: string; format: string }, to: { path: string; format: 'qcow2' | 'raw' }, onProgress: (fraction: number) => void, signal: AbortSignal): Promise<void>
+  convert(
+    from: { path: string; format: string },
+    to: { path: string; format: 'qcow2' | 'raw' },
+    onProgress: (fraction: number) => void,
+    signal: AbortSignal,
+  ): Promise<void>
   grow(path: string, format: 'qcow2' | 'raw', sizeBytes: number): Promise<void>
   /** Rejects with `bad-image` when the image's own structures are damaged. */
   check(path: string, format: string): Promise<void>

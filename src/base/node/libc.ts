@@ -1,0 +1,45 @@
+/**
+ * The few calls of the C library that Node has no door to. Loaded at first use, so that programs that need none of them
+ * do not pay for it.
+ */
+import koffi from 'koffi'
+
+export interface Libc {
+  /** Nanoseconds of a clock, by its number in linux/time.h. */
+  clockNanoseconds(clock: number): bigint
+  /** A pidfd, or a negative number when there is no such process. */
+  pidfdOpen(pid: number): number
+  /** 0, or a negative number when the process is gone. */
+  pidfdSendSignal(pidfd: number, signal: number): number
+  /** 0, or minus errno. */
+  ioctl(fd: number, request: bigint, argument: Uint8Array): number
+}
+
+let loaded: Libc | undefined
+
+/** The C library of this process. Throws where it cannot be loaded (another libc than glibc 2.36 or newer). */
+export function libc(): Libc {
+  loaded ??= load()
+  return loaded
+}
+
+function load(): Libc {
+  const library = koffi.load('libc.so.6')
+  const clockGettime = library.func('int clock_gettime(int clock, void *timespec)')
+  const pidfdOpen = library.func('int pidfd_open(int pid, unsigned int flags)')
+  const pidfdSendSignal = library.func('int pidfd_send_signal(int fd, int signal, void *info, unsigned int flags)')
+  const ioctl = library.func('int ioctl(int fd, unsigned long request, void *argument)')
+  const timespec = new BigInt64Array(2)
+  return {
+    clockNanoseconds(clock) {
+      if (clockGettime(clock, timespec) !== 0) throw new Error(`clock ${clock} cannot be read`)
+      return (timespec[0] ?? 0n) * 1_000_000_000n + (timespec[1] ?? 0n)
+    },
+    pidfdOpen: (pid) => pidfdOpen(pid, 0) as number,
+    pidfdSendSignal: (pidfd, signal) => pidfdSendSignal(pidfd, signal, null, 0) as number,
+    ioctl(fd, request, argument) {
+      const result = ioctl(fd, request, argument) as number
+      return result < 0 ? -koffi.errno() : result
+    },
+  }
+}

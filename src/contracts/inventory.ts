@@ -1,0 +1,371 @@
+/** The objects of the inventory as the API shows them. */
+import {
+  ClusterIdSchema,
+  DatacenterIdSchema,
+  DatastoreIdSchema,
+  DiskIdSchema,
+  FolderIdSchema,
+  HostIdSchema,
+  ImageIdSchema,
+  NetworkIdSchema,
+  PoolIdSchema,
+  ProjectIdSchema,
+  TaskIdSchema,
+  TokenIdSchema,
+  VmIdSchema,
+} from './ids.ts'
+import { DatastoreObservation, HostFacts, HostLoad, NetworkObservation } from './host.ts'
+import { diskBuses, diskFormats, firmwares, machineKinds, MachineSpec, nicModels, videoKinds } from './machine-spec.ts'
+import { RunRecord } from './run-record.ts'
+import {
+  Count,
+  Ipv4,
+  Mac,
+  Name,
+  Nullable,
+  OneOf,
+  Open,
+  Sha256,
+  Strict,
+  Time,
+  Type,
+  Uuid,
+  type Static,
+} from './schema.ts'
+
+/** What every object has. */
+const common = { uuid: Uuid, name: Type.String(), created: Time, revision: Count }
+
+export const VmPolicies = Open({
+  /** May a migration that does not converge switch to post-copy? */
+  allowPostCopy: Type.Boolean(),
+  /** May a migration slow the guest's CPUs down so that it converges? */
+  autoConverge: Type.Boolean(),
+  /** Start it again when it stopped without being asked (QEMU died, its host was lost). */
+  restart: OneOf(['on-failure', 'never']),
+})
+export type VmPolicies = Static<typeof VmPolicies>
+
+/**
+ * State for people, made from intent, run record and observation:
+ * `stopped`, `starting`, `running`, `paused`, `stopping`, `migrating`, `unknown` (its host is out of reach),
+ * `stuck` (needs a person: `problem` says what).
+ */
+export const vmStates = [
+  'stopped',
+  'starting',
+  'running',
+  'paused',
+  'stopping',
+  'migrating',
+  'unknown',
+  'stuck',
+] as const
+export type VmState = (typeof vmStates)[number]
+
+export const Vm = Open({
+  id: VmIdSchema,
+  ...common,
+  description: Type.String(),
+  project: ProjectIdSchema,
+  pool: PoolIdSchema,
+  folder: FolderIdSchema,
+  /** What should be. */
+  power: OneOf(['on', 'off']),
+  state: OneOf(vmStates),
+  /** Name of the host that runs it (or ran it last). */
+  host: Nullable(Type.String()),
+  hostId: Nullable(HostIdSchema),
+  addresses: Type.Array(Ipv4),
+  spec: MachineSpec,
+  policies: VmPolicies,
+  run: RunRecord,
+  /** The task that holds the VM now. */
+  operation: Nullable(TaskIdSchema),
+  problem: Nullable(Type.String()),
+  usage: Nullable(Open({ cpuSeconds: Type.Number(), rssMiB: Type.Number(), startedAt: Nullable(Time) })),
+})
+export type Vm = Static<typeof Vm>
+
+const MemoryMiB = Type.Integer({ minimum: 16, maximum: 4 * 1024 * 1024 })
+const DiskSize = Type.Integer({ minimum: 512, maximum: 64 * 2 ** 40, description: 'bytes, a multiple of 512' })
+
+/** References in requests are ids or names of siblings. */
+const Ref = Type.String({ minLength: 1, maxLength: 80, description: 'id or name' })
+
+export const CreateDisk = Strict({
+  sizeBytes: Type.Optional(DiskSize),
+  image: Type.Optional(Ref),
+  datastore: Type.Optional(Ref),
+  format: Type.Optional(OneOf(diskFormats)),
+  bus: Type.Optional(OneOf(diskBuses)),
+})
+export const CreateNic = Strict({
+  network: Type.Optional(Ref),
+  model: Type.Optional(OneOf(nicModels)),
+  mac: Type.Optional(Mac),
+  address: Type.Optional(Ipv4),
+})
+
+export const CreateVm = Strict({
+  name: Name,
+  description: Type.Optional(Type.String({ maxLength: 2000 })),
+  vcpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 64 })),
+  cpuModel: Type.Optional(Type.String({ description: 'a named model; default: the cluster baseline' })),
+  memoryMiB: Type.Optional(MemoryMiB),
+  firmware: Type.Optional(OneOf(firmwares)),
+  machine: Type.Optional(OneOf(machineKinds)),
+  video: Type.Optional(OneOf(videoKinds)),
+  disks: Type.Optional(Type.Array(CreateDisk, { maxItems: 16 })),
+  nics: Type.Optional(
+    Type.Array(CreateNic, { maxItems: 10, description: 'default: one virtio NIC on the default network' }),
+  ),
+  cdroms: Type.Optional(Type.Array(Strict({ image: Type.Optional(Ref) }), { maxItems: 2 })),
+  kernel: Type.Optional(
+    Strict({ kernel: Ref, initrd: Type.Optional(Ref), cmdline: Type.Optional(Type.String({ maxLength: 2000 })) }),
+  ),
+  policies: Type.Optional(
+    Strict({
+      allowPostCopy: Type.Optional(Type.Boolean()),
+      autoConverge: Type.Optional(Type.Boolean()),
+      restart: Type.Optional(OneOf(['on-failure', 'never'])),
+    }),
+  ),
+  /** Where to put disks that name no datastore. */
+  datastore: Type.Optional(Ref),
+  start: Type.Optional(Type.Boolean({ description: 'power it on when it is made' })),
+})
+export type CreateVm = Static<typeof CreateVm>
+
+export const ChangeVm = Strict({
+  name: Type.Optional(Name),
+  description: Type.Optional(Type.String({ maxLength: 2000 })),
+  policies: Type.Optional(CreateVm.properties.policies),
+  vcpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 64, description: 'while stopped' })),
+  memoryMiB: Type.Optional(MemoryMiB),
+  /** The revision that the change was made from; another one answers `conflict`. */
+  revision: Type.Optional(Count),
+})
+export type ChangeVm = Static<typeof ChangeVm>
+
+export const StartVm = Strict({ host: Type.Optional(Ref) })
+export type StartVm = Static<typeof StartVm>
+
+export const MigrateVm = Strict({
+  host: Type.Optional(
+    Type.String({ description: 'id or name; absent with `datastore`: disks alone; absent otherwise: placed' }),
+  ),
+  datastore: Type.Optional(Type.String({ description: 'move the disks there too' })),
+  maxBandwidth: Type.Optional(Type.Integer({ minimum: 65536, description: 'bytes per second' })),
+  allowPostCopy: Type.Optional(Type.Boolean()),
+  autoConverge: Type.Optional(Type.Boolean()),
+  downtimeLimitMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 10000 })),
+  multifdChannels: Type.Optional(Type.Integer({ minimum: 0, maximum: 16 })),
+  /** For measuring beside plain QEMU only; default true. */
+  tls: Type.Optional(Type.Boolean()),
+})
+export type MigrateVm = Static<typeof MigrateVm>
+
+export const MigratePrecheck = Open({
+  isPossible: Type.Boolean(),
+  /** Each reason with a code (`cpu`, `network`, `storage`, `memory`, `host-state`, `name`, `qemu`) and a sentence. */
+  reasons: Type.Array(Open({ code: Type.String(), message: Type.String() })),
+  /** What would be done. */
+  plan: Nullable(Open({ host: Type.String(), memoryBytes: Count, movingDiskBytes: Count })),
+})
+export type MigratePrecheck = Static<typeof MigratePrecheck>
+
+export const Host = Open({
+  id: HostIdSchema,
+  ...common,
+  cluster: ClusterIdSchema,
+  /** `connected`, `unreachable` (no report lately), `confirmed-off` (a person or a fence device said so). */
+  state: OneOf(['connected', 'unreachable', 'confirmed-off', 'never-seen']),
+  maintenance: OneOf(['off', 'entering', 'on']),
+  lastSeen: Nullable(Time),
+  addresses: HostFacts.properties.addresses,
+  facts: Nullable(HostFacts),
+  load: Nullable(HostLoad),
+  datastores: Type.Array(DatastoreObservation),
+  networks: Type.Array(NetworkObservation),
+  vmCount: Count,
+  /** Memory promised to VMs that run (or start, or arrive) here. */
+  committedMiB: Count,
+  clockSkewMs: Nullable(Type.Number()),
+})
+export type Host = Static<typeof Host>
+
+export const Datastore = Open({
+  id: DatastoreIdSchema,
+  ...common,
+  datacenter: DatacenterIdSchema,
+  kind: OneOf(['folder']),
+  isShared: Type.Boolean(),
+  /** Host → folder. */
+  mounts: Type.Array(Open({ host: HostIdSchema, hostName: Type.String(), path: Type.String() })),
+  totalBytes: Nullable(Count),
+  freeBytes: Nullable(Count),
+  isUsable: Type.Boolean(),
+  problem: Nullable(Type.String()),
+})
+export type Datastore = Static<typeof Datastore>
+
+export const CreateDatastore = Strict({
+  name: Name,
+  path: Type.String({ pattern: '^/[^\\0]*$', maxLength: 1024, description: 'the folder, on each of the hosts' }),
+  hosts: Type.Optional(Type.Array(Ref, { minItems: 1, description: 'default: every host' })),
+  isShared: Type.Optional(Type.Boolean({ description: 'the same storage on all of them' })),
+})
+export type CreateDatastore = Static<typeof CreateDatastore>
+
+export const NetworkObject = Open({
+  id: NetworkIdSchema,
+  ...common,
+  datacenter: DatacenterIdSchema,
+  kind: OneOf(['vxlan', 'vlan', 'isolated']),
+  tag: Nullable(Count),
+  uplink: Nullable(Type.String()),
+  mtu: Count,
+  macSpoofing: OneOf(['allowed', 'dropped']),
+  ipSpoofing: OneOf(['allowed', 'dropped']),
+  ipv4: Nullable(
+    Open({
+      cidr: Type.String(),
+      gateway: Nullable(Ipv4),
+      dns: Type.Array(Ipv4),
+      service: Ipv4,
+      rangeStart: Ipv4,
+      rangeEnd: Ipv4,
+    }),
+  ),
+  /** Addresses outside the cluster that carry this network too (other VXLAN ends, such as a gateway). */
+  externalPeers: Type.Array(Ipv4),
+  leases: Count,
+})
+export type NetworkObject = Static<typeof NetworkObject>
+
+export const CreateNetwork = Strict({
+  name: Name,
+  kind: Type.Optional(OneOf(['vxlan', 'vlan', 'isolated'])),
+  tag: Type.Optional(Type.Integer({ minimum: 1, maximum: 16777215 })),
+  uplink: Type.Optional(Type.String({ pattern: '^[a-zA-Z0-9._-]{1,15}$' })),
+  mtu: Type.Optional(Type.Integer({ minimum: 576, maximum: 9216 })),
+  macSpoofing: Type.Optional(OneOf(['allowed', 'dropped'])),
+  ipSpoofing: Type.Optional(OneOf(['allowed', 'dropped'])),
+  cidr: Type.Optional(Type.String({ pattern: '^[0-9.]+/[0-9]{1,2}$' })),
+  gateway: Type.Optional(Ipv4),
+  dns: Type.Optional(Type.Array(Ipv4, { maxItems: 3 })),
+  externalPeers: Type.Optional(Type.Array(Ipv4, { maxItems: 16 })),
+})
+export type CreateNetwork = Static<typeof CreateNetwork>
+
+export const Image = Open({
+  id: ImageIdSchema,
+  ...common,
+  datastore: DatastoreIdSchema,
+  format: OneOf(['raw', 'qcow2']),
+  virtualBytes: Count,
+  fileBytes: Count,
+  sha256: Sha256,
+  /** `importing` until it is checked and whole. */
+  state: OneOf(['importing', 'ready']),
+})
+export type Image = Static<typeof Image>
+
+export const ImportImage = Strict({
+  name: Name,
+  datastore: Type.Optional(Ref),
+  /** A path on the host that holds the datastore, in one of the folders that its agent allows. */
+  path: Type.Optional(Type.String({ pattern: '^/' })),
+  host: Type.Optional(Type.String({ description: 'with `path`: the host that reads it' })),
+  /** An upload that is complete. */
+  upload: Type.Optional(Type.String()),
+  format: Type.Optional(OneOf(['raw', 'qcow2', 'vmdk'])),
+  sha256: Type.Optional(Sha256),
+})
+export type ImportImage = Static<typeof ImportImage>
+
+export const Upload = Open({
+  id: Type.String(),
+  datastore: DatastoreIdSchema,
+  sizeBytes: Count,
+  offset: Count,
+  created: Time,
+})
+export type Upload = Static<typeof Upload>
+
+export const Task = Open({
+  id: TaskIdSchema,
+  /** `vm.migrate`, `image.import`, … */
+  name: Type.String(),
+  /** What it works on. */
+  target: Nullable(Open({ kind: Type.String(), id: Type.String(), name: Type.String() })),
+  state: OneOf(['running', 'undoing', 'done', 'failed', 'cancelled', 'stuck']),
+  step: Nullable(Type.String()),
+  /** 0–1. */
+  progress: Type.Number(),
+  /** Of long steps: bytes, rates, rest. */
+  detail: Nullable(Type.Record(Type.String(), Type.Unknown())),
+  isCancellable: Type.Boolean(),
+  problem: Nullable(
+    Open({
+      code: Type.String(),
+      detail: Type.String(),
+      mend: Type.Optional(Type.String()),
+      details: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    }),
+  ),
+  result: Nullable(Type.Record(Type.String(), Type.Unknown())),
+  startedBy: Type.String(),
+  created: Time,
+  ended: Nullable(Time),
+  revision: Count,
+})
+export type Task = Static<typeof Task>
+
+export const Event = Open({
+  /** The store's revision at which it happened: the place to resume a stream from. */
+  revision: Count,
+  /** Several events may share a revision; this tells them apart. */
+  sequence: Count,
+  time: Time,
+  /** `vm.created`, `vm.migrated`, `host.unreachable`, … */
+  type: Type.String(),
+  subject: Nullable(Open({ kind: Type.String(), id: Type.String(), name: Type.String() })),
+  /** One sentence for people. */
+  message: Type.String(),
+  task: Nullable(TaskIdSchema),
+  data: Type.Record(Type.String(), Type.Unknown()),
+})
+export type Event = Static<typeof Event>
+
+export const ApiToken = Open({
+  id: TokenIdSchema,
+  name: Type.String(),
+  role: OneOf(['administrator', 'operator', 'reader']),
+  created: Time,
+  lastUsed: Nullable(Time),
+  expires: Nullable(Time),
+})
+export type ApiToken = Static<typeof ApiToken>
+
+export const ClusterInfo = Open({
+  id: ClusterIdSchema,
+  uuid: Uuid,
+  name: Type.String(),
+  version: Type.String(),
+  incarnation: Count,
+  revision: Count,
+  datacenter: DatacenterIdSchema,
+  /** The CPU model that new VMs get; any host must be able to run it. */
+  cpuBaseline: Type.String(),
+  counts: Open({ hosts: Count, vms: Count, running: Count, tasks: Count }),
+})
+export type ClusterInfo = Static<typeof ClusterInfo>
+
+export const DiskUsage = Open({
+  disk: DiskIdSchema,
+  datastore: DatastoreIdSchema,
+  vm: Nullable(VmIdSchema),
+  sizeBytes: Count,
+})

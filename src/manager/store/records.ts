@@ -1,0 +1,228 @@
+/**
+ * What the store keeps. Records are open (fields of a newer version pass through) and bear the version of their schema.
+ * The manager owns specs; agents own (through it) the run records; observations stay in memory.
+ */
+import type {
+  ClusterId,
+  DatacenterId,
+  DatastoreId,
+  DiskId,
+  FolderId,
+  HostId,
+  ImageId,
+  NetworkId,
+  PoolId,
+  ProjectId,
+  TaskId,
+  TokenId,
+  VmId,
+} from '../../base/ids.ts'
+import type { CreateNetwork, VmPolicies } from '../../contracts/inventory.ts'
+import type { HostFacts } from '../../contracts/host.ts'
+import type { MachineSpec } from '../../contracts/machine-spec.ts'
+import type { RunRecord } from '../../contracts/run-record.ts'
+import type { Role } from '../../contracts/routes.ts'
+
+interface Base<Id extends string> {
+  readonly id: Id
+  readonly uuid: string
+  readonly name: string
+  readonly created: string
+  /** Version of this record's schema. */
+  readonly v: 1
+}
+
+export interface ClusterRecord extends Base<ClusterId> {
+  readonly datacenter: DatacenterId
+  readonly cpuBaseline: string
+  /** Raised when the store is restored from a backup. */
+  readonly incarnation: number
+}
+export interface DatacenterRecord extends Base<DatacenterId> {
+  readonly folder: FolderId
+}
+export interface FolderRecord extends Base<FolderId> {
+  readonly parent: FolderId | null
+}
+export interface PoolRecord extends Base<PoolId> {
+  readonly cluster: ClusterId
+  readonly parent: PoolId | null
+}
+export interface ProjectRecord extends Base<ProjectId> {
+  readonly description: string
+}
+
+export interface HostRecord extends Base<HostId> {
+  readonly cluster: ClusterId
+  readonly addresses: HostFacts['addresses']
+  readonly agentPort: number
+  readonly tlsName: string
+  /** SHA-256 of the certificate that this host must show; a removed or re-joined host's old one is worthless. */
+  readonly certificateFingerprint: string
+  readonly maintenance: 'off' | 'entering' | 'on'
+  /** Set by a person or a fence device; taken back by the host's next report. */
+  readonly confirmedOff: boolean
+  /** The last facts it reported; null until then. Written when they change. */
+  readonly facts: HostFacts | null
+}
+
+export interface VmRecord extends Base<VmId> {
+  readonly description: string
+  readonly project: ProjectId
+  readonly pool: PoolId
+  readonly folder: FolderId
+  readonly power: 'on' | 'off'
+  readonly spec: MachineSpec
+  readonly policies: VmPolicies
+  /** The task that holds this VM; one changing operation at a time. */
+  readonly operation: TaskId | null
+}
+
+/** The run record under the VM's id: written by transitions alone. */
+export interface RunRecordStored {
+  readonly id: VmId
+  readonly v: 1
+  readonly run: RunRecord
+  readonly lastAttempt: string | null
+}
+
+export interface DatastoreRecord extends Base<DatastoreId> {
+  readonly datacenter: DatacenterId
+  readonly kind: 'folder'
+  readonly isShared: boolean
+  readonly path: string
+  /** Empty: every host. */
+  readonly hosts: readonly HostId[]
+}
+
+export interface NetworkRecord extends Base<NetworkId> {
+  readonly datacenter: DatacenterId
+  readonly kind: NonNullable<CreateNetwork['kind']>
+  readonly tag: number | null
+  readonly uplink: string | null
+  readonly mtu: number
+  readonly macSpoofing: 'allowed' | 'dropped'
+  readonly ipSpoofing: 'allowed' | 'dropped'
+  readonly ipv4: {
+    readonly cidr: string
+    readonly gateway: string | null
+    readonly dns: readonly string[]
+    readonly service: string
+    readonly rangeStart: string
+    readonly rangeEnd: string
+  } | null
+  readonly externalPeers: readonly string[]
+}
+
+export interface ImageRecord extends Base<ImageId> {
+  readonly datastore: DatastoreId
+  readonly state: 'importing' | 'ready'
+  readonly format: 'raw' | 'qcow2'
+  readonly virtualBytes: number
+  readonly fileBytes: number
+  readonly sha256: string
+}
+
+/** Ties a disk's id to its place; made with the disk, so that a crash leaves no file that nobody owns. */
+export interface DiskRecord {
+  readonly id: DiskId
+  readonly v: 1
+  readonly datastore: DatastoreId
+  readonly vm: VmId
+  readonly sizeBytes: number
+  readonly kind: 'disk' | 'nvram'
+}
+
+/** A saga's log, and what the API shows as a task. */
+export interface TaskRecord {
+  readonly id: TaskId
+  readonly v: 1
+  /** `vm.migrate/1`: name and version of the saga. */
+  readonly saga: string
+  readonly target: { readonly kind: string; readonly id: string; readonly name: string } | null
+  readonly params: unknown
+  readonly state: 'running' | 'undoing' | 'done' | 'failed' | 'cancelled' | 'stuck'
+  /** The step being done (or undone). */
+  readonly step: string | null
+  /** Output of each step done, in order. */
+  readonly outputs: readonly { readonly step: string; readonly output: unknown }[]
+  readonly cancelAsked: boolean
+  readonly problem: {
+    readonly code: string
+    readonly detail: string
+    readonly mend?: string
+    readonly details?: Record<string, unknown>
+  } | null
+  readonly result: Record<string, unknown> | null
+  readonly startedBy: string
+  readonly created: string
+  readonly ended: string | null
+}
+
+export interface TokenRecord extends Base<TokenId> {
+  readonly role: Role
+  /** SHA-256 of the secret, hex; the secret itself is never kept. */
+  readonly secretHash: string
+  readonly expires: string | null
+  readonly lastUsed: string | null
+}
+
+/** One-time secrets: join tokens, sign-in codes; sessions of browsers. Keyed by the SHA-256 of the secret. */
+export interface SecretRecord {
+  readonly id: string
+  readonly v: 1
+  readonly kind: 'join' | 'sign-in' | 'session'
+  readonly role: Role
+  readonly expires: string
+  readonly usedBy: string | null
+}
+
+/** An idempotency key's first answer. */
+export interface IdempotencyRecord {
+  readonly id: string
+  readonly v: 1
+  readonly requestDigest: string
+  readonly status: number
+  readonly body: unknown
+  readonly expires: string
+}
+
+/** A taken name, MAC or address: `vm/project-1/web`, `mac/52:54:…`, `address/net-1/10.0.0.5`. Created with its owner, so uniqueness is the store's own. */
+export interface ClaimRecord {
+  readonly id: string
+  readonly v: 1
+  readonly owner: string
+}
+
+export interface UploadRecord {
+  readonly id: string
+  readonly v: 1
+  readonly datastore: DatastoreId
+  readonly host: HostId
+  readonly sizeBytes: number
+  readonly created: string
+}
+
+/** What is kept, by kind. */
+export interface Records {
+  cluster: ClusterRecord
+  datacenter: DatacenterRecord
+  folder: FolderRecord
+  pool: PoolRecord
+  project: ProjectRecord
+  host: HostRecord
+  vm: VmRecord
+  run: RunRecordStored
+  datastore: DatastoreRecord
+  network: NetworkRecord
+  image: ImageRecord
+  disk: DiskRecord
+  task: TaskRecord
+  token: TokenRecord
+  secret: SecretRecord
+  idempotency: IdempotencyRecord
+  claim: ClaimRecord
+  upload: UploadRecord
+}
+
+export type Kind = keyof Records
