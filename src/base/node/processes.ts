@@ -60,6 +60,8 @@ async function run(command: string, args: readonly string[], options: RunOptions
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...process.env, ...options.env },
     stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    // A group of its own, so that an abort ends the programs it started too: they hold its pipes open.
+    detached: true,
   })
   const limit = options.maxOutputBytes ?? defaultMaxOutputBytes
   const stdout = keep(child.stdout, limit, options.onStdout)
@@ -67,8 +69,8 @@ async function run(command: string, args: readonly string[], options: RunOptions
   // A child that does not read its input closes the pipe; its exit code says what that means.
   child.stdin?.on('error', () => undefined)
   if (options.input !== undefined) child.stdin?.end(options.input)
-  using _cancel = killOnAbort(child, options.signal)
-  const code = await ended(child, command)
+  const cancel = killOnAbort(child, options.signal)
+  const code = await ended(child, command).finally(() => cancel[Symbol.dispose]())
   options.signal?.throwIfAborted()
   return { code, stdout: stdout.text(), stderr: stderr.text() }
 }
@@ -86,8 +88,8 @@ function keep(stream: NodeJS.ReadableStream | null, limit: number, onText: ((tex
 function killOnAbort(child: ChildProcess, signal: AbortSignal | undefined): Disposable {
   let timer: NodeJS.Timeout | undefined
   const onAbort = (): void => {
-    child.kill('SIGTERM')
-    timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs)
+    killGroup(child, 'SIGTERM')
+    timer = setTimeout(() => killGroup(child, 'SIGKILL'), killAfterMs)
   }
   signal?.addEventListener('abort', onAbort, { once: true })
   return {
@@ -95,6 +97,16 @@ function killOnAbort(child: ChildProcess, signal: AbortSignal | undefined): Disp
       signal?.removeEventListener('abort', onAbort)
       clearTimeout(timer)
     },
+  }
+}
+
+/** Before the child is reaped its number cannot be another group's. */
+function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+  try {
+    process.kill(-child.pid, signal)
+  } catch {
+    child.kill(signal)
   }
 }
 

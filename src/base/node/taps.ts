@@ -1,7 +1,6 @@
-import { open } from 'node:fs/promises'
+import { open, readFile } from 'node:fs/promises'
 import { HoldfastError } from '../errors.ts'
 import type { Taps } from '../taps.ts'
-import { fileErrorCode } from '../files.ts'
 import { libc } from './libc.ts'
 
 /** From linux/if_tun.h. */
@@ -34,21 +33,11 @@ export function nodeTaps(): Taps {
   }
 }
 
+/** By /proc, which shows our own namespace; /sys shows the one that it was mounted in. */
 async function exists(name: string): Promise<void> {
-  try {
-    const file = await open(`/sys/class/net/${name}/tun_flags`, 'r')
-    await file.close()
-  } catch (thrown) {
-    // /sys shows the namespace it was mounted in, which is not always ours; /proc/net always is.
-    if (fileErrorCode(thrown) !== 'ENOENT') throw thrown
-    const file = await open('/proc/self/net/dev', 'r')
-    const text = await file.readFile('utf8').finally(() => file.close())
-    const isThere = text.split('\n').some((row) => row.trim().startsWith(`${name}:`))
-    if (!isThere)
-      throw new HoldfastError('not-found', `there is no tap ${name}`, {
-        mend: 'Create the tap before its machine starts.',
-      })
-  }
+  const text = await readFile('/proc/self/net/dev', 'utf8')
+  if (text.split('\n').some((row) => row.trim().startsWith(`${name}:`))) return
+  throw new HoldfastError('not-found', `there is no tap ${name}`, { mend: 'Create the tap before its machine starts.' })
 }
 
 function attach(fd: number, name: string): void {
