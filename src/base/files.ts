@@ -11,7 +11,7 @@ export interface FileHandle extends AsyncDisposable {
   read(offset: number, length: number): Promise<Uint8Array>
   write(offset: number, data: Uint8Array): Promise<void>
   truncate(sizeBytes: number): Promise<void>
-  /** fdatasync: what was written before is on the device after. */
+  /** fdatasync: what was written before is on the device after, and the name of a file that `create-new` made. */
   sync(): Promise<void>
 }
 
@@ -25,10 +25,11 @@ export interface Files {
   open(path: string, mode: 'read' | 'read-write' | 'create-new'): Promise<FileHandle>
   stat(path: string): Promise<FileStat | undefined>
   list(path: string): Promise<string[]>
+  /** With all folders above it; durable when it resolves. One that exists is no error. */
   makeDirectory(path: string, options?: { mode?: number }): Promise<void>
   /** Rename within a file system, the folders synced. */
   rename(from: string, to: string): Promise<void>
-  /** Removes a file or a whole folder; one that is not there is no error. */
+  /** Removes a file or a whole folder, durably; one that is not there is no error. */
   remove(path: string): Promise<void>
   changeOwner(path: string, uid: number, gid: number): Promise<void>
   changeMode(path: string, mode: number): Promise<void>
