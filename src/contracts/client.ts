@@ -1,0 +1,134 @@
+/**
+ * The typed client of the REST API, over the Network port. Every call is a row of the routes table; errors are
+ * HoldfastErrors made from problem documents, and `unreachable` when no answer came (the outcome is then unknown: a call
+ * with the same idempotency key may be repeated).
+ */
+import type { Duplex, Readable } from 'node:stream'
+import type { HttpRequest, HttpResponse, Network, TlsIdentity } from '../base/network.ts'
+import { readEventStream } from './event-stream.ts'
+import { exchange, fillPath, queryText, readBody, readJson } from './http-exchange.ts'
+import type { Event, Upload } from './inventory.ts'
+import { eventStreamPath, routes, type CallOf, type ReplyOf, type Route, type RouteName } from './routes.ts'
+
+export interface ClientOptions {
+  /** `https://manager:8443`, without a path. */
+  readonly url: string
+  readonly token?: string | undefined
+  /** The cluster's CA, PEM: the only authority that is believed. Absent: the machine's own list of authorities. */
+  readonly ca?: string | undefined
+  /** The name that the certificate must bear; default with `ca`: `manager.holdfast`, which every manager's has. */
+  readonly serverName?: string | undefined
+}
+
+export interface CallOptions {
+  /** Ends the call; what the manager does with it is then unknown. */
+  readonly signal?: AbortSignal | undefined
+  /** Makes a POST repeatable. */
+  readonly idempotencyKey?: string | undefined
+}
+
+/** What a call takes: `params` only where the path has any, `body` where the route has one. */
+export type CallInput<N extends RouteName> = Omit<CallOf<N>, 'params'> &
+  (keyof CallOf<N>['params'] extends never ? { params?: undefined } : { params: CallOf<N>['params'] })
+
+type CallArguments<N extends RouteName> =
+  Partial<CallInput<N>> extends CallInput<N>
+    ? [input?: CallInput<N>, options?: CallOptions]
+    : [input: CallInput<N>, options?: CallOptions]
+
+export interface Client {
+  /** Calls a route by its name in the table. `ReplyOf` is null where the route answers 204, bytes for a screenshot. */
+  call<N extends RouteName>(name: N, ...args: CallArguments<N>): Promise<ReplyOf<N>>
+  /**
+   * Events after a place (`eventPlace`), or from now on. Ends when the manager closes the stream; throws `unreachable`
+   * when it breaks: call again with the place of the last event. `'relist'`: the place is no longer kept, read lists anew.
+   */
+  events(after: string | undefined, signal: AbortSignal): AsyncIterable<Event | 'relist'>
+  /** Appends bytes to an upload at `offset`. Throws `conflict` with `details.offset` when that is not its end. */
+  upload(id: string, offset: number, body: Readable | Uint8Array, options?: CallOptions): Promise<Upload>
+  /** Opens the console that a ticket's `url` names, as a stream of bytes. */
+  openConsole(ticketUrl: string): Promise<Duplex>
+}
+
+export function createClient(network: Network, options: ClientOptions): Client {
+  const base = options.url.replace(/\/+$/, '')
+  const tls = tlsOf(options)
+  const headers: Record<string, string> =
+    options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }
+  const send = (request: Omit<HttpRequest, 'tls' | 'url'> & { path: string }): Promise<HttpResponse> => {
+    const { path, ...rest } = request
+    const merged = { ...headers, ...request.headers }
+    return exchange(network, { ...rest, url: base + path, headers: merged, ...(tls === undefined ? {} : { tls }) })
+  }
+  return {
+    call: async (name, ...args) => callRoute(send, routes[name], args[0], args[1] ?? {}),
+    events: (after, signal) => openEvents(send, after, signal),
+    async upload(id, offset, body, callOptions = {}) {
+      const response = await send({
+        method: 'PUT',
+        path: `${fillPath(routes.appendUpload.path, { upload: id })}?offset=${offset}`,
+        headers: { 'content-type': 'application/octet-stream' },
+        body,
+        ...signalOf(callOptions),
+      })
+      return (await readJson(response)) as Upload
+    },
+    openConsole: (ticketUrl) =>
+      network.webSocket(base.replace(/^http/, 'ws') + ticketUrl, { headers, ...(tls === undefined ? {} : { tls }) }),
+  }
+}
+
+/** Where an event stands in the stream: `REVISION.SEQUENCE`. */
+export function eventPlace(event: Pick<Event, 'revision' | 'sequence'>): string {
+  return `${event.revision}.${event.sequence}`
+}
+
+type Send = (request: Omit<HttpRequest, 'tls' | 'url'> & { path: string }) => Promise<HttpResponse>
+
+interface AnyCall {
+  readonly params?: unknown
+  readonly query?: unknown
+  readonly body?: unknown
+}
+
+async function callRoute<Reply>(send: Send, route: Route, input: AnyCall = {}, options: CallOptions): Promise<Reply> {
+  const hasBody = route.body !== undefined
+  const response = await send({
+    method: route.method,
+    path:
+      fillPath(route.path, (input.params ?? {}) as Record<string, string>) +
+      queryText(input.query as Record<string, unknown> | undefined),
+    headers: {
+      accept: 'application/json, application/problem+json, image/png',
+      ...(hasBody ? { 'content-type': 'application/json' } : {}),
+      ...(options.idempotencyKey === undefined ? {} : { 'idempotency-key': options.idempotencyKey }),
+    },
+    ...(hasBody ? { body: JSON.stringify(input.body ?? {}) } : {}),
+    ...signalOf(options),
+  })
+  const isBytes = 'contentMediaType' in route.response
+  return (isBytes ? await readBody(response.body) : await readJson(response)) as Reply
+}
+
+async function* openEvents(
+  send: Send,
+  after: string | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Event | 'relist'> {
+  const response = await send({
+    method: 'GET',
+    path: eventStreamPath,
+    headers: { accept: 'text/event-stream', ...(after === undefined ? {} : { 'last-event-id': after }) },
+    signal,
+  })
+  yield* readEventStream(response.body, signal)
+}
+
+function signalOf(options: CallOptions): { signal?: AbortSignal } {
+  return options.signal === undefined ? {} : { signal: options.signal }
+}
+
+function tlsOf(options: ClientOptions): TlsIdentity | undefined {
+  if (options.ca === undefined) return undefined
+  return { ca: options.ca, serverName: options.serverName ?? 'manager.holdfast' }
+}
