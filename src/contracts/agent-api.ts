@@ -132,8 +132,13 @@ export const PrepareIncomingResponse = Open({
 })
 export type PrepareIncomingResponse = Static<typeof PrepareIncomingResponse>
 
-/** `discarded` is durable: this agent will never run what this move brought. `running`: too late, it runs here. */
-export const DiscardResponse = Open({ outcome: OneOf(['discarded', 'running']), observation: VmObservation })
+/**
+ * - `discarded`: durable; nothing of this move has run here, and never will.
+ * - `running`: too late, it runs here.
+ * - `gone`: no QEMU is here any more, and nobody saw its whole life: it may have run. Never resume the source's memory on
+ *   this answer once its stream completed; a restart from disk is safe.
+ */
+export const DiscardResponse = Open({ outcome: OneOf(['discarded', 'running', 'gone']), observation: VmObservation })
 export type DiscardResponse = Static<typeof DiscardResponse>
 
 export const MigrateOutRequest = Open({

@@ -133,7 +133,7 @@ export const runMachine = machine<RunPhase, RunEvent>({
 })
 
 /** Events that a host's own agent makes; the rest are the manager's. */
-export const agentEvents = ['started', 'stopped', 'arrived', 'returned', 'adopted'] as const
+export const agentEvents = ['started', 'stopped', 'post-copy', 'arrived', 'returned', 'adopted'] as const
 export type AgentRunEvent = (typeof agentEvents)[number]
 
 export type RunTransition =
@@ -141,7 +141,7 @@ export type RunTransition =
   | { readonly event: 'stopped'; readonly by: HostId; readonly cause: StopCause }
   | { readonly event: 'revoke' }
   | { readonly event: 'move'; readonly target: HostId; readonly task: NonNullable<RunRecord['task']> }
-  | { readonly event: 'post-copy' }
+  | { readonly event: 'post-copy'; readonly by: HostId }
   | { readonly event: 'arrived'; readonly by: HostId }
   | { readonly event: 'returned'; readonly by: HostId }
   | { readonly event: 'lost'; readonly cause: StopCause }
@@ -169,6 +169,7 @@ export function stepRunRecord(
 function concerns(record: RunRecord, transition: RunTransition): boolean {
   switch (transition.event) {
     case 'stopped':
+    case 'post-copy':
     case 'returned':
       return record.host === transition.by
     case 'arrived':

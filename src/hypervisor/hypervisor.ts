@@ -151,6 +151,7 @@ export interface Machine extends AsyncDisposable {
   /** Calls back in order, from now on; dispose to end. `gone` is always the last. */
   onEvent(listener: (event: MachineEvent) => void): Disposable
   resume(): Promise<void>
+  /** While `incoming`: vCPUs then stay still when the state is whole (`paused`), whatever `listen` was told. */
   pause(): Promise<void>
   reset(): Promise<void>
   /** Presses the ACPI power button. */
@@ -162,6 +163,11 @@ export interface Machine extends AsyncDisposable {
   listen(options: IncomingOptions): Promise<IncomingEndpoint>
   /** Resolves with the outcome, whatever it is. Aborting cancels: the outcome is then usually `not-sent`, or `sent` if too late. */
   migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult>
+  /**
+   * For a machine that was adopted while `outgoing`: nobody drives that migration any more. Cancels it, undoes its mirrors,
+   * and says how it ended (`sent` where it was too late; one in post-copy is waited for).
+   */
+  settleOutgoing(): Promise<OutgoingResult>
   /** Moves one disk of the running guest to another file that exists on this host; resolves when the guest writes only there. */
   moveDisk(
     key: number,
