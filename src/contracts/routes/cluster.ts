@@ -1,0 +1,60 @@
+/** Routes of the cluster, its tasks and its events. */
+import { ClusterInfo, Event, Task } from '../inventory.ts'
+import { Count, Strict, Type } from '../schema.ts'
+import { EmptyBody, Page, paging, route } from './row.ts'
+
+export const clusterRoutes = {
+  getCluster: route({
+    method: 'GET',
+    path: '/v1/cluster',
+    summary: 'The cluster',
+    group: 'cluster',
+    role: 'reader',
+    response: ClusterInfo,
+    status: 200,
+  }),
+
+  listEvents: route({
+    method: 'GET',
+    path: '/v1/events',
+    summary: 'Past events, oldest first',
+    group: 'events',
+    role: 'reader',
+    query: Strict({ ...paging, afterRevision: Type.Optional(Count) }),
+    response: Page(Event),
+    status: 200,
+  }),
+
+  listTasks: route({
+    method: 'GET',
+    path: '/v1/tasks',
+    summary: 'List tasks, newest first',
+    group: 'tasks',
+    role: 'reader',
+    query: Strict({ ...paging, state: Type.Optional(Type.String()) }),
+    response: Page(Task),
+    status: 200,
+  }),
+
+  getTask: route({
+    method: 'GET',
+    path: '/v1/tasks/{task}',
+    summary: 'Show a task; with `waitSeconds`, once it has ended or the time is over',
+    group: 'tasks',
+    role: 'reader',
+    query: Strict({ waitSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 60 })) }),
+    response: Task,
+    status: 200,
+  }),
+
+  cancelTask: route({
+    method: 'POST',
+    path: '/v1/tasks/{task}/cancel',
+    summary: 'Cancel a task; refused past its point of no return',
+    group: 'tasks',
+    role: 'operator',
+    body: EmptyBody,
+    response: Task,
+    status: 202,
+  }),
+} as const
