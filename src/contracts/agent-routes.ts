@@ -22,7 +22,15 @@ import {
 } from './agent-api.ts'
 import { HostReport, VmObservation } from './host.ts'
 import { DatastoreIdSchema, DiskIdSchema, ImageIdSchema, VmIdSchema } from './ids.ts'
-import { JoinRequest, JoinResponse, ReportResponse, TransitionRequest, TransitionResponse } from './manager-api.ts'
+import {
+  JoinRequest,
+  JoinResponse,
+  RenewRequest,
+  RenewResponse,
+  ReportResponse,
+  TransitionRequest,
+  TransitionResponse,
+} from './manager-api.ts'
 import { RunRecord } from './run-record.ts'
 import { Count, Open, Type, type TSchema } from './schema.ts'
 
@@ -88,4 +96,5 @@ export const managerCalls = {
   report: { path: '/agent/v1/report', body: HostReport, reply: ReportResponse },
   transition: { path: '/agent/v1/transition', body: TransitionRequest, reply: TransitionResponse },
   record: { path: '/agent/v1/record', body: Open({ vm }), reply: RunRecord },
+  renew: { path: '/agent/v1/renew', body: RenewRequest, reply: RenewResponse },
 } as const satisfies Record<string, WireCall>

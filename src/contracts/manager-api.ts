@@ -6,7 +6,8 @@ import { agentEvents, RunRecord, stopCauses } from './run-record.ts'
 import { Name, Nullable, OneOf, Open, Strict, Time, Type, Uuid, type Static } from './schema.ts'
 
 export const JoinRequest = Strict({
-  token: Type.String(),
+  /** The whole join token (`join-token.ts`), or its secret alone. */
+  token: Type.String({ maxLength: 8192 }),
   name: Name,
   uuid: Uuid,
   /** PKCS#10, PEM. The key never leaves the host. */
@@ -25,6 +26,13 @@ export const JoinResponse = Open({
   tlsName: Type.String(),
 })
 export type JoinResponse = Static<typeof JoinResponse>
+
+/** A new certificate for the same host and names; the old one works until the new one is first shown. */
+export const RenewRequest = Open({ certificateRequest: Type.String({ maxLength: 16384 }) })
+export type RenewRequest = Static<typeof RenewRequest>
+
+export const RenewResponse = Open({ certificate: Type.String(), ca: Type.String() })
+export type RenewResponse = Static<typeof RenewResponse>
 
 export const ReportResponse = Open({
   /** Which life of the store the manager serves. */
@@ -62,4 +70,6 @@ export interface ManagerApi {
   report(report: HostReport): Promise<ReportResponse>
   transition(request: TransitionRequest): Promise<TransitionResponse>
   record(vm: Static<typeof VmIdSchema>): Promise<RunRecord>
+  /** To be asked when a third of the certificate's time is left. */
+  renew(request: RenewRequest): Promise<RenewResponse>
 }
