@@ -8,7 +8,8 @@ import type { HttpRequest, HttpResponse, Network, TlsIdentity } from '../base/ne
 import { readEventStream } from './event-stream.ts'
 import { exchange, fillPath, queryText, readBody, readJson } from './http-exchange.ts'
 import type { Event, Upload } from './inventory.ts'
-import { eventStreamPath, routes, type CallOf, type ReplyOf, type Route, type RouteName } from './routes.ts'
+import { routePaths, streamPaths, type RoutePath } from './paths.ts'
+import type { CallOf, ReplyOf, RouteName } from './routes.ts'
 
 export interface ClientOptions {
   /** `https://manager:8443`, without a path. */
@@ -61,12 +62,12 @@ export function createClient(network: Network, options: ClientOptions): Client {
     return exchange(network, { ...rest, url: base + path, headers: merged, ...(tls === undefined ? {} : { tls }) })
   }
   return {
-    call: async (name, ...args) => callRoute(send, routes[name], args[0], args[1] ?? {}),
+    call: async (name, ...args) => callRoute(send, routePaths[name], args[0], args[1] ?? {}),
     events: (after, signal) => openEvents(send, after, signal),
     async upload(id, offset, body, callOptions = {}) {
       const response = await send({
         method: 'PUT',
-        path: `${fillPath(routes.appendUpload.path, { upload: id })}?offset=${offset}`,
+        path: `${fillPath(routePaths.appendUpload.path, { upload: id })}?offset=${offset}`,
         headers: { 'content-type': 'application/octet-stream' },
         body,
         ...signalOf(callOptions),
@@ -91,8 +92,13 @@ interface AnyCall {
   readonly body?: unknown
 }
 
-async function callRoute<Reply>(send: Send, route: Route, input: AnyCall = {}, options: CallOptions): Promise<Reply> {
-  const hasBody = route.body !== undefined
+async function callRoute<Reply>(
+  send: Send,
+  route: RoutePath,
+  input: AnyCall = {},
+  options: CallOptions,
+): Promise<Reply> {
+  const { hasBody } = route
   const response = await send({
     method: route.method,
     path:
@@ -106,8 +112,7 @@ async function callRoute<Reply>(send: Send, route: Route, input: AnyCall = {}, o
     ...(hasBody ? { body: JSON.stringify(input.body ?? {}) } : {}),
     ...signalOf(options),
   })
-  const isBytes = 'contentMediaType' in route.response
-  return (isBytes ? await readBody(response.body) : await readJson(response)) as Reply
+  return (route.isBytes ? await readBody(response.body) : await readJson(response)) as Reply
 }
 
 async function* openEvents(
@@ -117,7 +122,7 @@ async function* openEvents(
 ): AsyncGenerator<Event | 'relist'> {
   const response = await send({
     method: 'GET',
-    path: eventStreamPath,
+    path: streamPaths.events,
     headers: { accept: 'text/event-stream', ...(after === undefined ? {} : { 'last-event-id': after }) },
     signal,
   })

@@ -2,7 +2,8 @@
 import type { Readable } from 'node:stream'
 import { HoldfastError } from '../base/errors.ts'
 import type { HttpRequest, HttpResponse, Network } from '../base/network.ts'
-import { fromProblem, problemMediaType, type Problem } from './problem.ts'
+import { fromProblem, problemMediaType } from './problem-errors.ts'
+import type { Problem } from './problem.ts'
 
 /** More than any answer of ours; a reader that gets more is not speaking to Holdfast. */
 const maxAnswerBytes = 64 * 1024 * 1024

@@ -1,62 +1,75 @@
 /**
- * Method and path of every route, without the schemas: what a client needs at run time. Loading the schemas costs some
+ * Method and path of every route, and what a client must know of its bodies, without the schemas: loading those costs some
  * 200 ms, which a command line or a web page should not pay to list VMs. The type makes each cell the routes table's own, so
- * the two cannot differ.
+ * the two cannot differ; paths.test.ts holds the rest.
  */
 import type { consolePath, eventStreamPath, RouteName, Routes } from './routes.ts'
 
+export interface RoutePath {
+  readonly method: string
+  readonly path: string
+  /** The request bears a JSON document. */
+  readonly hasBody: boolean
+  /** The answer is not JSON but bytes. */
+  readonly isBytes: boolean
+}
+
 export const routePaths: {
-  readonly [N in RouteName]: { readonly method: Routes[N]['method']; readonly path: Routes[N]['path'] }
+  readonly [N in RouteName]: RoutePath & {
+    readonly method: Routes[N]['method']
+    readonly path: Routes[N]['path']
+    readonly hasBody: Routes[N] extends { readonly body: unknown } ? true : false
+  }
 } = {
-  getCluster: { method: 'GET', path: '/v1/cluster' },
-  listHosts: { method: 'GET', path: '/v1/hosts' },
-  getHost: { method: 'GET', path: '/v1/hosts/{host}' },
-  enterMaintenance: { method: 'POST', path: '/v1/hosts/{host}/maintenance' },
-  leaveMaintenance: { method: 'DELETE', path: '/v1/hosts/{host}/maintenance' },
-  confirmHostOff: { method: 'POST', path: '/v1/hosts/{host}/confirm-off' },
-  removeHost: { method: 'DELETE', path: '/v1/hosts/{host}' },
-  createJoinToken: { method: 'POST', path: '/v1/join-tokens' },
-  listVms: { method: 'GET', path: '/v1/vms' },
-  createVm: { method: 'POST', path: '/v1/vms' },
-  getVm: { method: 'GET', path: '/v1/vms/{vm}' },
-  changeVm: { method: 'PATCH', path: '/v1/vms/{vm}' },
-  deleteVm: { method: 'DELETE', path: '/v1/vms/{vm}' },
-  startVm: { method: 'POST', path: '/v1/vms/{vm}/start' },
-  shutdownVm: { method: 'POST', path: '/v1/vms/{vm}/shutdown' },
-  stopVm: { method: 'POST', path: '/v1/vms/{vm}/stop' },
-  resetVm: { method: 'POST', path: '/v1/vms/{vm}/reset' },
-  pauseVm: { method: 'POST', path: '/v1/vms/{vm}/pause' },
-  resumeVm: { method: 'POST', path: '/v1/vms/{vm}/resume' },
-  migrateVm: { method: 'POST', path: '/v1/vms/{vm}/migrate' },
-  precheckMigrate: { method: 'POST', path: '/v1/vms/{vm}/migrate/precheck' },
-  createTicket: { method: 'POST', path: '/v1/vms/{vm}/tickets' },
-  screenshotVm: { method: 'GET', path: '/v1/vms/{vm}/screenshot' },
-  listDatastores: { method: 'GET', path: '/v1/datastores' },
-  createDatastore: { method: 'POST', path: '/v1/datastores' },
-  removeDatastore: { method: 'DELETE', path: '/v1/datastores/{datastore}' },
-  listImages: { method: 'GET', path: '/v1/images' },
-  importImage: { method: 'POST', path: '/v1/images' },
-  deleteImage: { method: 'DELETE', path: '/v1/images/{image}' },
-  createUpload: { method: 'POST', path: '/v1/uploads' },
-  getUpload: { method: 'GET', path: '/v1/uploads/{upload}' },
-  appendUpload: { method: 'PUT', path: '/v1/uploads/{upload}' },
-  listNetworks: { method: 'GET', path: '/v1/networks' },
-  createNetwork: { method: 'POST', path: '/v1/networks' },
-  removeNetwork: { method: 'DELETE', path: '/v1/networks/{network}' },
-  listTasks: { method: 'GET', path: '/v1/tasks' },
-  getTask: { method: 'GET', path: '/v1/tasks/{task}' },
-  cancelTask: { method: 'POST', path: '/v1/tasks/{task}/cancel' },
-  listEvents: { method: 'GET', path: '/v1/events' },
-  listTokens: { method: 'GET', path: '/v1/tokens' },
-  createToken: { method: 'POST', path: '/v1/tokens' },
-  revokeToken: { method: 'DELETE', path: '/v1/tokens/{token}' },
-  createSignInCode: { method: 'POST', path: '/v1/sign-in-codes' },
-  signIn: { method: 'POST', path: '/v1/session' },
-  signOut: { method: 'DELETE', path: '/v1/session' },
+  getCluster: { method: 'GET', path: '/v1/cluster', hasBody: false, isBytes: false },
+  listEvents: { method: 'GET', path: '/v1/events', hasBody: false, isBytes: false },
+  listTasks: { method: 'GET', path: '/v1/tasks', hasBody: false, isBytes: false },
+  getTask: { method: 'GET', path: '/v1/tasks/{task}', hasBody: false, isBytes: false },
+  cancelTask: { method: 'POST', path: '/v1/tasks/{task}/cancel', hasBody: true, isBytes: false },
+  listHosts: { method: 'GET', path: '/v1/hosts', hasBody: false, isBytes: false },
+  getHost: { method: 'GET', path: '/v1/hosts/{host}', hasBody: false, isBytes: false },
+  enterMaintenance: { method: 'POST', path: '/v1/hosts/{host}/maintenance', hasBody: true, isBytes: false },
+  leaveMaintenance: { method: 'DELETE', path: '/v1/hosts/{host}/maintenance', hasBody: false, isBytes: false },
+  confirmHostOff: { method: 'POST', path: '/v1/hosts/{host}/confirm-off', hasBody: true, isBytes: false },
+  removeHost: { method: 'DELETE', path: '/v1/hosts/{host}', hasBody: false, isBytes: false },
+  createJoinToken: { method: 'POST', path: '/v1/join-tokens', hasBody: true, isBytes: false },
+  listVms: { method: 'GET', path: '/v1/vms', hasBody: false, isBytes: false },
+  createVm: { method: 'POST', path: '/v1/vms', hasBody: true, isBytes: false },
+  getVm: { method: 'GET', path: '/v1/vms/{vm}', hasBody: false, isBytes: false },
+  changeVm: { method: 'PATCH', path: '/v1/vms/{vm}', hasBody: true, isBytes: false },
+  deleteVm: { method: 'DELETE', path: '/v1/vms/{vm}', hasBody: false, isBytes: false },
+  startVm: { method: 'POST', path: '/v1/vms/{vm}/start', hasBody: true, isBytes: false },
+  shutdownVm: { method: 'POST', path: '/v1/vms/{vm}/shutdown', hasBody: true, isBytes: false },
+  stopVm: { method: 'POST', path: '/v1/vms/{vm}/stop', hasBody: true, isBytes: false },
+  resetVm: { method: 'POST', path: '/v1/vms/{vm}/reset', hasBody: true, isBytes: false },
+  pauseVm: { method: 'POST', path: '/v1/vms/{vm}/pause', hasBody: true, isBytes: false },
+  resumeVm: { method: 'POST', path: '/v1/vms/{vm}/resume', hasBody: true, isBytes: false },
+  migrateVm: { method: 'POST', path: '/v1/vms/{vm}/migrate', hasBody: true, isBytes: false },
+  precheckMigrate: { method: 'POST', path: '/v1/vms/{vm}/migrate/precheck', hasBody: true, isBytes: false },
+  createTicket: { method: 'POST', path: '/v1/vms/{vm}/tickets', hasBody: true, isBytes: false },
+  screenshotVm: { method: 'GET', path: '/v1/vms/{vm}/screenshot', hasBody: false, isBytes: true },
+  listDatastores: { method: 'GET', path: '/v1/datastores', hasBody: false, isBytes: false },
+  createDatastore: { method: 'POST', path: '/v1/datastores', hasBody: true, isBytes: false },
+  removeDatastore: { method: 'DELETE', path: '/v1/datastores/{datastore}', hasBody: false, isBytes: false },
+  listImages: { method: 'GET', path: '/v1/images', hasBody: false, isBytes: false },
+  importImage: { method: 'POST', path: '/v1/images', hasBody: true, isBytes: false },
+  deleteImage: { method: 'DELETE', path: '/v1/images/{image}', hasBody: false, isBytes: false },
+  createUpload: { method: 'POST', path: '/v1/uploads', hasBody: true, isBytes: false },
+  getUpload: { method: 'GET', path: '/v1/uploads/{upload}', hasBody: false, isBytes: false },
+  appendUpload: { method: 'PUT', path: '/v1/uploads/{upload}', hasBody: false, isBytes: false },
+  listNetworks: { method: 'GET', path: '/v1/networks', hasBody: false, isBytes: false },
+  createNetwork: { method: 'POST', path: '/v1/networks', hasBody: true, isBytes: false },
+  removeNetwork: { method: 'DELETE', path: '/v1/networks/{network}', hasBody: false, isBytes: false },
+  listTokens: { method: 'GET', path: '/v1/tokens', hasBody: false, isBytes: false },
+  createToken: { method: 'POST', path: '/v1/tokens', hasBody: true, isBytes: false },
+  revokeToken: { method: 'DELETE', path: '/v1/tokens/{token}', hasBody: false, isBytes: false },
+  createSignInCode: { method: 'POST', path: '/v1/sign-in-codes', hasBody: true, isBytes: false },
+  signIn: { method: 'POST', path: '/v1/session', hasBody: true, isBytes: false },
+  signOut: { method: 'DELETE', path: '/v1/session', hasBody: false, isBytes: false },
 }
 
 /** `eventStreamPath` and `consolePath` of routes.ts, likewise. */
-export const streamPaths: {
-  readonly events: typeof eventStreamPath
-  readonly consoles: typeof consolePath
-} = { events: '/v1/events/stream', consoles: '/v1/consoles' }
+export const streamPaths: { readonly events: typeof eventStreamPath; readonly consoles: typeof consolePath } = {
+  events: '/v1/events/stream',
+  consoles: '/v1/consoles',
+}
