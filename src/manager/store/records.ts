@@ -76,6 +76,8 @@ export interface VmRecord extends Base<VmId> {
   readonly policies: VmPolicies
   /** The task that holds this VM; one changing operation at a time. */
   readonly operation: TaskId | null
+  /** While it moves with disks: the spec that the commit of its arrival puts in place of `spec`. */
+  readonly specAfterMove?: MachineSpec | null
 }
 
 /** The run record under the VM's id: written by transitions alone. */
@@ -131,6 +133,8 @@ export interface DiskRecord {
   readonly vm: VmId
   readonly sizeBytes: number
   readonly kind: 'disk' | 'nvram'
+  /** Other datastores where a copy is or may be (a move under way, or its leftovers); never read, only cleaned up. */
+  readonly alsoAt?: readonly DatastoreId[]
 }
 
 /** A saga's log, and what the API shows as a task. */
@@ -154,6 +158,12 @@ export interface TaskRecord {
     readonly details?: Record<string, unknown>
   } | null
   readonly result: Record<string, unknown> | null
+  /** The VM whose `operation` this task is; cleared with the task's end. */
+  readonly holds?: VmId | null
+  /** The engine that works on it; another one that takes it over writes itself here, and the former lets go. */
+  readonly runner?: string
+  /** In state `stuck`: what it goes on with when it can, and the failure (if any) that it is being undone for. */
+  readonly stuck?: { readonly was: 'running' | 'undoing'; readonly failure: TaskRecord['problem'] } | null
   readonly startedBy: string
   readonly created: string
   readonly ended: string | null
