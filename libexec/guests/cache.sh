@@ -35,6 +35,13 @@ content_key() {
   } | sha256sum | cut -c1-16
 }
 
+# Package lists that are missing or days old name versions that mirrors no longer have.
+refresh_lists() {
+  [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*_InRelease' -mtime -2 -print -quit 2>/dev/null)" ] || return 0
+  [ "$(id -u)" = 0 ] || return 0
+  apt-get -q -o DPkg::Lock::Timeout=120 update </dev/null >&2 || note 'apt-get update failed; going on with the package lists that are here'
+}
+
 # What apt knows of packages, as a hash that is cheap to have. Packages are looked up again only when it changes.
 apt_state() {
   stat -c '%n %Y %s' /var/lib/apt/lists/*_Packages* /var/lib/apt/lists/*_InRelease 2>/dev/null | sha256sum | cut -c1-16
@@ -50,6 +57,7 @@ cached() {
   if [ -z "$folder" ] || [ ! -e "$cache/$folder/manifest.json" ]; then
     exec 9>"$cache/.$name.lock"
     flock -w 1800 9 || fail "another build of the guest '$name' does not end" "See who holds $cache/.$name.lock."
+    refresh_lists
     "$resolve"
     folder=$name-$(content_key "${BASH_SOURCE[0]}" "$here" <<<"$name $versions")
     if [ ! -e "$cache/$folder/manifest.json" ]; then
@@ -85,7 +93,10 @@ kernel_package() {
 
 # The version that apt would fetch.
 candidate() {
-  apt-cache policy "$1" | sed -n 's/^ *Candidate: //p' | head -n 1
+  local version
+  version=$(apt-cache policy "$1" | sed -n 's/^ *Candidate: //p' | head -n 1)
+  [ -n "$version" ] && [ "$version" != '(none)' ] || fail "apt knows no package $1" "Run 'apt-get update', or look at the sources in /etc/apt."
+  echo "$version"
 }
 
 # How much apt would fetch for one package, for people.

@@ -16,11 +16,6 @@ esac
 for tool in cpio gzip dpkg-deb; do
   command -v "$tool" >/dev/null || fail "$tool is missing" "Run 'apt-get install $tool'."
 done
-busybox=$(command -v busybox || true)
-if ! dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null | grep -qx installed; then
-  fail 'the static busybox is missing' "Run 'apt-get install busybox-static'."
-fi
-
 # What tcpserver runs on, from this machine.
 loader=/lib64/ld-linux-x86-64.so.2
 libc=/lib/x86_64-linux-gnu/libc.so.6
@@ -65,11 +60,12 @@ resolve() {
   kernel=$(kernel_package "$metapackage")
   kernel_version=$(candidate "$kernel")
   tcpserver_version=$(candidate ucspi-tcp)
-  versions="$kernel=$kernel_version ucspi-tcp=$tcpserver_version $(sha256_of "$busybox") $(sha256_of "$libc")"
+  busybox_version=$(candidate busybox-static)
+  versions="$kernel=$kernel_version busybox=$busybox_version ucspi-tcp=$tcpserver_version libc=$(sha256_of "$libc")"
 }
 
 build() {
-  local out=$1 root=$1/root package=$1/package release applet
+  local out=$1 root=$1/root package=$1/package busybox=$1/package/bin/busybox release applet
   note "building the guest '$name' from $kernel $kernel_version: a download of $(download_size "$kernel" "$kernel_version")"
   fetch_package "$kernel" "$kernel_version" "$package"
   release=$(basename "$package"/boot/vmlinuz-*)
@@ -78,6 +74,9 @@ build() {
 
   mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,dev,proc,sys,run,tmp,root,mnt}
   cp -r "$here/rootfs/." "$root/"
+  # Unpacked, not installed: installing it would remove the other busybox that many machines have.
+  fetch_package busybox-static "$busybox_version" "$package"
+  [ -e "$busybox" ] || busybox=$package/usr/bin/busybox
   cp "$busybox" "$root/bin/busybox"
   fetch_package ucspi-tcp "$tcpserver_version" "$package"
   cp "$package/usr/bin/tcpserver" "$root/usr/bin/"
@@ -106,10 +105,10 @@ build() {
   "cmdline": "$cmdline",
   "kernelVersion": "$release",
   "ready": "holdfast-guest: ready",
-  "packages": { "$kernel": "$kernel_version", "ucspi-tcp": "$tcpserver_version", "busybox-static": "$(dpkg-query -W -f '${Version}' busybox-static)" },
+  "packages": { "$kernel": "$kernel_version", "ucspi-tcp": "$tcpserver_version", "busybox-static": "$busybox_version" },
   "sha256": { "vmlinuz": "$(sha256_of "$out/vmlinuz")", "initrd.gz": "$(sha256_of "$out/initrd.gz")" }
 }
 JSON
 }
 
-cached "$name" "$(content_key "$here" "$here/../cache.sh" "$busybox" "$libc" <<<"$name $(apt_state)")" resolve build
+cached "$name" "$(content_key "$here" "$here/../cache.sh" "$libc" <<<"$name $(apt_state)")" resolve build
