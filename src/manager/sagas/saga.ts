@@ -12,6 +12,8 @@
  */
 import type { TaskId } from '../../base/ids.ts'
 import type { JobProgress } from '../../contracts/agent-api.ts'
+import type { TaskRecord } from '../store/records.ts'
+import type { NewEvent } from '../store/store.ts'
 
 export interface StepContext<Params, Done, Deps> {
   readonly task: TaskId
@@ -45,7 +47,11 @@ export interface CommitStep<Name extends string, Params, Done, Deps, Output> {
   readonly weight?: number
   /** Unlike a step's, an unknown outcome here is settled at once. */
   do(context: StepContext<Params, Done, Deps>): Promise<Output>
-  settle(context: StepContext<Params, Done, Deps>): Promise<Verdict<Output>>
+  /**
+   * Asks the hosts what became of it. `signal` never aborts here, so that asking works; `cancelWish` aborts when the task
+   * is cancelled: pass the wish on to the far side if it still works, then judge what is.
+   */
+  settle(context: StepContext<Params, Done, Deps> & { readonly cancelWish: AbortSignal }): Promise<Verdict<Output>>
 }
 
 /** A definition as the engine sees it: untyped inside, made only by the builder below. */
@@ -54,8 +60,20 @@ export interface SagaDefinition<Params, Deps, Result> {
   readonly name: string
   readonly steps: readonly AnyStep[]
   readonly resultOf: (done: Record<string, unknown>) => Result
+  /** Events of the saga's own, written in the same commit as the task's end. */
+  readonly eventsOf?: (end: SagaEnd<Params>) => readonly NewEvent[]
   /** Only carries types. */
   readonly types?: { params: Params; deps: Deps }
+}
+
+/** How a task ended, for the events that the saga adds to its end. */
+export interface SagaEnd<Params> {
+  readonly task: TaskId
+  readonly params: Params
+  readonly state: 'done' | 'failed' | 'cancelled'
+  /** Outputs by step. */
+  readonly done: Record<string, unknown>
+  readonly problem: TaskRecord['problem']
 }
 
 export type AnyStep =
@@ -71,9 +89,10 @@ export interface SagaBuilder<Params, Deps, Done> {
   commit<const Name extends string, Output>(
     step: CommitStep<Name, Params, Done, Deps, Output>,
   ): SagaBuilder<Params, Deps, With<Done, Name, Output>>
-  /** Ends the definition; what it returns is the task's result. */
+  /** Ends the definition; what it returns is the task's result. `events` are added to the commit that ends the task. */
   result<Result extends Record<string, unknown> | null>(
     of: (done: Done) => Result,
+    events?: (end: SagaEnd<Params>) => readonly NewEvent[],
   ): SagaDefinition<Params, Deps, Result>
 }
 
@@ -86,6 +105,11 @@ function builder<Params, Deps, Done>(name: string, steps: readonly AnyStep[]): S
   return {
     step: (step) => builder(name, [...steps, { kind: 'step', ...step } as unknown as AnyStep]),
     commit: (step) => builder(name, [...steps, { kind: 'commit', ...step } as unknown as AnyStep]),
-    result: (of) => ({ name, steps, resultOf: of as (done: Record<string, unknown>) => never }),
+    result: (of, events) => ({
+      name,
+      steps,
+      resultOf: of as (done: Record<string, unknown>) => never,
+      ...(events === undefined ? {} : { eventsOf: events }),
+    }),
   }
 }

@@ -80,6 +80,8 @@ export interface Store extends AsyncDisposable {
   revision(): Promise<Revision>
   /** Commits after `from`, in order, without a gap. Ends with `'relist'` when `from` is no longer kept. Ends quietly when aborted. */
   watch(from: Revision, signal: AbortSignal): AsyncIterable<WatchBatch | 'relist'>
+  /** The oldest revision whose changes and events are still kept. A place just before it can still be resumed from. */
+  oldestKept(): Promise<Revision>
   /** Kept events after a place, oldest first, at most `limit`; `'relist'` when the place is no longer kept. */
   events(after: { revision: Revision; sequence: number }, limit: number): Promise<Event[] | 'relist'>
   /** Forgets changes and events before a revision; records themselves stay. */
