@@ -59,6 +59,8 @@ export interface HostRecord extends Base<HostId> {
   readonly tlsName: string
   /** SHA-256 of the certificate that this host must show; a removed or re-joined host's old one is worthless. */
   readonly certificateFingerprint: string
+  /** Of a renewed certificate that the host has not shown yet; the old one works until then. */
+  readonly nextFingerprint?: string | null
   readonly maintenance: 'off' | 'entering' | 'on'
   /** Set by a person or a fence device; taken back by the host's next report. */
   readonly confirmedOff: boolean
@@ -185,6 +187,8 @@ export interface SecretRecord {
   readonly role: Role
   readonly expires: string
   readonly usedBy: string | null
+  /** Who made it, for the names in events and tasks. */
+  readonly madeBy?: string
 }
 
 /** An idempotency key's first answer. */

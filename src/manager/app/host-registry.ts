@@ -1,0 +1,102 @@
+/**
+ * What hosts say of themselves, in memory: the newest report of each. A report counts as newer by its session and
+ * sequence, never by a clock. Nothing here survives a restart; hosts report again within seconds.
+ */
+import type { Clock } from '../../base/clock.ts'
+import type { HostId, VmId } from '../../base/ids.ts'
+import type { HostReport, VmObservation } from '../../contracts/host.ts'
+import type { Host } from '../../contracts/inventory.ts'
+import type { HostRecord } from '../store/records.ts'
+
+export const reportIntervalMs = 2000
+/** Four reports missed: a host that is only slow still gets one through. */
+export const unreachableAfterMs = 8000
+
+export interface KnownHost {
+  readonly report: HostReport
+  /** By the clock that does not jump. */
+  readonly heardAt: number
+  readonly lastSeen: string
+  /** The host's wall clock minus ours, when the report came; includes the time on the wire. */
+  readonly clockSkewMs: number
+}
+
+export class HostRegistry {
+  readonly #clock: Clock
+  readonly #hosts = new Map<HostId, KnownHost>()
+  /** Sessions of agents that have been replaced: a late report of one is dropped. */
+  readonly #ended = new Set<string>()
+  readonly #openedAt: number
+  readonly #listeners = new Set<(host: HostId) => void>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+    this.#openedAt = clock.monotonic()
+  }
+
+  /** Takes a report in; false when a newer one of the same host is here already. */
+  accept(report: HostReport): boolean {
+    const known = this.#hosts.get(report.host)
+    if (known !== undefined) {
+      if (this.#ended.has(report.session)) return false
+      if (known.report.session === report.session && known.report.sequence >= report.sequence) return false
+      if (known.report.session !== report.session) this.#end(known.report.session)
+    }
+    const now = this.#clock.now()
+    this.#hosts.set(report.host, {
+      report,
+      heardAt: this.#clock.monotonic(),
+      lastSeen: new Date(now).toISOString(),
+      clockSkewMs: Date.parse(report.sentAt) - now,
+    })
+    for (const listener of this.#listeners) listener(report.host)
+    return true
+  }
+
+  #end(session: string): void {
+    this.#ended.add(session)
+    const [oldest] = this.#ended
+    if (this.#ended.size > 1000 && oldest !== undefined) this.#ended.delete(oldest)
+  }
+
+  known(host: HostId): KnownHost | undefined {
+    return this.#hosts.get(host)
+  }
+
+  /** The newest report, however old. */
+  report(host: HostId): HostReport | undefined {
+    return this.#hosts.get(host)?.report
+  }
+
+  isConnected(host: HostId): boolean {
+    const known = this.#hosts.get(host)
+    return known !== undefined && this.#clock.monotonic() - known.heardAt < unreachableAfterMs
+  }
+
+  /** How long the host has been silent, milliseconds; counted from this manager's start when it never reported. */
+  silentMs(host: HostId): number {
+    return this.#clock.monotonic() - (this.#hosts.get(host)?.heardAt ?? this.#openedAt)
+  }
+
+  /** What a connected host sees of a VM. */
+  observation(host: HostId | null, vm: VmId): VmObservation | undefined {
+    if (host === null || !this.isConnected(host)) return undefined
+    return this.#hosts.get(host)?.report.vms.find((each) => each.vm === vm)
+  }
+
+  forget(host: HostId): void {
+    this.#hosts.delete(host)
+  }
+
+  /** Calls back after each report that was taken in. */
+  onReport(listener: (host: HostId) => void): Disposable {
+    this.#listeners.add(listener)
+    return { [Symbol.dispose]: () => this.#listeners.delete(listener) }
+  }
+
+  stateOf(record: HostRecord): Host['state'] {
+    if (this.isConnected(record.id)) return 'connected'
+    if (record.confirmedOff) return 'confirmed-off'
+    return this.#hosts.has(record.id) || record.facts !== null ? 'unreachable' : 'never-seen'
+  }
+}

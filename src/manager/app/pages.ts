@@ -1,0 +1,43 @@
+/** Paging of lists: by the id of the last item of the page before, so that what is added or removed shifts nothing. */
+import { HoldfastError } from '../../base/errors.ts'
+import { idNumber } from '../../base/ids.ts'
+
+export interface PageQuery {
+  readonly limit?: number | undefined
+  readonly after?: string | undefined
+}
+
+export interface PageOf<T> {
+  items: T[]
+  next: string | null
+  revision: number
+}
+
+const defaultLimit = 1000
+
+/** One page of items that are in order of id: rising, or falling where `newestFirst`. */
+export function pageOf<T extends { readonly id: string }>(
+  all: readonly T[],
+  query: PageQuery,
+  newestFirst = false,
+): { items: T[]; next: string | null } {
+  const limit = query.limit ?? defaultLimit
+  const ordered = newestFirst ? all.toReversed() : all
+  let start = 0
+  if (query.after !== undefined) {
+    const after = idNumber(query.after)
+    if (!Number.isInteger(after)) {
+      throw new HoldfastError('invalid-request', '`after` is not the `next` of a page', { field: 'after' })
+    }
+    const found = ordered.findIndex((item) => (newestFirst ? idNumber(item.id) < after : idNumber(item.id) > after))
+    start = found < 0 ? ordered.length : found
+  }
+  const items = ordered.slice(start, start + limit)
+  const isLast = start + limit >= ordered.length
+  return { items, next: isLast ? null : (items.at(-1)?.id ?? null) }
+}
+
+/** Whether a record has the name that a list is asked for. Names are one in any case of letters. */
+export function hasName(record: { readonly name: string }, name: string | undefined): boolean {
+  return name === undefined || record.name.toLowerCase() === name.toLowerCase()
+}

@@ -1,0 +1,65 @@
+/** A VM as the API shows it: what should be, what the run record says, and what its host sees. */
+import type { Vm } from '../../../contracts/inventory.ts'
+import type { RunRecord } from '../../../contracts/run-record.ts'
+import { vmState } from '../../domain/vm-state.ts'
+import type { HostRecord, TaskRecord, VmRecord } from '../../store/records.ts'
+import type { HostRegistry } from '../host-registry.ts'
+
+export interface VmParts {
+  readonly vm: VmRecord
+  readonly revision: number
+  readonly run: RunRecord
+  /** The record's host. */
+  readonly host: HostRecord | undefined
+  /** The task that holds it. */
+  readonly task: TaskRecord | undefined
+}
+
+export function vmView(parts: VmParts, registry: HostRegistry): Vm {
+  const { vm, run, host, task } = parts
+  const observation = registry.observation(run.host, vm.id)
+  const operation = task === undefined ? null : operationOf(task)
+  const shown = vmState({
+    power: vm.power,
+    run,
+    host: host === undefined ? null : registry.stateOf(host),
+    observation: observation ?? null,
+    operation,
+  })
+  const isHere = run.phase === 'running' || run.phase === 'moving'
+  return {
+    id: vm.id,
+    uuid: vm.uuid,
+    name: vm.name,
+    created: vm.created,
+    revision: parts.revision,
+    description: vm.description,
+    project: vm.project,
+    pool: vm.pool,
+    folder: vm.folder,
+    power: vm.power,
+    state: shown.state,
+    host: host?.name ?? null,
+    hostId: run.host,
+    addresses: vm.spec.nics.flatMap((nic) => (nic.address === null ? [] : [nic.address])),
+    spec: vm.spec,
+    policies: vm.policies,
+    run,
+    operation: vm.operation,
+    problem: shown.problem,
+    usage:
+      isHere && observation !== undefined
+        ? { cpuSeconds: observation.cpuSeconds, rssMiB: observation.rssMiB, startedAt: observation.startedAt }
+        : null,
+  }
+}
+
+function operationOf(task: TaskRecord): { saga: string; state: string; problem: string | null } {
+  return { saga: sagaName(task.saga), state: task.state, problem: task.problem?.detail ?? null }
+}
+
+/** `vm.migrate` for `vm.migrate/1`. */
+export function sagaName(versioned: string): string {
+  const slash = versioned.lastIndexOf('/')
+  return slash < 0 ? versioned : versioned.slice(0, slash)
+}
