@@ -136,7 +136,8 @@ install_modules() {
       [ "$(modules_kind)" = all ] || options+=(--omit=dev)
       (
         cd "$holdfast_root"
-        # The scripts of packages do not run; PATH leads npm to this Node.
+        # The scripts of packages do not run; PATH leads npm to this Node. Authorities that this machine trusts count for npm too.
+        export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}
         PATH="${holdfast_node%/*}:$PATH" "$holdfast_node" "$npm/bin/npm-cli.js" ci --ignore-scripts --no-audit --no-fund --no-progress --loglevel=error "${options[@]}" </dev/null >"$log" 2>&1
       ) || {
         tail -n 20 "$log" >&2

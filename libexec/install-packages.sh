@@ -5,13 +5,13 @@
 # there). Neither changes anything.
 set -euo pipefail
 
-# role | package | what shows that it is there: a command, or a file | why it is needed
+# role | package | what shows that it is there: one of these commands or files | why it is needed
 packages='
 agent|qemu-system-x86|qemu-system-x86_64|runs the virtual machines
 agent|qemu-utils|qemu-img|makes, reads and checks disk images
 agent|seabios|/usr/share/seabios/bios-256k.bin|the BIOS of guests
 agent|ovmf|/usr/share/OVMF/OVMF_CODE_4M.fd|the UEFI of guests
-agent|ipxe-qemu|/usr/lib/ipxe/qemu/efi-virtio.rom|network boot ROMs of guests
+agent|ipxe-qemu|/usr/lib/ipxe/qemu/efi-virtio.rom,/usr/share/qemu/efi-virtio.rom|network boot ROMs of guests
 agent|dnsmasq-base|dnsmasq|answers DHCP for guests
 agent|nftables|nft|drops frames with forged addresses
 agent|iproute2|ip|makes bridges, taps and tunnels
@@ -53,10 +53,15 @@ role=${1:-}
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 is_there() {
-  case $1 in
-    /*) [ -e "$1" ] ;;
-    *) type -P "$1" >/dev/null ;;
-  esac
+  local probe probes
+  IFS=, read -ra probes <<<"$1"
+  for probe in "${probes[@]}"; do
+    case $probe in
+      /*) [ -e "$probe" ] && return 0 ;;
+      *) type -P "$probe" >/dev/null && return 0 ;;
+    esac
+  done
+  return 1
 }
 
 names=() missing=()
