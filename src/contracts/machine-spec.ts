@@ -55,6 +55,9 @@ export const CpuModel = Open({
 })
 export type CpuModel = Static<typeof CpuModel>
 
+/** The key under which UEFI's variable store is attached and moves: no device bears it. */
+export const nvramKey = 0
+
 /** UEFI's own variable store: a small raw disk of the VM's, which moves with it. */
 export const NvramDevice = Open({ disk: DiskIdSchema, datastore: DatastoreIdSchema, sizeBytes: Count })
 export type NvramDevice = Static<typeof NvramDevice>

@@ -4,11 +4,9 @@ import type { ClusterId, DatacenterId, FolderId, PoolId, ProjectId } from '../..
 import type { Random } from '../../base/random.ts'
 import type { ClusterRecord } from '../store/records.ts'
 import type { Change, Store } from '../store/store.ts'
+import { defaultCpuBaseline } from '../domain/cpu-baseline.ts'
 import { nameClaim } from '../domain/names.ts'
 import { newEvent, subjectOf } from './write.ts'
-
-/** A model that every x86-64 machine of the last decade and TCG can run. */
-const firstCpuBaseline = 'qemu64'
 
 /** Makes cluster, datacenter, root folder, root pool and default project where the store has none yet. */
 export async function bootstrap(
@@ -33,7 +31,7 @@ export async function bootstrap(
     uuid: uuid(),
     name: clusterName,
     datacenter: ids.datacenter,
-    cpuBaseline: firstCpuBaseline,
+    cpuBaseline: defaultCpuBaseline,
     incarnation: 1,
   }
   const changes: Change[] = [

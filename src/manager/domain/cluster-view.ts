@@ -1,0 +1,142 @@
+/**
+ * What decisions are made from: a snapshot of the inventory and of the newest observations, in the terms of the contracts
+ * (records of the store satisfy these shapes as they are).
+ */
+import type { DatastoreId, DiskId, HostId, ImageId, NetworkId, VmId } from '../../base/ids.ts'
+import type { DatastoreObservation, HostFacts, NetworkObservation } from '../../contracts/host.ts'
+import type { Host } from '../../contracts/inventory.ts'
+import type { MachineSpec } from '../../contracts/machine-spec.ts'
+import type { RunRecord } from '../../contracts/run-record.ts'
+
+export type HostState = Host['state']
+
+export interface HostView {
+  readonly id: HostId
+  readonly name: string
+  readonly state: HostState
+  readonly maintenance: Host['maintenance']
+  readonly addresses: HostFacts['addresses']
+  /** Null until its first report. */
+  readonly facts: HostFacts | null
+  /** As of its newest report; empty when there is none. */
+  readonly datastores: readonly DatastoreObservation[]
+  readonly networks: readonly NetworkObservation[]
+  readonly load1: number
+}
+
+export interface DatastoreView {
+  readonly id: DatastoreId
+  readonly name: string
+  readonly isShared: boolean
+  readonly path: string
+  /** Empty: every host. */
+  readonly hosts: readonly HostId[]
+}
+
+export interface NetworkView {
+  readonly id: NetworkId
+  readonly name: string
+  readonly kind: 'vxlan' | 'vlan' | 'isolated'
+  readonly tag: number | null
+  readonly uplink: string | null
+  readonly mtu: number
+  readonly macSpoofing: 'allowed' | 'dropped'
+  readonly ipSpoofing: 'allowed' | 'dropped'
+  readonly ipv4: {
+    readonly cidr: string
+    readonly gateway: string | null
+    readonly dns: readonly string[]
+    readonly service: string
+    readonly rangeStart: string
+    readonly rangeEnd: string
+  } | null
+  readonly externalPeers: readonly string[]
+}
+
+export interface ImageView {
+  readonly id: ImageId
+  readonly name: string
+  readonly datastore: DatastoreId
+  readonly state: 'importing' | 'ready'
+  readonly format: 'raw' | 'qcow2'
+  readonly virtualBytes: number
+}
+
+export interface VmView {
+  readonly id: VmId
+  readonly name: string
+  readonly spec: MachineSpec
+  readonly run: RunRecord
+  /** Where an open task starts it, before the record says so. */
+  readonly startingOn: HostId | null
+}
+
+export interface DiskView {
+  readonly id: DiskId
+  readonly datastore: DatastoreId
+}
+
+export interface ClusterView {
+  readonly cpuBaseline: string
+  readonly hosts: readonly HostView[]
+  readonly datastores: readonly DatastoreView[]
+  readonly networks: readonly NetworkView[]
+  readonly images: readonly ImageView[]
+  readonly vms: readonly VmView[]
+}
+
+/** Why something cannot be; `code` for programs, `message` for people. */
+export interface Reason {
+  readonly code: 'cpu' | 'network' | 'storage' | 'memory' | 'host-state' | 'name' | 'qemu' | 'disk-space' | 'vm-state'
+  readonly message: string
+}
+
+/** Hosts whose memory a VM holds: where it runs, where it arrives, where it is being started. */
+export function hostsHeldBy(vm: VmView): HostId[] {
+  const { phase, host, target } = vm.run
+  const held = phase === 'running' || phase === 'moving' || phase === 'unknown' ? [host, target] : []
+  return [...new Set([...held, vm.startingOn])].filter((each) => each !== null)
+}
+
+/** Memory promised to the VMs that run, arrive or start on this host, MiB. */
+export function committedMiB(cluster: Pick<ClusterView, 'vms'>, host: HostId, except?: VmId): number {
+  return cluster.vms
+    .filter((vm) => vm.id !== except && hostsHeldBy(vm).includes(host))
+    .reduce((sum, vm) => sum + vm.spec.memoryMiB, 0)
+}
+
+/** Memory that a host keeps for itself (kernel, agent, QEMU's own), MiB. */
+export function reservedMiB(memoryMiB: number): number {
+  return Math.min(2048, Math.floor(memoryMiB / 8))
+}
+
+/**
+ * Whether a host is meant to have a datastore. One that is not shared holds different files on each host, so it counts
+ * only where it names exactly one.
+ */
+export function isMountedOn(datastore: DatastoreView, host: HostId): boolean {
+  if (!datastore.isShared) return datastore.hosts.length === 1 && datastore.hosts[0] === host
+  return datastore.hosts.length === 0 || datastore.hosts.includes(host)
+}
+
+/** Connected hosts that have the datastore in use, in order of id. */
+export function hostsReaching(cluster: ClusterView, datastore: DatastoreId): HostView[] {
+  const found = cluster.datastores.find((each) => each.id === datastore)
+  if (found === undefined) return []
+  return cluster.hosts.filter(
+    (host) =>
+      host.state === 'connected' && isMountedOn(found, host.id) && storageOf(host, datastore)?.isUsable === true,
+  )
+}
+
+/** The host's newest word on a datastore. */
+export function storageOf(host: HostView, datastore: DatastoreId): DatastoreObservation | undefined {
+  return host.datastores.find((each) => each.datastore === datastore)
+}
+
+/** Datastores of the images that a machine has at hand: CD-ROMs, kernel, initrd. */
+export function imagesOf(spec: MachineSpec): ImageId[] {
+  const boot = spec.kernelBoot
+  const ids = [...spec.cdroms.map((cdrom) => cdrom.image), boot?.kernel ?? null, boot?.initrd ?? null]
+  return [...new Set(ids.filter((id) => id !== null))]
+}

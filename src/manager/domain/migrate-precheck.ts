@@ -1,0 +1,180 @@
+/** Whether a VM can move, where to, and with which disks; every reason against it. Pure. */
+import type { DatastoreId, HostId } from '../../base/ids.ts'
+import { formatSize } from '../../base/units.ts'
+import type { MovingDisk } from '../../contracts/agent-api.ts'
+import type { VmObservation } from '../../contracts/host.ts'
+import { nvramKey, type MachineSpec } from '../../contracts/machine-spec.ts'
+import { isMountedOn, storageOf, type ClusterView, type HostView, type Reason, type VmView } from './cluster-view.ts'
+import { reasonsAgainst } from './host-fit.ts'
+import { place } from './placement.ts'
+import { compareVersions } from './versions.ts'
+
+export interface MigrationWish {
+  readonly vm: VmView
+  /** What its host sees of it now; null when that host does not answer. */
+  readonly observation: VmObservation | null
+  /** Null: placed. */
+  readonly host: HostId | null
+  /** Where all its disks go; null: they stay where they are, as long as the target reaches them. */
+  readonly datastore: DatastoreId | null
+}
+
+export interface MigrationPlan {
+  readonly source: HostId
+  readonly target: HostId
+  readonly movingDisks: readonly MovingDisk[]
+  /** The machine with its disks in their places after the move. */
+  readonly spec: MachineSpec
+}
+
+export type Precheck =
+  { readonly ok: true; readonly plan: MigrationPlan } | { readonly ok: false; readonly reasons: readonly Reason[] }
+
+/** Checks everything and names every reason; with no host asked for, the best of those that can take it. */
+export function precheckMigration(cluster: ClusterView, wish: MigrationWish): Precheck {
+  const before = stateReasons(cluster, wish)
+  const source = cluster.hosts.find((host) => host.id === wish.vm.run.host)
+  if (before.length > 0 || source === undefined) return { ok: false, reasons: before }
+  const spec = specAfter(wish.vm.spec, wish.datastore)
+  const movingDisks = disksBetween(wish.vm.spec, spec)
+  const need = { vm: wish.vm.id, spec, newBytes: bytesByDatastore(movingDisks) }
+  const target = wish.host ?? chosenTarget(cluster, wish, need, source)
+  if (typeof target !== 'string') return { ok: false, reasons: target.reasons }
+  const reasons = againstTarget(cluster, need, source, target)
+  if (reasons.length > 0) return { ok: false, reasons }
+  return { ok: true, plan: { source: source.id, target, movingDisks, spec } }
+}
+
+function stateReasons(cluster: ClusterView, { vm, observation }: MigrationWish): Reason[] {
+  const against = (code: Reason['code'], message: string): Reason[] => [{ code, message }]
+  if (vm.run.phase !== 'running') return against('vm-state', `${vm.name} does not run (its state is ${vm.run.phase})`)
+  const source = cluster.hosts.find((host) => host.id === vm.run.host)
+  if (source === undefined) return against('host-state', `the host of ${vm.name} is not known any more`)
+  if (source.state !== 'connected')
+    return against('host-state', `${source.name}, on which ${vm.name} runs, is ${source.state}`)
+  if (observation?.process === 'failed') return against('vm-state', `QEMU of ${vm.name} has failed; power it off`)
+  return []
+}
+
+function chosenTarget(
+  cluster: ClusterView,
+  wish: MigrationWish,
+  need: Parameters<typeof reasonsAgainst>[2],
+  source: HostView,
+): HostId | { readonly reasons: readonly Reason[] } {
+  const unfit = cluster.hosts.filter((host) => betweenHosts(source, host).length > 0).map((host) => host.id)
+  const placement = place(cluster, { ...need, exclude: [source.id, ...unfit] })
+  if (placement.ok) return placement.host
+  const reasons = placement.refusals.flatMap((refusal) => refusal.reasons)
+  if (reasons.length > 0) return { reasons }
+  return { reasons: [{ code: 'host-state', message: `there is no other host that could take ${wish.vm.name}` }] }
+}
+
+function againstTarget(
+  cluster: ClusterView,
+  need: Parameters<typeof reasonsAgainst>[2],
+  source: HostView,
+  target: HostId,
+): Reason[] {
+  const host = cluster.hosts.find((each) => each.id === target)
+  if (host === undefined) return [{ code: 'name', message: `there is no host ${target}` }]
+  if (host.id === source.id) return [{ code: 'name', message: `the VM runs on ${host.name} already` }]
+  return [...reasonsAgainst(cluster, host, need), ...betweenHosts(source, host)]
+}
+
+/** What must be alike on both sides. */
+function betweenHosts(source: HostView, target: HostView): Reason[] {
+  const [from, to] = [source.facts, target.facts]
+  if (from === null || to === null) return []
+  const reasons: Reason[] = []
+  if (from.accelerator.kind !== to.accelerator.kind) {
+    const message = `${source.name} runs guests by ${from.accelerator.kind}, ${target.name} by ${to.accelerator.kind}`
+    reasons.push({ code: 'cpu', message })
+  }
+  if (compareVersions(minor(to.qemu.version), minor(from.qemu.version)) < 0) {
+    const message = `${target.name} has an older QEMU (${to.qemu.version}) than ${source.name} (${from.qemu.version})`
+    reasons.push({ code: 'qemu', message })
+  }
+  return reasons
+}
+
+function minor(version: string): string {
+  return version.split('.').slice(0, 2).join('.')
+}
+
+/** The machine with all its disks on one datastore; as it is when none is named. */
+export function specAfter(spec: MachineSpec, datastore: DatastoreId | null): MachineSpec {
+  if (datastore === null) return spec
+  return {
+    ...spec,
+    disks: spec.disks.map((disk) => ({ ...disk, datastore })),
+    nvram: spec.nvram === null ? null : { ...spec.nvram, datastore },
+  }
+}
+
+/** The disks that lie elsewhere in the one than in the other. */
+export function disksBetween(before: MachineSpec, after: MachineSpec): MovingDisk[] {
+  const moving: MovingDisk[] = before.disks.flatMap((disk) => {
+    const to = after.disks.find((each) => each.disk === disk.disk)?.datastore ?? disk.datastore
+    const { disk: id, key, format, sizeBytes, datastore: from } = disk
+    return to === from ? [] : [{ disk: id, key, from, to, format, sizeBytes }]
+  })
+  const [old, next] = [before.nvram, after.nvram]
+  if (old === null || next === null || old.datastore === next.datastore) return moving
+  const { disk, sizeBytes } = old
+  return [...moving, { disk, key: nvramKey, from: old.datastore, to: next.datastore, format: 'raw', sizeBytes }]
+}
+
+function bytesByDatastore(disks: readonly MovingDisk[]): Map<DatastoreId, number> {
+  const bytes = new Map<DatastoreId, number>()
+  for (const disk of disks) bytes.set(disk.to, (bytes.get(disk.to) ?? 0) + disk.sizeBytes)
+  return bytes
+}
+
+/** Why the disks of a VM cannot go to a datastore while the VM stays where it is (or lies where it lies). */
+export function precheckDiskMove(
+  cluster: ClusterView,
+  vm: VmView,
+  datastore: DatastoreId,
+):
+  | { readonly ok: true; readonly host: HostId; readonly disks: readonly MovingDisk[]; readonly spec: MachineSpec }
+  | { readonly ok: false; readonly reasons: readonly Reason[] } {
+  const spec = specAfter(vm.spec, datastore)
+  const disks = disksBetween(vm.spec, spec)
+  const needed = [...new Set([datastore, ...disks.map((disk) => disk.from)])]
+  const candidates =
+    vm.run.phase === 'stopped' ? cluster.hosts : cluster.hosts.filter((host) => host.id === vm.run.host)
+  if (vm.run.phase !== 'stopped' && vm.run.phase !== 'running') {
+    return { ok: false, reasons: [{ code: 'vm-state', message: `${vm.name} is ${vm.run.phase}` }] }
+  }
+  const total = disks.reduce((sum, disk) => sum + disk.sizeBytes, 0)
+  const judged = candidates.map((host) => ({ host, reasons: againstCopying(cluster, host, needed, datastore, total) }))
+  const fit = judged.find(({ reasons }) => reasons.length === 0)
+  if (fit !== undefined) return { ok: true, host: fit.host.id, disks, spec }
+  const reasons = judged.flatMap(({ reasons: each }) => each)
+  return {
+    ok: false,
+    reasons: reasons.length > 0 ? reasons : [{ code: 'host-state', message: 'there is no host for it' }],
+  }
+}
+
+function againstCopying(
+  cluster: ClusterView,
+  host: HostView,
+  needed: readonly DatastoreId[],
+  to: DatastoreId,
+  bytes: number,
+): Reason[] {
+  if (host.state !== 'connected') return [{ code: 'host-state', message: `${host.name} is ${host.state}` }]
+  return needed.flatMap((id): Reason[] => {
+    const datastore = cluster.datastores.find((each) => each.id === id)
+    const seen = storageOf(host, id)
+    const name = datastore?.name ?? id
+    if (datastore === undefined || !isMountedOn(datastore, host.id) || seen?.isUsable !== true) {
+      return [{ code: 'storage', message: `the datastore ${name} cannot be used on ${host.name}` }]
+    }
+    if (id !== to || bytes <= seen.freeBytes) return []
+    const message = `the datastore ${name} has ${formatSize(seen.freeBytes)} free, ${formatSize(bytes)} are needed`
+    return [{ code: 'disk-space', message }]
+  })
+}
