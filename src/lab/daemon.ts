@@ -1,0 +1,114 @@
+/**
+ * labd: the power switch and the watchdogs of a lab's hosts, outside of them all. It alone switches hosts on, one change
+ * per host at a time, so that a host is never started twice. A lab works on when labd dies; the next verb starts it again.
+ */
+import { HoldfastError } from '../base/errors.ts'
+import type { Logger } from '../base/log.ts'
+import { serveLines, type Message } from './lines.ts'
+import { powerOff, powerOn, type Machines } from './machine.ts'
+import { managerName, nodeFolders, sockets } from './names.ts'
+import { readState } from './state.ts'
+import { Watchdogs } from './watchdog.ts'
+
+export interface PowerStatus {
+  readonly power: 'on' | 'off' | 'frozen'
+  /** Term of the armed watchdog; null when it is not armed. */
+  readonly watchdogMs: number | null
+  /** How often the watchdog has power-cycled the host since labd started. */
+  readonly watchdogResets: number
+}
+
+class PowerSwitch {
+  readonly #machines: Machines
+  readonly #turns = new Map<string, Promise<unknown>>()
+  readonly resets = new Map<string, number>()
+  watchdogs: Watchdogs | undefined
+
+  constructor(machines: Machines) {
+    this.#machines = machines
+  }
+
+  on(node: string): Promise<void> {
+    return this.#inTurn(node, () => powerOn(this.#machines, node))
+  }
+
+  off(node: string): Promise<void> {
+    return this.#inTurn(node, async () => {
+      await powerOff(this.#machines, node)
+      await this.watchdogs?.disarm(node)
+    })
+  }
+
+  cycle(node: string): Promise<void> {
+    return this.#inTurn(node, async () => {
+      await powerOff(this.#machines, node)
+      await this.watchdogs?.disarm(node)
+      await powerOn(this.#machines, node)
+    })
+  }
+
+  async bite(node: string): Promise<void> {
+    this.resets.set(node, (this.resets.get(node) ?? 0) + 1)
+    await this.cycle(node)
+  }
+
+  async status(node: string): Promise<PowerStatus> {
+    return {
+      power: await this.#machines.cgroups.power(node),
+      watchdogMs: this.watchdogs?.termMs(node) ?? null,
+      watchdogResets: this.resets.get(node) ?? 0,
+    }
+  }
+
+  async #inTurn(node: string, work: () => Promise<void>): Promise<void> {
+    const before = this.#turns.get(node) ?? Promise.resolve()
+    const turn = before.catch(() => undefined).then(work)
+    this.#turns.set(node, turn)
+    await turn
+  }
+}
+
+/** Serves until the process ends. */
+export async function serveLabd(machines: Machines, log: Logger): Promise<void> {
+  const { ports, folder } = machines
+  const state = await readState(ports.files, folder)
+  if (state === undefined) throw new HoldfastError('not-found', `there is no lab in ${folder}`)
+  const power = new PowerSwitch(machines)
+  power.watchdogs = await Watchdogs.open(ports, `${folder}/watchdogs.json`, log, (host) => power.bite(host))
+  const { watchdogs } = power
+  for (const host of state.hosts) {
+    const bmc = `${nodeFolders(folder, host).run}/bmc`
+    await ports.files.makeDirectory(bmc)
+    await serveLines(ports, `${bmc}/watchdog.sock`, (message) => watchdogs.handle(host, message))
+  }
+  await serveLines(ports, sockets(folder).labd, async (message) => {
+    const node = String(message['host'] ?? '')
+    if (node !== managerName && !state.hosts.includes(node)) {
+      throw new HoldfastError('not-found', `the lab has no "${node}"`, {
+        mend: `Use one of: ${[...state.hosts, managerName].join(', ')}.`,
+      })
+    }
+    log.info({ host: node, verb: message['verb'] }, 'power')
+    return await obey(power, node, message)
+  })
+  log.info({ lab: machines.lab, pid: process.pid }, 'labd serves')
+}
+
+async function obey(power: PowerSwitch, node: string, message: Message): Promise<Message> {
+  switch (message['verb']) {
+    case 'on':
+      await power.on(node)
+      break
+    case 'off':
+      await power.off(node)
+      break
+    case 'cycle':
+      await power.cycle(node)
+      break
+    case 'status':
+      break
+    default:
+      throw new HoldfastError('invalid-request', `the power switch knows no verb ${String(message['verb'])}`)
+  }
+  return { ...(await power.status(node)) }
+}

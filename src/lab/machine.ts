@@ -1,0 +1,122 @@
+/** The hosts as machines: switched on in their own namespaces and cgroup, switched off by killing all that is in it. */
+import { ArrayClient } from './array-client.ts'
+import { Cgroups, outsideGroup } from './cgroups.ts'
+import { insideHost, managerName, namespaceOf, nodeFolders, registryFolder } from './names.ts'
+import type { LabPorts, Launcher } from './ports.ts'
+import { shell } from './shell.ts'
+
+export interface Machines {
+  readonly ports: LabPorts
+  readonly launcher: Launcher
+  readonly lab: string
+  readonly folder: string
+  readonly cgroups: Cgroups
+}
+
+/** A service of a host: a `holdfast` command that its init keeps running. */
+export interface Service {
+  readonly name: string
+  readonly args: readonly string[]
+}
+
+/** Where a host's init reads what to run, as the host sees it, and where its logs are. */
+export const initFolder = `${insideHost.data}/init`
+
+/** The lab's own program, which starts faster than the whole CLI. */
+function labMain(): string {
+  return `${import.meta.dirname}/main.ts`
+}
+
+/**
+ * Runs first in a host: `$1` name, `$2` data, `$3` run, `$4` etc, `$5` registry, then the command. A host sees its own
+ * /sys (for its links), its own cgroup as the root, its own Holdfast folders, and no other lab's mounts, which it would
+ * keep from going away.
+ */
+const enter = `
+set -e
+name=$1 data=$2 run=$3 etc=$4 registry=$5
+shift 5
+own=\${data%/hosts/*}
+for entry in "$registry"/*; do
+  [ -f "$entry" ] || continue
+  other=$(cat "$entry")
+  [ "$other" != "$own" ] || continue
+  awk -v p="$other/" 'index($5, p) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r path; do umount -n -l "$path" || true; done
+done
+hostname "$name"
+mount -n --rbind "$data" ${insideHost.data}
+mount -n --bind "$run" ${insideHost.run}
+mount -n --bind "$etc" ${insideHost.etc}
+mount -n -t sysfs sysfs /sys
+mount -n -t cgroup2 cgroup2 /sys/fs/cgroup
+exec "$@"
+`
+
+/** Switches a node on: its init starts, and with it the services it has. Nothing happens when it is on. */
+export async function powerOn(machines: Machines, node: string): Promise<void> {
+  const { ports, cgroups, lab, folder, launcher } = machines
+  await cgroups.create(node)
+  if ((await cgroups.power(node)) !== 'off') return
+  const own = nodeFolders(folder, node)
+  await prepareFolders(ports, own)
+  const inside = [own.data, own.run, own.etc, registryFolder]
+  await ports.processes.startDetached(
+    'sh',
+    [
+      ...['-c', 'echo $$ >"$0/cgroup.procs" && exec "$@"', cgroups.group(node)],
+      ...['nsenter', `--net=/run/netns/${namespaceOf(lab, node)}`],
+      ...['unshare', '--mount', '--uts', '--cgroup', '--propagation', 'slave'],
+      ...['sh', '-c', enter, 'enter', node, ...inside],
+      ...[launcher.node, labMain(), 'internal', 'init', launcher.main],
+    ],
+    { logFile: `${own.home}/init.log`, cwd: '/' },
+  )
+}
+
+/** The folders that a host has, and those of the machine that it mounts them over. /run is empty after each boot. */
+async function prepareFolders(ports: LabPorts, own: ReturnType<typeof nodeFolders>): Promise<void> {
+  for (const path of [own.data, own.run, own.etc, `${own.data}/init`, `${own.run}/bmc`]) {
+    await ports.files.makeDirectory(path)
+  }
+  await shell(ports, 'mkdir', ['-p', insideHost.data, insideHost.run, insideHost.etc])
+  for (const name of await ports.files.list(own.run)) {
+    if (name !== 'bmc') await ports.files.remove(`${own.run}/${name}`)
+  }
+}
+
+/** Ends all that a node runs, at once, frozen or hanging on its storage or not. */
+export async function powerOff(machines: Machines, node: string): Promise<void> {
+  const { cgroups, ports, folder } = machines
+  await cgroups.kill(node, async () => {
+    // Requests in flight that no signal reaches (asynchronous ones) would keep a process from ending.
+    if (node !== managerName) await new ArrayClient(ports, folder).dropHeld(node).catch(() => undefined)
+  })
+}
+
+/** Starts one of the lab's own programs outside of the hosts, detached. */
+export async function startOutside(machines: Machines, kind: 'labd' | 'array'): Promise<void> {
+  const { ports, cgroups, folder, launcher, lab } = machines
+  await cgroups.create(outsideGroup)
+  await ports.processes.startDetached(
+    'sh',
+    [
+      ...['-c', 'echo $$ >"$0/cgroup.procs" && exec "$@"', cgroups.group(outsideGroup)],
+      ...[launcher.node, labMain(), 'internal', kind, lab, folder, launcher.main],
+    ],
+    { logFile: `${folder}/${kind}.log`, cwd: '/' },
+  )
+}
+
+/**
+ * The command line that runs another one within a node's namespaces. `pid` is that of the node's init, whose mounts and
+ * names it shares; without one (the node is off) only the network is the node's.
+ */
+export function insideCommand(
+  lab: string,
+  node: string,
+  pid: number | undefined,
+  command: readonly string[],
+): string[] {
+  if (pid === undefined) return ['nsenter', `--net=/run/netns/${namespaceOf(lab, node)}`, ...command]
+  return ['nsenter', `--target=${pid}`, '--net', '--mount', '--uts', '--cgroup', ...command]
+}

@@ -1,0 +1,62 @@
+/** The lab's door: `labCommand()` for the CLI, and the programs that the lab starts itself (`internal …`). */
+import { Command } from 'commander'
+import { jsonLogger, nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from '../base/node/index.ts'
+import { serveArray } from './array/serve.ts'
+import { Cgroups } from './cgroups.ts'
+import { serveLabd } from './daemon.ts'
+import { runInit } from './host-init.ts'
+import { insideHost } from './names.ts'
+import type { LabPorts, Launcher } from './ports.ts'
+
+const cliMain = `${import.meta.dirname}/../cli/main.ts`
+
+function ports(): LabPorts {
+  return {
+    clock: nodeClock(),
+    files: nodeFiles(),
+    network: nodeNetwork(),
+    processes: nodeProcesses(),
+    random: nodeRandom(),
+  }
+}
+
+function launcherOf(main: string): Launcher {
+  return { node: process.execPath, main }
+}
+
+function internalCommand(): Command {
+  const internal = new Command('internal').description('programs that a lab starts itself')
+  internal.command('array <lab> <folder> <main>').action(async (_lab: string, folder: string) => {
+    await serveArray(ports(), folder)
+  })
+  internal.command('labd <lab> <folder> <main>').action(async (lab: string, folder: string, main: string) => {
+    const own = ports()
+    const cgroups = await Cgroups.open(own, lab)
+    await serveLabd({ ports: own, launcher: launcherOf(main), lab, folder, cgroups }, jsonLogger())
+  })
+  internal.command('init <main>').action(async (main: string) => {
+    const own = ports()
+    const terminate = new AbortController()
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => terminate.abort(new Error(signal)))
+    const hangup = (): Promise<void> => new Promise((resolve) => process.once('SIGHUP', () => resolve()))
+    // A signal between two waits must not be the end of a host.
+    process.on('SIGHUP', () => undefined)
+    // A running sleep keeps the process alive while it waits for signals alone.
+    const alive = setInterval(() => undefined, 2 ** 30)
+    await own.files.write(`${insideHost.run}/init.pid`, String(process.pid))
+    await runInit(own, launcherOf(main), jsonLogger(), { hangup, terminate: terminate.signal })
+    clearInterval(alive)
+  })
+  return internal
+}
+
+/** The `lab` command with all its verbs, to be added to the CLI's program. */
+export function labCommand(): Command {
+  const lab = new Command('lab').description('a whole datacenter on this machine')
+  lab.addCommand(internalCommand(), { hidden: true })
+  return lab
+}
+
+// Started by itself (the lab's own programs are): less to load than the whole CLI.
+if (import.meta.main) await labCommand().parseAsync()
+void cliMain

@@ -1,0 +1,151 @@
+/** The world that a lab's hosts stand in: made step by step, each of which may be done again, and taken away whole. */
+import { HoldfastError } from '../base/errors.ts'
+import { choosePlan } from './address-plan.ts'
+import type { Lab } from './lab.ts'
+import { createDisks, defaultDiskGiB, isMounted, listMounts, loopDevices, removeMounts } from './mounts.ts'
+import {
+  defaultLabsFolder,
+  hostNames,
+  insideHost,
+  managerName,
+  nodeFolders,
+  registryFolder,
+  storageFolders,
+} from './names.ts'
+import { applyCuts } from './partitions.ts'
+import { shell, succeeds } from './shell.ts'
+import { writeState, type LabState } from './state.ts'
+import { createWires, labNamespaces, machineRoutes, removeWires } from './switch.ts'
+import { stateFile } from './state.ts'
+
+export interface WorldOptions {
+  readonly hosts: number
+  readonly hasShared: boolean
+  readonly diskGiB?: number
+}
+
+/** Tells people what is being done. */
+export type Progress = (line: string) => void
+
+/** Creates what is missing of the world and switches all on. Hold no lock; this takes it. */
+export async function createWorld(lab: Lab, options: WorldOptions, say: Progress): Promise<LabState> {
+  await claim(lab)
+  await using _lock = await lab.lock()
+  const state = (await lab.state()) ?? (await firstState(lab, options))
+  say('wires: a namespace per host, three networks between them')
+  await createWires(lab.ports, { lab: lab.name, hosts: state.hosts, plan: state.plan })
+  await applyCuts(lab.ports, lab.name, state.cuts)
+  say('disks: a local datastore per host' + (state.hasShared ? ', and a shared one' : ''))
+  const diskGiB = options.diskGiB ?? defaultDiskGiB
+  for (const host of state.hosts) {
+    await createDisks(lab.ports, lab.folder, host, { hasShared: state.hasShared, diskGiB })
+  }
+  await lab.ensureOutside()
+  const served = await lab.array.hosts()
+  for (const host of state.hosts) {
+    if (served.includes(host) && (await isMounted(lab.ports, storageFolders(lab.folder, host).mount))) continue
+    // One that is on would keep the mount of an array that is gone.
+    await lab.power(host, 'off')
+    await lab.array.mount(host)
+  }
+  say('power: the manager and every host')
+  await Promise.all([managerName, ...state.hosts].map((node) => lab.power(node, 'on')))
+  await Promise.all([managerName, ...state.hosts].map((node) => waitForInit(lab, node)))
+  return state
+}
+
+/** Writes down where the lab is before anything of it exists, so that `lab down` finds it at every moment. */
+async function claim(lab: Lab): Promise<void> {
+  const { files } = lab.ports
+  if ((await lab.state()) === undefined && (await files.stat(lab.folder)) !== undefined) {
+    const inside = await files.list(lab.folder)
+    if (inside.some((name) => name !== 'lab.lock')) {
+      throw new HoldfastError('wrong-state', `${lab.folder} is there and is no lab`, {
+        mend: 'Choose another --name or --directory, or move that folder away.',
+      })
+    }
+  }
+  await files.makeDirectory(registryFolder, { mode: 0o755 })
+  await files.write(`${registryFolder}/${lab.name}`, `${lab.folder}\n`)
+  // Guests run as unprivileged users and must pass through to their disks.
+  await files.makeDirectory(lab.folder, { mode: 0o755 })
+}
+
+async function firstState(lab: Lab, options: WorldOptions): Promise<LabState> {
+  const state: LabState = {
+    version: 1,
+    name: lab.name,
+    hosts: hostNames(options.hosts),
+    plan: choosePlan(await machineRoutes(lab.ports)),
+    hasShared: options.hasShared,
+    phase: 'creating',
+    cuts: [],
+    storage: [],
+    filled: [],
+  }
+  await writeState(lab.ports.files, lab.folder, state)
+  return state
+}
+
+const initStartMs = 15_000
+
+async function waitForInit(lab: Lab, node: string): Promise<void> {
+  const until = lab.ports.clock.monotonic() + initStartMs
+  const file = `${nodeFolders(lab.folder, node).run}/init.pid`
+  while ((await lab.ports.files.stat(file)) === undefined) {
+    if (lab.ports.clock.monotonic() > until) {
+      throw new HoldfastError('host-error', `${node} does not come up`, {
+        mend: `See ${nodeFolders(lab.folder, node).home}/init.log.`,
+      })
+    }
+    await lab.ports.clock.sleep(25)
+  }
+}
+
+/** Removes all that belongs to this lab, in whatever state it is, and nothing else. Answers what could not be removed. */
+export async function removeWorld(lab: Lab): Promise<string[]> {
+  const { ports, folder, name } = lab
+  const isLab = (await ports.files.stat(stateFile(folder))) !== undefined
+  // First all processes: whatever they hold is free then. Every one of them is in the lab's cgroup.
+  await lab.machines.cgroups.kill()
+  if (isLab) await removeMounts(ports, folder)
+  await removeWires(ports, name)
+  await lab.machines.cgroups.remove()
+  if (isLab) await removeFolder(lab)
+  await ports.files.remove(`${registryFolder}/${name}`)
+  // Folders that are there for labs alone go when they are empty; rmdir takes nothing else.
+  for (const path of [registryFolder, insideHost.run, defaultLabsFolder, insideHost.data, insideHost.etc]) {
+    await succeeds(ports, 'rmdir', [path])
+  }
+  return await leftovers(lab)
+}
+
+async function removeFolder(lab: Lab): Promise<void> {
+  const { ports, folder } = lab
+  const still = (await listMounts(ports)).filter((mount) => mount.path.startsWith(`${folder}/`))
+  if (still.length > 0) {
+    throw new HoldfastError('wrong-state', `${still[0]?.path ?? folder} is still mounted`, {
+      mend: 'See who holds it (`fuser -vm`), then run `holdfast lab down` again.',
+    })
+  }
+  // lab.json last: as long as anything is left, the folder is known as a lab's.
+  for (const entry of await ports.files.list(folder)) {
+    if (entry !== 'lab.json') await shell(ports, 'rm', ['-rf', '--one-file-system', `${folder}/${entry}`])
+  }
+  await ports.files.remove(folder)
+}
+
+/** What is left of a lab on the machine, in words; empty after a clean `lab down`. */
+export async function leftovers(lab: Lab): Promise<string[]> {
+  const { ports, folder, name } = lab
+  const mounts = (await listMounts(ports)).filter((mount) => mount.path.startsWith(`${folder}/`))
+  return [
+    ...(await labNamespaces(ports, name)).map((namespace) => `namespace ${namespace}`),
+    ...mounts.map((mount) => `mount ${mount.path}`),
+    ...(await loopDevices(ports, folder)).map((device) => `loop device ${device}`),
+    ...((await ports.files.stat(lab.machines.cgroups.path)) === undefined
+      ? []
+      : [`cgroup ${lab.machines.cgroups.path}`]),
+    ...((await ports.files.stat(folder)) === undefined ? [] : [`folder ${folder}`]),
+  ]
+}
