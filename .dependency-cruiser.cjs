@@ -20,7 +20,7 @@ module.exports = {
     never('server-no-hosts', '^src/server/', '^src/(agent|hypervisor|cli|lab|sim)/', 'the manager side knows no host code'),
     never('cli-is-a-client', '^src/cli/', '^src/(?!base/|contracts/|cli/|[^/]+/main\\.ts$)', 'the CLI is a client of the REST API; it starts a role by its main'),
     never('lab-from-outside', '^src/lab/', '^src/(?!base/|contracts/|lab/)', 'the lab drives the same program that real machines run'),
-    never('sim-not-in-production', '^src/(?!sim/)(?!.*\\.test\\.ts$)', '^src/sim/', 'production code never imports sim'),
+    never('sim-not-in-production', '^src/(?!sim/)(?!.*(\\.test|suite)\\.ts$)', '^src/sim/', 'production code never imports sim; shared suites are test code'),
     never('base-ports-only', '^src/(?!base/node/|[^/]+/main\\.ts$|.*\\.test\\.ts$)', '^src/base/node/', 'real ports are wired in mains'),
   ],
   options: {

@@ -24,7 +24,7 @@ export interface StepContext<Params, Done, Deps> {
   /** Aborted when the task is cancelled; a step after the commit never sees it aborted. */
   readonly signal: AbortSignal
   /** How far this step is, 0–1, and what to show. Kept in memory only. */
-  progress(fraction: number, detail?: Partial<JobProgress>): void
+  readonly progress: (fraction: number, detail?: Partial<JobProgress>) => void
 }
 
 export interface Step<Name extends string, Params, Done, Deps, Output> {
