@@ -118,6 +118,10 @@ export const PrepareIncomingRequest = Open({
    */
   runWhen: OneOf(['complete', 'released']),
   useTls: Type.Boolean(),
+  /** As the source is told; absent: one stream. */
+  multifdChannels: Type.Optional(Type.Integer({ minimum: 0, maximum: 16 })),
+  /** The guest is paused and is to arrive paused. */
+  isGuestPaused: Type.Optional(Type.Boolean()),
 })
 export type PrepareIncomingRequest = Static<typeof PrepareIncomingRequest>
 

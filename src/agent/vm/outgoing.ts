@@ -1,0 +1,150 @@
+/**
+ * The source's side of a migration. Once its stream completed it stands still and waits for the verdict; it goes on only
+ * when the stream never completed, or when the target has durably given up and the record was moved back first.
+ */
+import { HoldfastError } from '../../base/errors.ts'
+import type { JobProgress, MigrateOutcome, MigrateOutRequest, SettleRequest } from '../../contracts/agent-api.ts'
+import type { VmObservation } from '../../contracts/host.ts'
+import type { OutgoingProgress, OutgoingResult } from '../../hypervisor/hypervisor.ts'
+import { endMachine, reconcile } from './reconcile.ts'
+import { askUntilAnswered, newAttempt } from './transitions.ts'
+import type { VmCore } from './vm-core.ts'
+
+/** What begins in the queue. An outcome: this move has already ended here. */
+export async function beginOutgoing(core: VmCore, request: MigrateOutRequest): Promise<MigrateOutcome | undefined> {
+  const { state } = core
+  if (state.moveGeneration === request.generation && state.outcome !== null) return state.outcome
+  core.refuseOlder(request.generation, state.role === 'outgoing' ? (state.moveGeneration ?? 0) : state.generation)
+  if (state.role === 'outgoing' && state.moveGeneration === request.generation) {
+    throw new HoldfastError('wrong-state', `an earlier attempt to move ${core.vm} is still being settled`)
+  }
+  if (state.role !== 'running' || state.pending !== null) {
+    throw new HoldfastError('wrong-state', `${core.vm} is ${state.role} here`)
+  }
+  const record = await core.see(await core.ports.manager.record(core.vm))
+  if (record.phase !== 'moving' || record.host !== core.ports.host || record.generation !== request.generation) {
+    throw new HoldfastError('wrong-state', `the run record of ${core.vm} names no move from this host`, {
+      phase: record.phase,
+      generation: record.generation,
+    })
+  }
+  core.mustHaveMachine()
+  await core.save({ role: 'outgoing', moveGeneration: request.generation, outcome: null })
+  core.isDriven = true
+  return undefined
+}
+
+/** What lasts, outside of the queue. Never rejects: whatever goes wrong, the outcome says what is known. */
+export async function sendOut(
+  core: VmCore,
+  request: MigrateOutRequest,
+  onProgress: (progress: JobProgress) => void,
+  signal: AbortSignal,
+): Promise<OutgoingResult> {
+  const { incoming } = request
+  try {
+    return await core.mustHaveMachine().migrateOut(
+      {
+        host: incoming.host,
+        port: incoming.port,
+        nbdPort: incoming.nbdPort,
+        exports: incoming.exports,
+        tlsName: request.useTls ? incoming.tlsName : null,
+        maxBandwidth: request.maxBandwidth,
+        downtimeLimitMs: request.downtimeLimitMs,
+        autoConverge: request.autoConverge,
+        allowPostCopy: request.allowPostCopy,
+        multifdChannels: request.multifdChannels,
+        onProgress: (progress) => onProgress(jobProgress(progress)),
+        beforePostCopy: () => beginPostCopy(core, request.generation),
+      },
+      signal,
+    )
+  } catch (thrown) {
+    core.log.error({ err: thrown }, 'the migration broke; how it ended is unknown')
+    return unknownOutcome(thrown instanceof Error ? thrown.message : String(thrown))
+  }
+}
+
+export function unknownOutcome(reason: string): OutgoingResult {
+  return { outcome: 'unknown', reason, totalMs: 0, downtimeMs: 0, ramBytes: 0, diskBytes: 0 }
+}
+
+function jobProgress(progress: OutgoingProgress): JobProgress {
+  return {
+    fraction: Math.min(1, Math.max(0, progress.fraction)),
+    phase: progress.phase,
+    doneBytes: progress.doneBytes,
+    totalBytes: progress.totalBytes,
+    bytesPerSecond: Math.round(progress.bytesPerSecond),
+    dirtyBytesPerSecond: Math.round(progress.dirtyBytesPerSecond),
+    remainingSeconds: progress.remainingSeconds,
+  }
+}
+
+/** The record must say post-copy before QEMU begins it: from then on neither side alone has the guest. */
+async function beginPostCopy(core: VmCore, generation: number): Promise<void> {
+  const attempt = { ...newAttempt(core, 'post-copy'), generation }
+  const answer = await askUntilAnswered(core, attempt)
+  if (answer === undefined) throw new HoldfastError('wrong-state', `the manager knows no ${core.vm}`)
+  await core.see(answer.record)
+  if (answer.record.phase === 'moving' && answer.record.host === core.ports.host && answer.record.postCopy) return
+  throw new HoldfastError('wrong-state', 'the run record does not permit post-copy', { reason: answer.reason })
+}
+
+/** What ends in the queue: the outcome is durable before anybody learns of it. */
+export async function finishOutgoing(core: VmCore, result: OutgoingResult): Promise<MigrateOutcome> {
+  core.isDriven = false
+  const outcome: MigrateOutcome = { ...result }
+  const isHere = core.machine !== undefined && core.machineState !== 'gone'
+  switch (result.outcome) {
+    case 'not-sent':
+      // The guest runs on here already: the target cannot have its state.
+      await core.save({ outcome, pending: newAttempt(core, 'returned') })
+      core.background.pump()
+      break
+    case 'sent':
+      await core.save({ outcome, role: 'sent' })
+      if (isHere) await core.askMachine()
+      break
+    case 'unknown':
+      await core.save(isHere ? { problem: `How the migration ended is unknown: ${result.reason ?? ''}` } : { outcome })
+      if (isHere) core.background.settleOutgoing()
+      else await endMachine(core)
+      break
+  }
+  return outcome
+}
+
+/** The verdict over a stream that completed, or whose end is unknown. */
+export async function settle(core: VmCore, request: SettleRequest): Promise<VmObservation> {
+  const { state } = core
+  core.refuseOlder(request.generation, state.moveGeneration ?? state.generation)
+  if (request.verdict === 'release') return release(core, request)
+  if (state.role === 'running') return core.observe()
+  if (state.role === 'outgoing' && state.outcome?.outcome === 'not-sent') return core.observe()
+  const machine = await core.askMachine()
+  if (state.role !== 'sent' || machine !== 'sent') {
+    throw new HoldfastError('wrong-state', `${core.vm} is ${state.role} here and QEMU says ${machine}`)
+  }
+  if (!request.targetDiscarded) {
+    throw new HoldfastError('wrong-state', `the stream of ${core.vm} completed: the target must give it up first`)
+  }
+  const pending = newAttempt(core, 'returned')
+  await core.save({ pending })
+  const answer = await askUntilAnswered(core, pending)
+  await core.save({ pending: null })
+  if (answer !== undefined) await core.see(answer.record)
+  await reconcile(core)
+  return core.observe()
+}
+
+async function release(core: VmCore, request: SettleRequest): Promise<VmObservation> {
+  const { role } = core.state
+  if (role === 'running' || role === 'starting' || role === 'incoming') {
+    throw new HoldfastError('wrong-state', `${core.vm} is ${role} here; there is nothing to release`)
+  }
+  if (role !== 'none' || core.machine !== undefined) await endMachine(core)
+  await core.ports.places.removeMovedDisks(request.movedDisks, 'from')
+  return core.observe()
+}

@@ -1,0 +1,48 @@
+/**
+ * Moving the run record. Each attempt is durable before it is sent and is sent until the manager answers: no answer means
+ * unknown, and the same attempt again is answered as the first time.
+ */
+import { HoldfastError } from '../../base/errors.ts'
+import type { TransitionResponse } from '../../contracts/manager-api.ts'
+import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
+import type { VmCore } from './vm-core.ts'
+import type { PendingTransition } from './vm-state.ts'
+
+const firstPauseMs = 100
+const longestPauseMs = 3000
+
+/** A new attempt on the newest known record; not durable yet. */
+export function newAttempt(core: VmCore, event: AgentRunEvent, cause: StopCause | null = null): PendingTransition {
+  return { event, cause, generation: core.state.generation, attempt: core.ports.random.uuid() }
+}
+
+/** Asks until the manager answers, for as long as this agent lives; undefined when it knows no such VM. */
+export async function askUntilAnswered(
+  core: VmCore,
+  pending: PendingTransition,
+): Promise<TransitionResponse | undefined> {
+  const { event, generation, cause, attempt } = pending
+  return persist(core, `transition ${event}`, () =>
+    core.ports.manager.transition({ vm: core.vm, event, generation, cause, attempt }),
+  )
+}
+
+/** The manager's record, however long it takes; undefined when it knows no such VM. */
+export async function recordUntilKnown(core: VmCore): Promise<RunRecord | undefined> {
+  return persist(core, 'record', () => core.ports.manager.record(core.vm))
+}
+
+async function persist<T>(core: VmCore, what: string, ask: () => Promise<T>): Promise<T | undefined> {
+  const { clock, signal } = core.ports
+  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
+    signal.throwIfAborted()
+    try {
+      return await ask()
+    } catch (err) {
+      if (err instanceof HoldfastError && err.code === 'not-found') return undefined
+      // Every other error counts as unknown: a manager that breaks in the middle may have moved the record all the same.
+      core.log.debug({ err, what }, 'no answer from the manager yet')
+    }
+    await clock.sleep(pauseMs, signal)
+  }
+}

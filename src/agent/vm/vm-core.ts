@@ -1,0 +1,217 @@
+/**
+ * One VM on this host: its durable state, its QEMU, its newest run record. The operations on it (start-vm.ts,
+ * incoming.ts, outgoing.ts, reconcile.ts) are run one at a time by its keeper.
+ */
+import { isoTime } from '../../base/clock.ts'
+import { describeError, HoldfastError } from '../../base/errors.ts'
+import type { VmId } from '../../base/ids.ts'
+import type { Logger } from '../../base/log.ts'
+import type { VmObservation, VmProcessState } from '../../contracts/host.ts'
+import type { RunRecord } from '../../contracts/run-record.ts'
+import type { Machine, MachineEvent, MachineState } from '../../hypervisor/hypervisor.ts'
+import type { VmPorts } from './vm-ports.ts'
+import { newVmState, type VmState } from './vm-state.ts'
+
+const processStates: Record<MachineState, VmProcessState> = {
+  prelaunch: 'prelaunch',
+  running: 'running',
+  paused: 'paused',
+  incoming: 'incoming',
+  'incoming-complete': 'incoming-complete',
+  'incoming-failed': 'failed',
+  outgoing: 'outgoing',
+  sent: 'sent',
+  shutdown: 'failed',
+  failed: 'failed',
+  gone: 'none',
+}
+
+/** Work that goes on beside the queue, each at most once at a time. */
+export interface VmBackground {
+  /** Asks the manager about the pending transition until it answers. */
+  pump(): void
+  /** Reads the record anew and acts on it. */
+  refresh(): void
+  /** Finds out how an outgoing stream that nobody drives ends. */
+  settleOutgoing(): void
+  /** Lets a guest that ran out of space go on when there is some. */
+  watchSpace(): void
+}
+
+export class VmCore {
+  readonly vm: VmId
+  readonly ports: VmPorts
+  readonly background: VmBackground
+  readonly log: Logger
+  state: VmState
+  record: RunRecord | undefined
+  machine: Machine | undefined
+  /** The newest state that QEMU told; asked anew where a decision rests on it. */
+  machineState: MachineState = 'gone'
+  /** vCPUs of the machine have run since it came here. Set the moment the event is read, before anything queued. */
+  hasRun = false
+  /** Connected to the machine since before anything in it could run. */
+  witnessed = false
+  /** A migrateOut of this process drives the outgoing stream. */
+  isDriven = false
+  #listening: Disposable | undefined
+  readonly #onEvent: (event: MachineEvent) => void
+
+  constructor(
+    ports: VmPorts,
+    vm: VmId,
+    state: VmState | undefined,
+    background: VmBackground,
+    onEvent: (event: MachineEvent) => void,
+  ) {
+    this.vm = vm
+    this.ports = ports
+    this.background = background
+    this.log = ports.log.child({ vm })
+    this.state = state ?? newVmState(vm)
+    this.#onEvent = onEvent
+  }
+
+  /** Durable when it resolves. */
+  async save(change: Partial<VmState>): Promise<void> {
+    this.state = { ...this.state, ...change }
+    await this.ports.states.write(this.state)
+    this.ports.onChange()
+  }
+
+  /** Takes a machine in; its events are heard from now on. */
+  attach(machine: Machine, state: MachineState): void {
+    this.#listening?.[Symbol.dispose]()
+    this.machine = machine
+    this.machineState = state
+    this.hasRun = false
+    this.witnessed = state === 'prelaunch' || state === 'incoming'
+    this.#listening = machine.onEvent((event) => {
+      if (this.machine !== machine) return
+      this.#note(event)
+      this.#onEvent(event)
+    })
+    this.ports.onChange()
+  }
+
+  #note(event: MachineEvent): void {
+    if (event.kind === 'gone') this.machineState = 'gone'
+    if (event.kind === 'state') {
+      this.machineState = event.state
+      if (event.state === 'running') this.hasRun = true
+    }
+    this.ports.onChange()
+  }
+
+  /** What QEMU says now. One that does not answer is taken for what it last said, for gone when its process is. */
+  async askMachine(): Promise<MachineState> {
+    if (this.machine === undefined) return (this.machineState = 'gone')
+    if (this.machineState === 'gone') return 'gone'
+    const state = await this.machine.state()
+    if (state === 'running') this.hasRun = true
+    return (this.machineState = state)
+  }
+
+  /** `hasRun`, asked as a call because it may change at every wait. */
+  sawRun(): boolean {
+    return this.hasRun
+  }
+
+  /**
+   * Ends QEMU and reaps it, then takes its place away. Rejects with `timeout` when the process cannot be reaped: nothing
+   * may then be said of the VM but that it may still write.
+   */
+  async quitMachine(): Promise<void> {
+    const machine = this.machine
+    if (machine !== undefined) {
+      await machine.quit()
+      this.#listening?.[Symbol.dispose]()
+      this.#listening = undefined
+      this.machine = undefined
+      this.machineState = 'gone'
+      await machine[Symbol.asyncDispose]()
+    }
+    await this.ports.places.release(this.vm)
+    this.ports.onChange()
+  }
+
+  /** Lets go of QEMU without touching it. */
+  async detach(): Promise<void> {
+    this.#listening?.[Symbol.dispose]()
+    this.#listening = undefined
+    const machine = this.machine
+    this.machine = undefined
+    await machine?.[Symbol.asyncDispose]()
+  }
+
+  /** Takes note of a record, unless a newer one is known. Returns the newest. */
+  async see(record: RunRecord): Promise<RunRecord> {
+    const { incarnation, generation } = this.state
+    const isOlder =
+      record.incarnation < incarnation || (record.incarnation === incarnation && record.generation < generation)
+    if (isOlder) return this.record ?? record
+    this.record = record
+    if (record.incarnation !== incarnation || record.generation !== generation) {
+      await this.save({ incarnation: record.incarnation, generation: record.generation })
+    }
+    return record
+  }
+
+  /** Throws `stale-generation` for a command that was decided on an older record than this host has seen. */
+  refuseOlder(generation: number, newest = this.state.generation): void {
+    if (generation >= newest) return
+    throw new HoldfastError(
+      'stale-generation',
+      `the command for ${this.vm} was decided on generation ${generation}; this host knows ${newest}`,
+      { generation: newest, mend: 'Read the run record again and decide anew.' },
+    )
+  }
+
+  async resume(): Promise<void> {
+    const machine = this.mustHaveMachine()
+    await machine.resume()
+    this.hasRun = true
+    this.machineState = 'running'
+    this.ports.onChange()
+  }
+
+  mustHaveMachine(): Machine {
+    if (this.machine !== undefined && this.machineState !== 'gone') return this.machine
+    throw new HoldfastError('wrong-state', `no QEMU of ${this.vm} runs on this host`)
+  }
+
+  wallClock(): string {
+    return isoTime(this.ports.clock.now())
+  }
+
+  async observe(): Promise<VmObservation> {
+    const { state } = this
+    const usage = await this.#usage()
+    return {
+      vm: this.vm,
+      process: this.#processState(),
+      generation: state.generation,
+      discarded: state.discarded,
+      problem: state.problem,
+      outOfSpace: state.outOfSpace,
+      startedAt: state.startedAt,
+      ...usage,
+    }
+  }
+
+  #processState(): VmProcessState {
+    const isSending = this.state.role === 'outgoing' && this.state.outcome === null
+    if (isSending && (this.machineState === 'running' || this.machineState === 'paused')) return 'outgoing'
+    return processStates[this.machineState]
+  }
+
+  async #usage(): Promise<{ cpuSeconds: number; rssMiB: number }> {
+    if (this.machine === undefined || this.machineState === 'gone') return { cpuSeconds: 0, rssMiB: 0 }
+    try {
+      return await this.machine.usage()
+    } catch (err) {
+      this.log.debug({ err: describeError(err) }, 'usage cannot be read')
+      return { cpuSeconds: 0, rssMiB: 0 }
+    }
+  }
+}

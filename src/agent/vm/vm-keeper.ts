@@ -1,0 +1,300 @@
+/**
+ * The keeper of one VM: commands, QEMU's events and the manager's answers come to it from all sides and pass through one
+ * queue, so that each sees the state that the one before left, durably.
+ */
+import { describeError, HoldfastError } from '../../base/errors.ts'
+import type { VmId } from '../../base/ids.ts'
+import type {
+  DiscardResponse,
+  JobProgress,
+  MigrateOutcome,
+  MigrateOutRequest,
+  PrepareIncomingRequest,
+  PrepareIncomingResponse,
+  SettleRequest,
+  SignalRequest,
+  StopRequest,
+  VmDeployment,
+} from '../../contracts/agent-api.ts'
+import type { VmObservation } from '../../contracts/host.ts'
+import type { RunRecord } from '../../contracts/run-record.ts'
+import type { Static } from '../../contracts/schema.ts'
+import type { Machine, MachineEvent } from '../../hypervisor/hypervisor.ts'
+import { discardIncoming, onComplete, prepareIncoming, releaseIncoming } from './incoming.ts'
+import { beginOutgoing, finishOutgoing, sendOut, settle, unknownOutcome } from './outgoing.ts'
+import { afterAnswer, arrive, endMachine, reconcile } from './reconcile.ts'
+import { SerialQueue } from './serial-queue.ts'
+import { signalVm, startVm, stopVm } from './start-vm.ts'
+import { askUntilAnswered, recordUntilKnown } from './transitions.ts'
+import { VmCore } from './vm-core.ts'
+import type { VmPorts } from './vm-ports.ts'
+import type { VmState } from './vm-state.ts'
+
+const spaceCheckMs = 3000
+const settleRetryMs = 2000
+
+export class VmKeeper implements AsyncDisposable {
+  readonly #core: VmCore
+  readonly #queue = new SerialQueue()
+  readonly #busy = new Map<string, Promise<void>>()
+  readonly #again = new Set<string>()
+
+  private constructor(ports: VmPorts, vm: VmId, state: VmState | undefined) {
+    const background = {
+      pump: () => this.#once('pump', () => this.#pump()),
+      refresh: () => this.#once('refresh', () => this.#refresh()),
+      settleOutgoing: () => this.#once('settle', () => this.#settleOutgoing()),
+      watchSpace: () => this.#once('space', () => this.#watchSpace()),
+    }
+    this.#core = new VmCore(ports, vm, state, background, (event) => this.#onEvent(event))
+  }
+
+  /** Looks at what is there of this VM (state, QEMU) and begins to bring it together with the record. */
+  static async open(ports: VmPorts, vm: VmId): Promise<VmKeeper> {
+    const keeper = new VmKeeper(ports, vm, await ports.states.read(vm))
+    await keeper.#adopt()
+    return keeper
+  }
+
+  get vm(): VmId {
+    return this.#core.vm
+  }
+
+  observe(): Promise<VmObservation> {
+    return this.#core.observe()
+  }
+
+  /** Of a QEMU that runs here. Throws `wrong-state` when there is none. */
+  machine(): Machine {
+    return this.#core.mustHaveMachine()
+  }
+
+  start(deployment: VmDeployment): Promise<VmObservation> {
+    return this.#queue.run(() => startVm(this.#core, deployment))
+  }
+
+  async stop(request: Static<typeof StopRequest>): Promise<VmObservation> {
+    await this.#queue.run(() => stopVm(this.#core, request))
+    if (request.how === 'off') await this.#busy.get('pump')
+    return this.#core.observe()
+  }
+
+  signal(request: Static<typeof SignalRequest>): Promise<VmObservation> {
+    return this.#queue.run(() => signalVm(this.#core, request))
+  }
+
+  prepareIncoming(request: PrepareIncomingRequest): Promise<PrepareIncomingResponse> {
+    return this.#queue.run(() => prepareIncoming(this.#core, request))
+  }
+
+  discardIncoming(generation: number): Promise<DiscardResponse> {
+    return this.#queue.run(() => discardIncoming(this.#core, generation))
+  }
+
+  releaseIncoming(generation: number): Promise<VmObservation> {
+    return this.#queue.run(() => releaseIncoming(this.#core, generation))
+  }
+
+  settle(request: SettleRequest): Promise<VmObservation> {
+    return this.#queue.run(() => settle(this.#core, request))
+  }
+
+  /** The work of a `migrate-out` job. Resolves with the outcome, whatever it is; throws when nothing was begun. */
+  async migrateOut(
+    request: MigrateOutRequest,
+    onProgress: (progress: JobProgress) => void,
+    signal: AbortSignal,
+  ): Promise<MigrateOutcome> {
+    const known = await this.#queue.run(() => beginOutgoing(this.#core, request))
+    if (known !== undefined) return known
+    const result = await sendOut(this.#core, request, onProgress, signal)
+    return this.#queue.run(() => finishOutgoing(this.#core, result))
+  }
+
+  /** The work of a `move-disk` job. */
+  async moveDisk(
+    generation: number,
+    key: number,
+    to: { path: string; format: 'qcow2' | 'raw' },
+    onProgress: (done: number, total: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const machine = await this.#queue.run(async () => {
+      this.#core.refuseOlder(generation)
+      if (this.#core.state.role !== 'running') {
+        throw new HoldfastError('wrong-state', `${this.vm} is ${this.#core.state.role} here`)
+      }
+      return this.#core.mustHaveMachine()
+    })
+    await machine.moveDisk(key, to, onProgress, signal)
+  }
+
+  /** Whether a QEMU of this VM is on this host. */
+  hasMachine(): boolean {
+    return this.#core.machine !== undefined && this.#core.machineState !== 'gone'
+  }
+
+  /** The manager's word of the record. */
+  tellRecord(record: RunRecord): Promise<void> {
+    return this.#queue.run(async () => {
+      await this.#core.see(record)
+      await reconcile(this.#core)
+    })
+  }
+
+  /** Reads the record anew and acts on it, in the background. */
+  refresh(): void {
+    this.#core.background.refresh()
+  }
+
+  /** Lets go; QEMU runs on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#core.detach()
+  }
+
+  async #adopt(): Promise<void> {
+    const { ports, state, vm } = this.#core
+    const machine = await ports.hypervisor.adopt(vm, ports.places.runDirectory(vm))
+    if (machine !== undefined) {
+      this.#core.attach(machine, 'running')
+      const found = await this.#core.askMachine().catch(() => 'running' as const)
+      this.#core.witnessed = found === 'incoming' || found === 'prelaunch'
+    }
+    if (state.pending?.event === 'started' && !this.hasMachine()) await this.#core.save({ pending: null })
+    // It was to end when the agent ended: that comes first, so that its end is told only when it has.
+    if (state.pending?.event === 'stopped') await endMachine(this.#core)
+    if (state.pending !== null) this.#core.background.pump()
+    else if (machine !== undefined || state.role !== 'none') this.#core.background.refresh()
+    const isPausedUnseen = this.#core.machineState === 'paused' && state.role === 'running' && !state.pausedByUser
+    if (isPausedUnseen) await this.#core.save({ outOfSpace: true })
+    if (this.#core.state.outOfSpace) this.#core.background.watchSpace()
+  }
+
+  #onEvent(event: MachineEvent): void {
+    if (event.kind === 'io-error' && event.isNoSpace) {
+      this.#enqueue(async () => {
+        await this.#core.save({ outOfSpace: true })
+        this.#core.background.watchSpace()
+      })
+    }
+    if (event.kind === 'gone') this.#reconcileSoon()
+    if (event.kind === 'state') this.#onState(event)
+  }
+
+  #onState({ state }: Extract<MachineEvent, { kind: 'state' }>): void {
+    const { role } = this.#core.state
+    if (role === 'incoming' && (state === 'running' || state === 'paused')) {
+      this.#enqueue(async () => {
+        const isHere = this.#core.machineState === 'running' || this.#core.machineState === 'paused'
+        if (this.#core.state.role === 'incoming' && isHere) await arrive(this.#core)
+      })
+    } else if (role === 'incoming' && state === 'incoming-complete') {
+      this.#once('complete', () => onComplete(this.#core, (work) => this.#queue.run(work)))
+    } else if (state === 'shutdown' || state === 'failed' || state === 'incoming-failed') {
+      this.#reconcileSoon()
+    }
+  }
+
+  #reconcileSoon(): void {
+    if (this.#core.record === undefined) this.#core.background.refresh()
+    else this.#enqueue(() => reconcile(this.#core))
+  }
+
+  #enqueue(work: () => Promise<void>): void {
+    this.#queue.run(work).catch((err: unknown) => this.#report(err))
+  }
+
+  /** Starts background work; asked for again while it runs, it runs once more after. */
+  #once(name: string, work: () => Promise<void>): void {
+    if (this.#busy.has(name)) this.#again.add(name)
+    else this.#busy.set(name, this.#repeat(name, work))
+  }
+
+  async #repeat(name: string, work: () => Promise<void>): Promise<void> {
+    do {
+      this.#again.delete(name)
+      // Not before the caller has noted that this runs.
+      await Promise.resolve()
+      await work().catch((err: unknown) => this.#report(err))
+    } while (this.#again.has(name) && !this.#core.ports.signal.aborted)
+    this.#busy.delete(name)
+  }
+
+  #report(err: unknown): void {
+    if (!this.#core.ports.signal.aborted) this.#core.log.error({ err: describeError(err) }, 'work on the VM failed')
+  }
+
+  async #pump(): Promise<void> {
+    for (let pending = this.#core.state.pending; pending !== null; pending = this.#core.state.pending) {
+      const asked = pending
+      const answer = await askUntilAnswered(this.#core, asked)
+      await this.#queue.run(async () => {
+        if (this.#core.state.pending?.attempt === asked.attempt) await afterAnswer(this.#core, asked, answer)
+      })
+    }
+  }
+
+  async #refresh(): Promise<void> {
+    const record = await recordUntilKnown(this.#core)
+    if (record === undefined) {
+      this.#core.log.warn({}, 'the manager knows no such VM; what is here of it is left alone')
+      return
+    }
+    const { clock, signal } = this.#core.ports
+    for (;;) {
+      try {
+        return await this.tellRecord(record)
+      } catch (err) {
+        // A QEMU that hangs, or cannot be reaped, may still answer later; a newer record then counts.
+        this.#report(err)
+        await clock.sleep(settleRetryMs, signal)
+      }
+    }
+  }
+
+  async #settleOutgoing(): Promise<void> {
+    const { clock, signal } = this.#core.ports
+    this.#core.isDriven = true
+    for (;;) {
+      const result = await this.#endOfOutgoing()
+      if (result !== undefined) {
+        await this.#queue.run(async () => {
+          this.#core.isDriven = false
+          if (this.#core.state.role === 'outgoing') await finishOutgoing(this.#core, result)
+        })
+        return
+      }
+      await clock.sleep(settleRetryMs, signal)
+    }
+  }
+
+  /** Undefined while it cannot be said. */
+  async #endOfOutgoing(): Promise<OutgoingEnd> {
+    const { machine } = this.#core
+    if (machine === undefined || this.#core.machineState === 'gone') return unknownOutcome('QEMU is gone')
+    try {
+      const result = await machine.settleOutgoing()
+      return result.outcome === 'unknown' ? undefined : result
+    } catch (err) {
+      this.#core.log.warn({ err: describeError(err) }, 'the outgoing migration cannot be settled yet')
+      return undefined
+    }
+  }
+
+  async #watchSpace(): Promise<void> {
+    const { clock, signal, places } = this.#core.ports
+    while (this.#core.state.outOfSpace) {
+      await clock.sleep(spaceCheckMs, signal)
+      const { deployment } = this.#core.state
+      if (deployment === null || !(await places.hasSpace(deployment))) continue
+      await this.#queue.run(async () => {
+        const { role, outOfSpace, pausedByUser } = this.#core.state
+        if (!outOfSpace || role !== 'running') return
+        await this.#core.save({ outOfSpace: false })
+        if (!pausedByUser && (await this.#core.askMachine()) === 'paused') await this.#core.resume()
+      })
+    }
+  }
+}
+
+type OutgoingEnd = ReturnType<typeof unknownOutcome> | undefined

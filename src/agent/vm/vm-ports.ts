@@ -1,0 +1,44 @@
+/** What the keepers of VMs need of the rest of the host. */
+import type { Clock } from '../../base/clock.ts'
+import type { HostId, VmId } from '../../base/ids.ts'
+import type { Logger } from '../../base/log.ts'
+import type { Random } from '../../base/random.ts'
+import type { MovingDisk, VmDeployment } from '../../contracts/agent-api.ts'
+import type { ManagerApi } from '../../contracts/manager-api.ts'
+import type { Hypervisor, MachineConfig } from '../../hypervisor/hypervisor.ts'
+import type { VmStates } from './vm-state.ts'
+
+/** A place on this host for a VM's QEMU: its folder, its taps with their rules, its files' owner. */
+export interface VmPlaces {
+  /** Makes the place ready, or mends it; what a QEMU of this deployment needs. Idempotent. */
+  prepare(deployment: VmDeployment): Promise<MachineConfig>
+  /** Folder of the VM's sockets. */
+  runDirectory(vm: VmId): string
+  /** VMs that have such a folder: a QEMU of theirs may be running. */
+  found(): Promise<VmId[]>
+  /** Takes the place away: only when QEMU is gone. Idempotent. */
+  release(vm: VmId): Promise<void>
+  /** Empty disks for a mirror to fill. Replaces what an earlier attempt of the move left. */
+  createMovingDisks(vm: VmId, disks: readonly MovingDisk[]): Promise<void>
+  /** Removes the copies of a move at one end. */
+  removeMovedDisks(disks: readonly MovingDisk[], end: 'from' | 'to'): Promise<void>
+  /** Whether every datastore of its disks has room to go on writing. */
+  hasSpace(deployment: VmDeployment): Promise<boolean>
+  /** The address on which incoming streams are listened for, and the name in this host's certificate. */
+  readonly incoming: { readonly host: string; readonly tlsName: string }
+}
+
+export interface VmPorts {
+  readonly host: HostId
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  readonly hypervisor: Hypervisor
+  readonly manager: ManagerApi
+  readonly places: VmPlaces
+  readonly states: VmStates
+  /** Something that a report tells has changed: send one now. */
+  readonly onChange: () => void
+  /** Ends the agent's own loops; what runs on the host runs on. */
+  readonly signal: AbortSignal
+}

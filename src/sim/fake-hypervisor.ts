@@ -1,0 +1,192 @@
+/**
+ * The hypervisor of one simulated host: the same interface as the real one, over processes that live in memory. What it
+ * holds outlives the agent; `crash` is the end of the host.
+ */
+import type { Clock } from '../base/clock.ts'
+import { HoldfastError } from '../base/errors.ts'
+import type {
+  Hypervisor,
+  HypervisorFacts,
+  IncomingEndpoint,
+  IncomingOptions,
+  Machine,
+  MachineConfig,
+  MachineEvent,
+  MachineState,
+  OutgoingOptions,
+  OutgoingResult,
+} from '../hypervisor/hypervisor.ts'
+import { FakeGuest, type FakeGuestHabits } from './fake-guest.ts'
+import type { FakeWire } from './fake-wire.ts'
+
+export interface FakeHypervisorOptions {
+  /** Its address on the wire; what agents listen on. */
+  readonly host: string
+  readonly clock: Clock
+  readonly wire: FakeWire<FakeGuest>
+  readonly facts?: Partial<HypervisorFacts>
+  readonly habits?: Partial<FakeGuestHabits>
+  /** From the call until QEMU stands. */
+  readonly startMs?: number
+}
+
+const defaultHabits: FakeGuestHabits = { transferMs: 200, neverConverges: false, obeysPowerButton: true }
+
+export class FakeHypervisor implements Hypervisor {
+  readonly #options: FakeHypervisorOptions
+  readonly #guests = new Map<string, FakeGuest>()
+  #nextPid = 1000
+  /** The next start fails with these words. */
+  failNextStart: string | undefined
+  habits: FakeGuestHabits
+
+  constructor(options: FakeHypervisorOptions) {
+    this.#options = options
+    this.habits = { ...defaultHabits, ...options.habits }
+  }
+
+  /** The process of a VM on this host, for faults; undefined when there is none. */
+  guest(name: string): FakeGuest | undefined {
+    const guest = this.#guests.get(name)
+    return guest?.isAlive === true ? guest : undefined
+  }
+
+  /** Every process on this host ends at once. */
+  crash(): void {
+    for (const guest of this.#guests.values()) guest.kill()
+    this.#guests.clear()
+  }
+
+  async facts(): Promise<HypervisorFacts> {
+    return {
+      version: '10.0.2',
+      machineTypes: ['pc-i440fx-7.2', 'pc-q35-7.2', 'pc-i440fx-10.0', 'pc-q35-10.0'],
+      cpuModels: ['qemu64', 'Nehalem', 'Haswell'],
+      accelerator: { kind: 'tcg', reason: 'simulated' },
+      ...this.#options.facts,
+    }
+  }
+
+  async start(config: MachineConfig, mode: 'prelaunch' | 'incoming'): Promise<Machine> {
+    await this.#options.clock.sleep(this.#options.startMs ?? 20)
+    if (this.failNextStart !== undefined) {
+      const words = this.failNextStart
+      this.failNextStart = undefined
+      throw new HoldfastError('hypervisor-error', words)
+    }
+    if (this.guest(config.name) !== undefined) {
+      throw new HoldfastError('hypervisor-error', `a QEMU named ${config.name} is already there`)
+    }
+    const { host, clock, wire } = this.#options
+    const guest = new FakeGuest({ host, clock, wire, habits: this.habits, pid: this.#nextPid++ }, config, mode)
+    this.#guests.set(config.name, guest)
+    return new FakeMachine(guest)
+  }
+
+  async adopt(name: string, runDirectory: string): Promise<Machine | undefined> {
+    const guest = this.guest(name)
+    return guest?.config.runDirectory === runDirectory ? new FakeMachine(guest) : undefined
+  }
+}
+
+class FakeMachine implements Machine {
+  readonly name: string
+  readonly pid: number
+  readonly serialSocket: string
+  readonly vncSocket: string
+  readonly guestAgentSocket: string
+  readonly #guest: FakeGuest
+  readonly #mine = new Set<(event: MachineEvent) => void>()
+
+  constructor(guest: FakeGuest) {
+    this.#guest = guest
+    this.name = guest.config.name
+    this.pid = guest.pid
+    this.serialSocket = `${guest.config.runDirectory}/serial.sock`
+    this.vncSocket = `${guest.config.runDirectory}/vnc.sock`
+    this.guestAgentSocket = `${guest.config.runDirectory}/agent.sock`
+  }
+
+  async state(): Promise<MachineState> {
+    return this.#guest.state
+  }
+
+  onEvent(listener: (event: MachineEvent) => void): Disposable {
+    this.#mine.add(listener)
+    this.#guest.listeners.add(listener)
+    return { [Symbol.dispose]: () => this.#forget(listener) }
+  }
+
+  async resume(): Promise<void> {
+    this.#guest.resume()
+  }
+
+  async pause(): Promise<void> {
+    this.#guest.pause()
+  }
+
+  async reset(): Promise<void> {
+    this.#guest.emit({ kind: 'reset', byGuest: false })
+  }
+
+  async powerButton(): Promise<void> {
+    this.#guest.pressPowerButton()
+  }
+
+  async nonMaskableInterrupt(): Promise<void> {
+    await this.state()
+  }
+
+  async quit(): Promise<void> {
+    this.#guest.kill()
+  }
+
+  async listen(options: IncomingOptions): Promise<IncomingEndpoint> {
+    const port = this.#guest.listen(options)
+    const exports = options.nbdDisks.map((key) => ({ key, name: `disk-${key}` }))
+    return { port, nbdPort: exports.length === 0 ? null : port + 10_000, exports }
+  }
+
+  async migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult> {
+    return this.#guest.migrateOut(options, signal)
+  }
+
+  settleOutgoing(): Promise<OutgoingResult> {
+    return this.#guest.settleOutgoing()
+  }
+
+  async moveDisk(
+    _key: number,
+    _to: { path: string; format: 'qcow2' | 'raw' },
+    onProgress: (done: number, total: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    signal.throwIfAborted()
+    onProgress(1, 1)
+  }
+
+  async announce(): Promise<void> {
+    await this.state()
+  }
+
+  async changeCdrom(): Promise<void> {
+    await this.state()
+  }
+
+  async screenshot(): Promise<Uint8Array> {
+    return new Uint8Array([0x89, 0x50, 0x4e, 0x47])
+  }
+
+  async usage(): Promise<{ cpuSeconds: number; rssMiB: number }> {
+    return { cpuSeconds: 1, rssMiB: this.#guest.config.memoryMiB }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const listener of this.#mine) this.#forget(listener)
+  }
+
+  #forget(listener: (event: MachineEvent) => void): void {
+    this.#mine.delete(listener)
+    this.#guest.listeners.delete(listener)
+  }
+}
