@@ -4,7 +4,6 @@ import type { ClusterView, HostView, VmView } from '../domain/cluster-view.ts'
 import type { HostRecord, VmRecord } from '../store/records.ts'
 import type { HostRegistry } from './host-registry.ts'
 import type { Mirror } from './mirror.ts'
-import { sagaName } from './views/vm-view.ts'
 
 /** As of what the mirror holds now; await `mirror.fresh()` before to include every commit. */
 export function clusterSnapshot(mirror: Mirror, registry: HostRegistry): ClusterView {
@@ -42,15 +41,10 @@ function hostSnapshot(record: HostRecord, registry: HostRegistry): HostView {
   }
 }
 
-/** Sagas that place a VM say where in the output of this step. */
-const placingSagas = new Set(['vm.start', 'vm.migrate'])
-
+/** The host that an open task puts the VM on, before the run record says so: the output of its step `place`. */
 function startingOn(mirror: Mirror, vm: VmRecord): HostId | null {
   const task = mirror.get('task', vm.operation)
-  if (task === undefined || task.ended !== null || !placingSagas.has(sagaName(task.saga))) return null
-  for (const { output } of task.outputs) {
-    if (typeof output !== 'object' || output === null || !('host' in output)) continue
-    if (typeof output.host === 'string' && mirror.get('host', output.host) !== undefined) return output.host as HostId
-  }
-  return null
+  const output = task?.outputs.find(({ step }) => step === 'place')?.output
+  if (typeof output !== 'object' || output === null || !('host' in output)) return null
+  return typeof output.host === 'string' ? (output.host as HostId) : null
 }

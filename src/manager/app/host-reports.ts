@@ -1,0 +1,78 @@
+/** Reports of hosts: taken in, answered with the configuration that the host should have. */
+import { isoTime } from '../../base/clock.ts'
+import { HoldfastError } from '../../base/errors.ts'
+import type { HostId } from '../../base/ids.ts'
+import { canonicalJson } from '../../contracts/digest.ts'
+import type { HostReport } from '../../contracts/host.ts'
+import type { ReportResponse } from '../../contracts/manager-api.ts'
+import { hostConfiguration } from '../domain/host-configuration.ts'
+import type { HostRecord } from '../store/records.ts'
+import type { AppContext } from './context.ts'
+import { reportIntervalMs } from './host-registry.ts'
+import { need, newEvent, subjectOf, write } from './write.ts'
+
+export class HostReports {
+  readonly #context: AppContext
+  /** Hosts of whose coming and going people were told, and what they were told last. */
+  readonly #told = new Map<HostId, boolean>()
+
+  constructor(context: AppContext) {
+    this.#context = context
+  }
+
+  /** Takes a report in. Throws `not-allowed` when it speaks of another host. */
+  async take(host: HostId, report: HostReport): Promise<ReportResponse> {
+    if (report.host !== host) {
+      throw new HoldfastError('not-allowed', `${host} cannot report for ${report.host}`)
+    }
+    const { mirror, registry, clock } = this.#context
+    if (registry.accept(report)) await this.#keepFacts(report)
+    const cluster = await this.#context.cluster()
+    const configuration = hostConfiguration(cluster, host)
+    return {
+      incarnation: mirror.list('cluster')[0]?.incarnation ?? 1,
+      configuration: configuration.digest === report.configurationDigest ? null : configuration,
+      managerTime: isoTime(clock.now()),
+      nextReportMs: reportIntervalMs,
+    }
+  }
+
+  /** Facts are stored when they change, so that a host that is away is still known; its report says that it is not off. */
+  async #keepFacts(report: HostReport): Promise<void> {
+    const { store, mirror } = this.#context
+    const known = mirror.get('host', report.host)
+    if (known !== undefined && !isNews(known, report)) return
+    await write(store, async () => {
+      const { value, revision } = await need(store, 'host', report.host)
+      if (!isNews(value, report)) return { changes: [], value: undefined }
+      const next: HostRecord = { ...value, facts: report.facts, confirmedOff: false }
+      const events = value.confirmedOff
+        ? [newEvent('host.back', subjectOf('host', value), `${value.name} is back: it was confirmed off`)]
+        : []
+      return { changes: [{ do: 'update', kind: 'host', value: next, expected: revision }], events, value: undefined }
+    })
+  }
+
+  /** Tells of hosts that came within reach or went out of it since the last call. */
+  async tellChanges(): Promise<void> {
+    const { mirror, registry, store } = this.#context
+    const hosts = mirror.list('host')
+    for (const record of hosts) {
+      const isConnected = registry.isConnected(record.id)
+      const before = this.#told.get(record.id)
+      if (before === isConnected) continue
+      // A manager that has just begun waits for reports before it says that a host is silent.
+      if (before === undefined && !isConnected && registry.stateOf(record) === 'never-seen') continue
+      this.#told.set(record.id, isConnected)
+      const [type, word] = isConnected ? ['host.connected', 'is connected'] : ['host.unreachable', 'is out of reach']
+      const event = newEvent(type, subjectOf('host', record), `${record.name} ${word}`)
+      await write(store, async () => ({ changes: [], events: [event], value: undefined }))
+    }
+    const known = new Set(hosts.map((host) => host.id))
+    for (const id of this.#told.keys()) if (!known.has(id)) this.#told.delete(id)
+  }
+}
+
+function isNews(record: HostRecord, report: HostReport): boolean {
+  return record.confirmedOff || canonicalJson(record.facts) !== canonicalJson(report.facts)
+}

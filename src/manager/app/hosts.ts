@@ -1,0 +1,114 @@
+/** Hosts: lists, maintenance, the word of a person that one is off, and its removal. */
+import { HoldfastError } from '../../base/errors.ts'
+import type { HostId } from '../../base/ids.ts'
+import type { Host } from '../../contracts/inventory.ts'
+import type { CallOf } from '../../contracts/routes.ts'
+import { nameClaim } from '../domain/names.ts'
+import type { HostRecord } from '../store/records.ts'
+import { vmSnapshots } from './cluster-snapshot.ts'
+import type { AppContext, Caller } from './context.ts'
+import { hasName, pageOf, type PageOf } from './pages.ts'
+import { hostView, vmCountOf } from './views/host-view.ts'
+import { need, newEvent, notFound, subjectOf, unclaim, write } from './write.ts'
+
+export class Hosts {
+  readonly #context: AppContext
+
+  constructor(context: AppContext) {
+    this.#context = context
+  }
+
+  async list(query: CallOf<'listHosts'>['query'] = {}): Promise<PageOf<Host>> {
+    const mirror = await this.#context.mirror.fresh()
+    const world = { registry: this.#context.registry, vms: vmSnapshots(mirror) }
+    const named = mirror.list('host').filter((host) => hasName(host, query.name))
+    const page = pageOf(named, query)
+    const items = page.items.map((host) => hostView(host, mirror.revisionOf('host', host.id), world))
+    return { items, next: page.next, revision: mirror.revision }
+  }
+
+  async get(id: string): Promise<Host> {
+    const mirror = await this.#context.mirror.fresh()
+    const stored = mirror.stored('host', id)
+    if (stored === undefined) throw notFound('host', id)
+    const world = { registry: this.#context.registry, vms: vmSnapshots(mirror) }
+    return hostView(stored.value, stored.revision, world)
+  }
+
+  async leaveMaintenance(id: string, caller: Caller): Promise<Host> {
+    const { store } = this.#context
+    await write(store, async () => {
+      const { value, revision } = await need(store, 'host', id)
+      if (value.maintenance === 'off') return { changes: [], value: undefined }
+      const next: HostRecord = { ...value, maintenance: 'off' }
+      const message = `${value.name} takes VMs again`
+      return {
+        changes: [{ do: 'update', kind: 'host', value: next, expected: revision }],
+        events: [newEvent('host.maintenance-left', subjectOf('host', value), message, { by: caller.name })],
+        value: undefined,
+      }
+    })
+    return this.get(id)
+  }
+
+  /**
+   * A person's word that a host is off, on which its VMs may be started elsewhere. Refused with `wrong-state` while the
+   * host reports: then it is not off.
+   */
+  async confirmOff(id: string, caller: Caller): Promise<Host> {
+    const { store, registry } = this.#context
+    await write(store, async () => {
+      const { value, revision } = await need(store, 'host', id)
+      if (registry.isConnected(value.id)) {
+        throw new HoldfastError('wrong-state', `${value.name} is not off: it reported a moment ago`, {
+          mend: 'Power it off first, and wait until it is shown as unreachable.',
+        })
+      }
+      if (value.confirmedOff) return { changes: [], value: undefined }
+      const next: HostRecord = { ...value, confirmedOff: true }
+      const message = `${caller.name} confirmed that ${value.name} is off`
+      return {
+        changes: [{ do: 'update', kind: 'host', value: next, expected: revision }],
+        events: [newEvent('host.confirmed-off', subjectOf('host', value), message, { by: caller.name })],
+        value: undefined,
+      }
+    })
+    return this.get(id)
+  }
+
+  /** Forgets a host. Refused with `wrong-state` while VMs run, move or start there, or datastores are only there. */
+  async remove(id: string, caller: Caller): Promise<null> {
+    const { store, registry } = this.#context
+    await write(store, async () => {
+      const { value, revision } = await need(store, 'host', id)
+      await this.#mustBeFree(value)
+      return {
+        changes: [
+          { do: 'remove', kind: 'host', id, expected: revision },
+          ...(await unclaim(store, nameClaim('host', value.cluster, value.name), id)),
+        ],
+        events: [newEvent('host.removed', subjectOf('host', value), `${value.name} was removed`, { by: caller.name })],
+        value: undefined,
+      }
+    })
+    registry.forget(id as HostId)
+    return null
+  }
+
+  async #mustBeFree(record: HostRecord): Promise<void> {
+    const mirror = await this.#context.mirror.fresh()
+    const count = vmCountOf(vmSnapshots(mirror), record.id)
+    if (count > 0) {
+      throw new HoldfastError('wrong-state', `${record.name} still has ${count} VM${count === 1 ? '' : 's'}`, {
+        mend: `Put it into maintenance first, which moves them away.`,
+      })
+    }
+    const only = mirror.list('datastore').filter((each) => each.hosts.length === 1 && each.hosts[0] === record.id)
+    if (only.length > 0) {
+      const names = only.map((each) => each.name).join(', ')
+      throw new HoldfastError('wrong-state', `datastores that are only on ${record.name} are still there: ${names}`, {
+        mend: 'Remove them first.',
+      })
+    }
+  }
+}
