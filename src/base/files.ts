@@ -15,6 +15,8 @@ export interface FileHandle extends AsyncDisposable {
   sync(): Promise<void>
 }
 
+export type FileMode = 'read' | 'read-untrusted' | 'read-write' | 'create-new'
+
 export interface Files {
   read(path: string): Promise<Uint8Array>
   readText(path: string): Promise<string>
@@ -22,7 +24,11 @@ export interface Files {
   replace(path: string, data: string | Uint8Array, options?: { mode?: number }): Promise<void>
   /** Plain write without sync, for what may be lost (files in /run). */
   write(path: string, data: string | Uint8Array, options?: { mode?: number }): Promise<void>
-  open(path: string, mode: 'read' | 'read-write' | 'create-new'): Promise<FileHandle>
+  /**
+   * `read-untrusted`: for a path in a folder that others may write to. Follows no link in the last part, opens nothing
+   * but regular files (`EINVAL`), and never waits.
+   */
+  open(path: string, mode: FileMode): Promise<FileHandle>
   stat(path: string): Promise<FileStat | undefined>
   list(path: string): Promise<string[]>
   /** With all folders above it; durable when it resolves. One that exists is no error. */

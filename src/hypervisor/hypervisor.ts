@@ -93,6 +93,10 @@ export interface IncomingOptions {
   readonly allowPostCopy: boolean
   /** `complete`: vCPUs run as soon as the state is whole. `hold`: stay in `incoming-complete` until `resume`. */
   readonly then: 'complete' | 'hold'
+  /** As the source is told; 0 or absent: one stream. */
+  readonly multifdChannels?: number
+  /** The guest stands paused at the source and is to stay so: nothing here lets it run before `resume`. */
+  readonly isGuestPaused?: boolean
 }
 
 export interface IncomingEndpoint {
@@ -168,12 +172,18 @@ export interface Machine extends AsyncDisposable {
    * and says how it ended (`sent` where it was too late; one in post-copy is waited for).
    */
   settleOutgoing(): Promise<OutgoingResult>
-  /** Moves one disk of the running guest to another file that exists on this host; resolves when the guest writes only there. */
+  /**
+   * Moves one disk of the running guest to another file that exists on this host; resolves when the guest writes only there.
+   * `beforeSwitch` is called once, while the guest stands still and both files are equal and flushed: it records durably
+   * that the new one counts from now on. When it rejects, the guest stays paused on the new file. Aborting before then
+   * leaves the guest on the old one.
+   */
   moveDisk(
     key: number,
     to: { path: string; format: 'qcow2' | 'raw' },
     onProgress: (done: number, total: number) => void,
     signal: AbortSignal,
+    beforeSwitch?: () => Promise<void>,
   ): Promise<void>
   /** Tells the guest's networks where it is now (RARP), from the new host. */
   announce(): Promise<void>

@@ -7,7 +7,7 @@
  * with it). Not durable: `write`, and a handle's writes before `sync`.
  */
 import { basename, dirname, join } from 'node:path'
-import type { FileHandle, Files, FileStat } from '../base/files.ts'
+import type { FileHandle, FileMode, Files, FileStat } from '../base/files.ts'
 
 /** One file's content, under whatever names it has. */
 interface FileNode {
@@ -112,7 +112,7 @@ export class MemoryFiles implements Files {
     })
   }
 
-  async open(path: string, mode: 'read' | 'read-write' | 'create-new'): Promise<FileHandle> {
+  async open(path: string, mode: FileMode): Promise<FileHandle> {
     const life = this.#life
     const folder = this.#folder(dirname(path))
     if (mode === 'create-new') {
@@ -127,7 +127,7 @@ export class MemoryFiles implements Files {
 
   #handle(path: string, file: FileNode, mode: string, life: number): FileHandle {
     const change = async (apply: () => void): Promise<void> => {
-      if (mode === 'read') throw fileError('EBADF', path)
+      if (mode.startsWith('read') && mode !== 'read-write') throw fileError('EBADF', path)
       await this.#step(path, life, apply)
     }
     return {

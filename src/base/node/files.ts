@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { fileErrorCode, type FileHandle, type Files, type FileStat } from '../files.ts'
+import { fileErrorCode, type FileHandle, type FileMode, type Files, type FileStat } from '../files.ts'
 
 /** The real files of this machine. */
 export function nodeFiles(): Files {
@@ -86,14 +87,26 @@ async function stat(path: string): Promise<FileStat | undefined> {
   }
 }
 
-const openFlags = { read: 'r', 'read-write': 'r+', 'create-new': 'wx+' } as const
+const openFlags = {
+  read: constants.O_RDONLY,
+  'read-untrusted': constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+  'read-write': constants.O_RDWR,
+  'create-new': constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
+} satisfies Record<FileMode, number>
 
-async function openFile(path: string, mode: keyof typeof openFlags): Promise<FileHandle> {
+async function openFile(path: string, mode: FileMode): Promise<FileHandle> {
   const file = await fs.open(path, openFlags[mode], 0o644)
+  if (mode === 'read-untrusted' && !(await file.stat()).isFile()) {
+    await file.close()
+    throw Object.assign(new Error(`EINVAL: ${path} is no regular file`), { code: 'EINVAL' })
+  }
   let isEntryDurable = mode !== 'create-new'
   let isClosed = false
   return {
     async read(offset, length) {
+      const { size } = await file.stat()
+      // What is asked for may be far more than there is. Files in /proc have no size.
+      length = size === 0 ? length : Math.min(length, Math.max(0, size - offset))
       const buffer = Buffer.alloc(length)
       let done = 0
       while (done < length) {
