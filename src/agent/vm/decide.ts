@@ -121,5 +121,6 @@ function whenSent(view: VmView): VmAction {
   const { record, me, state } = view
   if (isNewlyMine(view, state.moveGeneration ?? 0) && record.phase === 'running') return { do: 'resume' }
   if (record.phase === 'stopped' || (record.phase === 'running' && record.host !== me)) return { do: 'quit' }
-  return nothing
+  // The agent that drove it died before it could note how it ended.
+  return state.role === 'outgoing' && !view.isDriven ? { do: 'settle-outgoing' } : nothing
 }

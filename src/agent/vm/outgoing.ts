@@ -121,8 +121,8 @@ export async function settle(core: VmCore, request: SettleRequest): Promise<VmOb
   const { state } = core
   core.refuseOlder(request.generation, state.moveGeneration ?? state.generation)
   if (request.verdict === 'release') return release(core, request)
-  if (state.role === 'running') return core.observe()
-  if (state.role === 'outgoing' && state.outcome?.outcome === 'not-sent') return core.observe()
+  const neverSent = state.role === 'outgoing' && state.outcome?.outcome === 'not-sent'
+  if (state.role === 'running' || neverSent) return takeBack(core)
   const machine = await core.askMachine()
   if (state.role !== 'sent' || machine !== 'sent') {
     throw new HoldfastError('wrong-state', `${core.vm} is ${state.role} here and QEMU says ${machine}`)
@@ -136,6 +136,16 @@ export async function settle(core: VmCore, request: SettleRequest): Promise<VmOb
   await core.save({ pending: null })
   if (answer !== undefined) await core.see(answer.record)
   await reconcile(core)
+  return core.observe()
+}
+
+/** The guest runs here and no stream of it completed, or none was begun: the record comes back. */
+async function takeBack(core: VmCore): Promise<VmObservation> {
+  const record = await core.see(await core.ports.manager.record(core.vm))
+  if (record.phase === 'moving' && record.host === core.ports.host && core.state.pending === null) {
+    await core.save({ pending: newAttempt(core, 'returned') })
+    core.background.pump()
+  }
   return core.observe()
 }
 

@@ -95,8 +95,11 @@ export class VmKeeper implements AsyncDisposable {
     return this.#queue.run(() => releaseIncoming(this.#core, generation))
   }
 
-  settle(request: SettleRequest): Promise<VmObservation> {
-    return this.#queue.run(() => settle(this.#core, request))
+  /** With `resume`: the record has come back to this host when it resolves. */
+  async settle(request: SettleRequest): Promise<VmObservation> {
+    await this.#queue.run(() => settle(this.#core, request))
+    await this.#busy.get('pump')
+    return this.#core.observe()
   }
 
   /** The work of a `migrate-out` job. Resolves with the outcome, whatever it is; throws when nothing was begun. */
@@ -153,16 +156,17 @@ export class VmKeeper implements AsyncDisposable {
   }
 
   async #adopt(): Promise<void> {
-    const { ports, state, vm } = this.#core
+    const { ports, vm } = this.#core
     const machine = await ports.hypervisor.adopt(vm, ports.places.runDirectory(vm))
     if (machine !== undefined) {
       this.#core.attach(machine, 'running')
       const found = await this.#core.askMachine().catch(() => 'running' as const)
       this.#core.witnessed = found === 'incoming' || found === 'prelaunch'
     }
-    if (state.pending?.event === 'started' && !this.hasMachine()) await this.#core.save({ pending: null })
+    if (this.#core.state.pending?.event === 'started' && !this.hasMachine()) await this.#core.save({ pending: null })
     // It was to end when the agent ended: that comes first, so that its end is told only when it has.
-    if (state.pending?.event === 'stopped') await endMachine(this.#core)
+    if (this.#core.state.pending?.event === 'stopped') await endMachine(this.#core)
+    const { state } = this.#core
     if (state.pending !== null) this.#core.background.pump()
     else if (machine !== undefined || state.role !== 'none') this.#core.background.refresh()
     const isPausedUnseen = this.#core.machineState === 'paused' && state.role === 'running' && !state.pausedByUser
