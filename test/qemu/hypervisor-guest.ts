@@ -160,7 +160,7 @@ export class TestHost implements AsyncDisposable {
 
   async start(config: MachineConfig, mode: 'prelaunch' | 'incoming' = 'prelaunch'): Promise<Machine> {
     const machine = await this.hypervisor.start(config, mode)
-    this.#machines.set(`${config.runDirectory}`, machine)
+    this.#machines.set(config.runDirectory, machine)
     return machine
   }
 
