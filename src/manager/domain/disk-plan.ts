@@ -22,9 +22,9 @@ export const nvramBytes = 540_672
 
 interface Parts {
   readonly disks: readonly DiskId[]
-  nextKey(): number
-  nextSlot(): string
-  images(ref: string): ImageView
+  readonly nextKey: () => number
+  readonly nextSlot: () => string
+  readonly images: (ref: string) => ImageView
   /** Images that the machine has at hand while it runs. */
   readonly attached: readonly ImageId[]
 }

@@ -19,7 +19,7 @@ export interface Ingredients {
   readonly uuid: string
   /** One for each disk, and one more for UEFI's variables. */
   readonly disks: readonly DiskId[]
-  newMac(): string
+  readonly newMac: () => string
   /** Keys of all claims of the store. */
   readonly claims: ReadonlySet<string>
 }

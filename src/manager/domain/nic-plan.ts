@@ -9,9 +9,9 @@ import { macProblem } from './mac.ts'
 import { addressClaim, claimedAddresses, macClaim, resolveRef } from './names.ts'
 
 interface Parts {
-  nextKey(): number
-  nextSlot(): string
-  newMac(): string
+  readonly nextKey: () => number
+  readonly nextSlot: () => string
+  readonly newMac: () => string
   readonly claims: ReadonlySet<string>
 }
 

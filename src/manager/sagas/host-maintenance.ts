@@ -1,0 +1,144 @@
+/**
+ * Empties a host: every VM that runs there is moved away, two at a time, and the host is then kept empty.
+ *
+ *   enter (entering) ─▶ evacuate ─▶ empty (on)        undo: off again; what has moved stays where it is
+ */
+import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
+import type { HostId, TaskId, VmId } from '../../base/ids.ts'
+import type { TaskRecord } from '../store/records.ts'
+import { hostsHeldBy, type VmView } from '../domain/cluster-view.ts'
+import type { OperationsPort, SagaDeps } from './deps.ts'
+import { saga, type StepContext } from './saga.ts'
+import { commitChanges } from './vm-records.ts'
+
+export interface MaintenanceParams {
+  readonly host: HostId
+}
+
+export interface MaintenanceDeps extends SagaDeps {
+  readonly operations: OperationsPort
+}
+
+type Context = StepContext<MaintenanceParams, unknown, MaintenanceDeps>
+
+const movesAtATime = 2
+const lookAgainMs = 500
+
+export const maintenanceSaga = saga<MaintenanceParams, MaintenanceDeps>('host.maintenance/1')
+  .step({
+    name: 'enter',
+    do: ({ params, deps }) => setMaintenance(deps, params.host, 'entering'),
+    undo: async ({ params, deps }) => {
+      await setMaintenance(deps, params.host, 'off')
+    },
+  })
+  .step({ name: 'evacuate', weight: 98, do: (context) => new Evacuation(context).run() })
+  .step({ name: 'empty', do: ({ params, deps }) => setMaintenance(deps, params.host, 'on') })
+  .result((done) => ({ moved: done.evacuate.moved }))
+
+/** Sets the host's maintenance state; the same again changes nothing. */
+export async function setMaintenance(
+  deps: Pick<SagaDeps, 'store'>,
+  host: HostId,
+  maintenance: 'off' | 'entering' | 'on',
+): Promise<null> {
+  await commitChanges(deps, async () => {
+    const stored = await deps.store.get('host', host)
+    if (stored === undefined) throw new HoldfastError('not-found', `There is no host ${host}`)
+    if (stored.value.maintenance === maintenance) return undefined
+    return [{ do: 'update', kind: 'host', value: { ...stored.value, maintenance }, expected: stored.revision }]
+  })
+  return null
+}
+
+interface Stay {
+  readonly vm: VmId
+  readonly name: string
+  readonly reason: string
+}
+
+class Evacuation {
+  readonly #context: Context
+  readonly #moving = new Map<VmId, { task: TaskId; ended: Promise<TaskRecord> }>()
+  readonly #stays = new Map<VmId, Stay>()
+  #moved = 0
+
+  constructor(context: Context) {
+    this.#context = context
+  }
+
+  /** Resolves when no VM holds the host any more. Throws `refused` with each VM that cannot leave, and why. */
+  async run(): Promise<{ moved: number }> {
+    const { signal, deps } = this.#context
+    try {
+      for (;;) {
+        signal.throwIfAborted()
+        const vms = await this.#vmsHere()
+        if (vms.length === 0) return { moved: this.#moved }
+        for (const vm of vms) await this.#moveIfPossible(vm)
+        if (this.#moving.size === 0 && vms.every((vm) => this.#stays.has(vm.id))) throw this.#refusal()
+        const total = vms.length + this.#moved
+        this.#context.progress(this.#moved / total)
+        await deps.clock.sleep(lookAgainMs, signal).catch(() => undefined)
+      }
+    } catch (thrown) {
+      if (signal.aborted) await this.#cancelMoves()
+      throw thrown
+    }
+  }
+
+  async #vmsHere(): Promise<VmView[]> {
+    const { vms } = await this.#context.deps.cluster()
+    return vms.filter((vm) => hostsHeldBy(vm).includes(this.#context.params.host))
+  }
+
+  async #moveIfPossible(vm: VmView): Promise<void> {
+    if (this.#moving.has(vm.id) || this.#stays.has(vm.id) || this.#moving.size >= movesAtATime) return
+    // One that arrives, or that another operation holds, is waited for.
+    const { deps, params, task, signal } = this.#context
+    if (vm.run.phase !== 'running' || vm.run.host !== params.host) {
+      if (vm.run.phase === 'unknown') this.#stay(vm, 'its state is not known')
+      return
+    }
+    try {
+      const move = await deps.operations.migrateAway(vm.id, `maintenance (${task})`)
+      const ended = deps.operations.ended(move, signal)
+      this.#moving.set(vm.id, { task: move, ended })
+      ended.then(
+        (record) => this.#settled(vm, record),
+        () => this.#moving.delete(vm.id),
+      )
+    } catch (thrown) {
+      const error = toHoldfastError(thrown)
+      if (error.isUnknown) throw error
+      if (error.code !== 'operation-in-progress') this.#stay(vm, error.message)
+    }
+  }
+
+  #settled(vm: VmView, record: TaskRecord): void {
+    this.#moving.delete(vm.id)
+    if (record.state === 'done') this.#moved += 1
+    else this.#stay(vm, record.problem?.detail ?? `its move ended as ${record.state}`)
+  }
+
+  #stay(vm: VmView, reason: string): void {
+    this.#stays.set(vm.id, { vm: vm.id, name: vm.name, reason })
+  }
+
+  #refusal(): HoldfastError {
+    const stays = [...this.#stays.values()]
+    const words = stays.map(({ name, reason }) => `${name}: ${reason}`).join('; ')
+    return new HoldfastError('refused', `Not every VM can leave this host. ${words}`, {
+      vms: stays,
+      mend: 'Stop these VMs, or mend what keeps them, then try again.',
+    })
+  }
+
+  async #cancelMoves(): Promise<void> {
+    for (const { task } of this.#moving.values()) {
+      await this.#context.deps.operations.cancel(task).catch((err: unknown) => {
+        this.#context.deps.log.warn({ task, err }, 'a move could not be cancelled')
+      })
+    }
+  }
+}

@@ -1,0 +1,22 @@
+/** Deletes what moves of a VM's disks have left behind, when a datastore was out of reach at their end. */
+import type { VmId } from '../../base/ids.ts'
+import { HoldfastError } from '../../base/errors.ts'
+import type { SagaDeps } from './deps.ts'
+import { deleteCopies } from './disk-copies.ts'
+import { saga } from './saga.ts'
+
+export interface CleanCopiesParams {
+  readonly vm: VmId
+}
+
+export const cleanCopiesSaga = saga<CleanCopiesParams, SagaDeps>('vm.clean-copies/1')
+  .step({
+    name: 'delete',
+    patienceMs: 10_000,
+    do: async ({ params, deps }) => {
+      const left = await deleteCopies(deps, params.vm)
+      if (left > 0) throw new HoldfastError('unreachable', `${left} old copies of disks cannot be reached now`)
+      return null
+    },
+  })
+  .result(() => null)

@@ -1,0 +1,214 @@
+/**
+ * Moves a running VM to another host, its disks too where that is asked for.
+ *
+ *   plan ─▶ move (record: moving) ─▶ prepare (target listens) ─▶ transfer (commit) ─▶ release (source ends, old copies go)
+ *
+ * The commit is not ours: the target's agent moves the record to `running{target}`, and in the same commit the VM's spec
+ * and disks are those of the new place (run-records.ts). Everything here only asks, and judges. Undone, the record is
+ * brought home by the judge's rules, whatever had been reached.
+ */
+import { HoldfastError, type ErrorCode } from '../../base/errors.ts'
+import type { DatastoreId, HostId, TaskId, VmId } from '../../base/ids.ts'
+import type { MigrateOutcome, MigrateOutRequest, PrepareIncomingResponse } from '../../contracts/agent-api.ts'
+import { deploymentFor } from '../domain/host-configuration.ts'
+import { precheckMigration, type MigrationPlan, type Precheck } from '../domain/migrate-precheck.ts'
+import type { Change } from '../store/store.ts'
+import type { SagaDeps } from './deps.ts'
+import { deleteCopies } from './disk-copies.ts'
+import { bringHome, figuresOf, jobIdOf, watchMigration, type Final, type Migration } from './migration-watch.ts'
+import { diskAlsoAt, transitionRun } from './run-records.ts'
+import { saga, type StepContext, type Verdict } from './saga.ts'
+import { needHost, needRun, needVm } from './vm-records.ts'
+
+export interface MigrateVmParams {
+  readonly vm: VmId
+  /** Null: placed. */
+  readonly host: HostId | null
+  /** Where its disks go; null: they stay. */
+  readonly datastore: DatastoreId | null
+  readonly maxBandwidth: number | null
+  readonly downtimeLimitMs: number
+  readonly autoConverge: boolean
+  readonly allowPostCopy: boolean
+  readonly multifdChannels: number
+  readonly useTls: boolean
+}
+
+interface Planned extends MigrationPlan {
+  /** The target, under the name by which its memory is held for it from now on. */
+  readonly host: HostId
+  readonly generation: number
+  readonly allowPostCopy: boolean
+}
+interface Moved {
+  readonly generation: number
+}
+type Context<Done> = StepContext<MigrateVmParams, Done, SagaDeps>
+interface BeforeTransfer {
+  readonly plan: Planned
+  readonly move: Moved
+  readonly prepare: PrepareIncomingResponse
+}
+
+export const migrateVmSaga = saga<MigrateVmParams, SagaDeps>('vm.migrate/1')
+  .step({ name: 'plan', weight: 1, do: plan })
+  .step({ name: 'move', weight: 1, do: beginMove, undo: undoMove })
+  .step({ name: 'prepare', weight: 2, patienceMs: 20_000, do: prepareTarget })
+  .commit({ name: 'transfer', weight: 92, do: transfer, settle })
+  .step({ name: 'release', weight: 4, do: releaseSource })
+  .result((done) => ({ host: done.plan.target, ...done.release }))
+
+/** Every reason against this migration, or its plan. Reads only. */
+export async function precheck(
+  deps: SagaDeps,
+  params: Pick<MigrateVmParams, 'vm' | 'host' | 'datastore'>,
+): Promise<Precheck> {
+  const cluster = await deps.cluster()
+  const vm = cluster.vms.find((each) => each.id === params.vm)
+  if (vm === undefined) throw new HoldfastError('not-found', `There is no VM ${params.vm}`)
+  const report = vm.run.host === null ? undefined : deps.hosts.report(vm.run.host)
+  const observation = report?.vms.find((each) => each.vm === params.vm) ?? null
+  return precheckMigration(cluster, { vm, observation, host: params.host, datastore: params.datastore })
+}
+
+async function plan({ params, deps }: Context<unknown>): Promise<Planned> {
+  const checked = await precheck(deps, params)
+  if (!checked.ok) {
+    const message = checked.reasons.map((reason) => reason.message).join('; ')
+    throw new HoldfastError('refused', `The VM cannot be moved: ${message}`, { reasons: checked.reasons })
+  }
+  const { generation } = await needRun(deps, params.vm)
+  // After post-copy has begun only the target's disks could be right, and a mirror must have ended: not together.
+  const allowPostCopy = params.allowPostCopy && checked.plan.movingDisks.length === 0
+  return { ...checked.plan, host: checked.plan.target, generation, allowPostCopy }
+}
+
+function runWhenOf(planned: Planned): 'complete' | 'released' {
+  return planned.allowPostCopy ? 'released' : 'complete'
+}
+
+function migrationOf(vm: VmId, task: TaskId, planned: Planned): Migration {
+  const { source, target, movingDisks } = planned
+  return { vm, task, source, target, runWhen: runWhenOf(planned), movesDisks: movingDisks.length > 0 }
+}
+
+/** The record says `moving` before anything moves; with it, where the disks will be and where copies may be. */
+async function beginMove({ params, deps, done, task }: Context<{ plan: Planned }>): Promise<Moved> {
+  const { target, movingDisks, spec, generation } = done.plan
+  const before = await needRun(deps, params.vm)
+  if (before.phase === 'moving' && before.task === task) return { generation: before.generation }
+  const outcome = await transitionRun(
+    deps,
+    params.vm,
+    { event: 'move', target, task },
+    {
+      generation,
+      alongside: async ({ value }) => {
+        const changes: Change[] = []
+        for (const { disk, to } of movingDisks) {
+          const stored = await deps.store.get('disk', disk)
+          if (stored === undefined) throw new HoldfastError('not-found', `The disk ${disk} has no record`)
+          changes.push({ do: 'update', kind: 'disk', value: diskAlsoAt(stored.value, to), expected: stored.revision })
+        }
+        return { vm: movingDisks.length === 0 ? value : { ...value, specAfterMove: spec }, changes }
+      },
+    },
+  )
+  if (outcome.ok) return { generation: outcome.run.generation }
+  throw new HoldfastError('wrong-state', `The VM cannot be moved now: it is ${outcome.run.phase} (${outcome.reason})`)
+}
+
+async function undoMove({ params, deps, done, task }: Context<{ plan: Planned }>): Promise<void> {
+  const run = await deps.store.get('run', params.vm)
+  if (run?.value.run.phase === 'moving' && run.value.run.task === task) {
+    await bringHome(deps, migrationOf(params.vm, task, done.plan))
+  }
+  // What cannot be reached now is cleaned up later (reconcilers/stale-copies.ts).
+  await deleteCopies(deps, params.vm)
+}
+
+async function prepareTarget(context: Context<{ plan: Planned; move: Moved }>): Promise<PrepareIncomingResponse> {
+  const { params, deps, done } = context
+  const { source, target, movingDisks, spec, allowPostCopy } = done.plan
+  const { value: vm } = await needVm(deps, params.vm)
+  const cluster = await deps.cluster()
+  return deps.hosts.agent(target).prepareIncoming({
+    deployment: deploymentFor(cluster, { ...vm, spec }, target, done.move.generation),
+    source,
+    sourceTlsName: (await needHost(deps, source)).tlsName,
+    movingDisks: [...movingDisks],
+    allowPostCopy,
+    runWhen: runWhenOf(done.plan),
+    useTls: params.useTls,
+    multifdChannels: allowPostCopy ? 0 : params.multifdChannels,
+  })
+}
+
+function requestOf(params: MigrateVmParams, done: BeforeTransfer): MigrateOutRequest {
+  const { movingDisks, allowPostCopy } = done.plan
+  const { maxBandwidth, downtimeLimitMs, autoConverge, useTls } = params
+  return {
+    generation: done.move.generation,
+    incoming: done.prepare,
+    movingDisks: [...movingDisks],
+    runWhen: runWhenOf(done.plan),
+    useTls,
+    maxBandwidth,
+    downtimeLimitMs,
+    autoConverge,
+    allowPostCopy,
+    multifdChannels: allowPostCopy ? 0 : params.multifdChannels,
+  }
+}
+
+async function transfer(context: Context<BeforeTransfer>): Promise<{ host: HostId }> {
+  const { params, deps, done, task, signal, progress } = context
+  const work = { kind: 'migrate-out' as const, vm: params.vm, request: requestOf(params, done) }
+  await deps.hosts.agent(done.plan.source).startJob({ id: jobIdOf(task), task, work })
+  const migration = migrationOf(params.vm, task, done.plan)
+  const final = await watchMigration(deps, migration, { wish: signal, progress, stuckAfterMs: 5_000 })
+  if (final.is === 'committed') return { host: done.plan.target }
+  throw new HoldfastError(final.is === 'stuck' ? 'unreachable' : codeOf(final), final.reason)
+}
+
+async function settle(
+  context: Context<BeforeTransfer> & { readonly cancelWish: AbortSignal },
+): Promise<Verdict<{ host: HostId }>> {
+  const { params, deps, done, task, cancelWish, progress } = context
+  const migration = migrationOf(params.vm, task, done.plan)
+  const final = await watchMigration(deps, migration, { wish: cancelWish, progress, stuckAfterMs: 10_000 })
+  switch (final.is) {
+    case 'committed':
+      return { verdict: 'committed', output: { host: done.plan.target } }
+    case 'not-committed':
+      return { verdict: 'not-committed', code: codeOf(final), reason: final.reason }
+    case 'stuck':
+      return { verdict: 'stuck', reason: final.reason, runbook: final.runbook }
+  }
+}
+
+function codeOf(final: Extract<Final, { is: 'not-committed' }>): ErrorCode {
+  return final.code === 'superseded' ? 'wrong-state' : 'host-error'
+}
+
+/** The source lets go of what it still holds, and the copies that the move has left behind are deleted. */
+async function releaseSource(
+  context: Context<BeforeTransfer>,
+): Promise<Partial<Pick<MigrateOutcome, 'totalMs' | 'downtimeMs' | 'ramBytes' | 'diskBytes'>>> {
+  const { params, deps, done, task } = context
+  const { source, movingDisks } = done.plan
+  let figures: MigrateOutcome | undefined
+  try {
+    figures = await figuresOf(deps, migrationOf(params.vm, task, done.plan))
+    const { generation } = await needRun(deps, params.vm)
+    const request = { generation, verdict: 'release' as const, targetDiscarded: false, movedDisks: [...movingDisks] }
+    await deps.hosts.agent(source).settle(params.vm, request)
+  } catch (err) {
+    // By the record the source's agent ends what it holds as soon as it can: nobody need wait for that.
+    deps.log.info({ vm: params.vm, host: source, err }, 'the source of a move could not be told to let go')
+  }
+  await deleteCopies(deps, params.vm)
+  if (figures === undefined) return {}
+  const { totalMs, downtimeMs, ramBytes, diskBytes } = figures
+  return { totalMs, downtimeMs, ramBytes, diskBytes }
+}
