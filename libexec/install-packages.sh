@@ -22,7 +22,8 @@ manager|openssl|openssl|makes certificates
 lab|cpio|cpio|packs the small guest
 lab|xz-utils|xz|unpacks kernel modules for the small guest
 lab|zstd|zstd|unpacks kernel modules for the small guest
-lab|bindfs|bindfs|stands for shared storage that can be cut off or slowed down
+lab|e2fsprogs|mke2fs|makes the file systems of local datastores
+lab|mount|losetup|mounts them
 lab|iputils-ping|ping|looks whether guests answer
 test|mmdebstrap|mmdebstrap|makes the Debian guest
 test|e2fsprogs|mke2fs|makes the file system of the Debian guest

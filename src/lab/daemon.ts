@@ -4,7 +4,7 @@
  */
 import { HoldfastError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
-import { serveLines, type Message } from './lines.ts'
+import { serveLines, textField, type Message } from './lines.ts'
 import { powerOff, powerOn, type Machines } from './machine.ts'
 import { managerName, nodeFolders, sockets } from './names.ts'
 import { readState } from './state.ts'
@@ -82,7 +82,7 @@ export async function serveLabd(machines: Machines, log: Logger): Promise<void> 
     await serveLines(ports, `${bmc}/watchdog.sock`, (message) => watchdogs.handle(host, message))
   }
   await serveLines(ports, sockets(folder).labd, async (message) => {
-    const node = String(message['host'] ?? '')
+    const node = textField(message, 'host')
     if (node !== managerName && !state.hosts.includes(node)) {
       throw new HoldfastError('not-found', `the lab has no "${node}"`, {
         mend: `Use one of: ${[...state.hosts, managerName].join(', ')}.`,
@@ -108,7 +108,7 @@ async function obey(power: PowerSwitch, node: string, message: Message): Promise
     case 'status':
       break
     default:
-      throw new HoldfastError('invalid-request', `the power switch knows no verb ${String(message['verb'])}`)
+      throw new HoldfastError('invalid-request', `the power switch knows no verb ${textField(message, 'verb')}`)
   }
   return { ...(await power.status(node)) }
 }

@@ -73,7 +73,7 @@ async function supervise(
       )
       log.warn({ service: service.name, code }, 'service ended')
     } catch (thrown) {
-      if (!signal.aborted) log.error({ service: service.name, err: describeError(thrown) }, 'service failed')
+      log.warn({ service: service.name, err: describeError(thrown) }, 'service stopped')
     }
     if (ports.clock.monotonic() - since > wellAfterMs) pauseMs = firstPauseMs
     await ports.clock.sleep(pauseMs, signal).catch(() => undefined)

@@ -9,7 +9,7 @@ import type { PowerStatus } from './daemon.ts'
 import { askLine } from './lines.ts'
 import { insideCommand, startOutside, type Machines } from './machine.ts'
 import { fillDisk, unfillDisk } from './mounts.ts'
-import { defaultLabsFolder, managerName, nodeFolders, registryFolder, sockets } from './names.ts'
+import { defaultLabName, defaultLabsFolder, managerName, nodeFolders, registryFolder, sockets } from './names.ts'
 import { applyCuts, cutsOf, mergeCuts, type PartitionRequest } from './partitions.ts'
 import type { LabPorts, Launcher } from './ports.ts'
 import { lockLab, readState, writeState, type LabState, type StorageFault } from './state.ts'
@@ -45,6 +45,11 @@ export class Lab {
     return new Lab(ports, { ports, launcher, lab: name, folder, cgroups })
   }
 
+  /** The lab that `holdfast` means when no name is given. */
+  get isDefault(): boolean {
+    return this.name === defaultLabName
+  }
+
   state(): Promise<LabState | undefined> {
     return readState(this.ports.files, this.folder)
   }
@@ -54,7 +59,7 @@ export class Lab {
     const state = await this.state()
     if (state !== undefined) return state
     throw new HoldfastError('not-found', `there is no lab "${this.name}"`, {
-      mend: `Run \`holdfast lab up${this.name === 'lab' ? '' : ` --name ${this.name}`}\` first.`,
+      mend: `Run \`holdfast lab up${this.isDefault ? '' : ` --name ${this.name}`}\` first.`,
     })
   }
 
@@ -79,6 +84,12 @@ export class Lab {
         await this.ports.clock.sleep(25)
       }
     }
+  }
+
+  /** The same, taking the lock. */
+  async withOutside(): Promise<void> {
+    await using _lock = await this.lock()
+    await this.ensureOutside()
   }
 
   async #answers(kind: 'array' | 'labd'): Promise<boolean> {

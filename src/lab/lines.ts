@@ -93,3 +93,9 @@ export async function askLine(
     stream.destroy()
   }
 }
+
+/** A field that is text; empty when it is not there. */
+export function textField(message: Message, name: string): string {
+  const value = message[name]
+  return typeof value === 'string' ? value : ''
+}

@@ -1,14 +1,18 @@
 /** The lab's door: `labCommand()` for the CLI, and the programs that the lab starts itself (`internal …`). */
+import { spawn } from 'node:child_process'
+import { constants } from 'node:os'
+import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { jsonLogger, nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from '../base/node/index.ts'
 import { serveArray } from './array/serve.ts'
+import { addVerbs } from './commands.ts'
 import { Cgroups } from './cgroups.ts'
 import { serveLabd } from './daemon.ts'
 import { runInit } from './host-init.ts'
 import { insideHost } from './names.ts'
 import type { LabPorts, Launcher } from './ports.ts'
 
-const cliMain = `${import.meta.dirname}/../cli/main.ts`
+const cliMain = resolve(import.meta.dirname, '../cli/main.ts')
 
 function ports(): LabPorts {
   return {
@@ -50,13 +54,32 @@ function internalCommand(): Command {
   return internal
 }
 
+/** Runs a program on this terminal; Ctrl-C is the program's. */
+function attach([command = '', ...args]: readonly string[]): Promise<number> {
+  const ignore = (): void => undefined
+  process.on('SIGINT', ignore)
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: 'inherit' })
+    child.once('error', reject)
+    child.once('close', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])))
+  })
+}
+
 /** The `lab` command with all its verbs, to be added to the CLI's program. */
 export function labCommand(): Command {
   const lab = new Command('lab').description('a whole datacenter on this machine')
+  lab.enablePositionalOptions()
+  addVerbs(lab, {
+    ports,
+    launcher: launcherOf(cliMain),
+    isRoot: () => process.getuid?.() === 0,
+    out: (text) => process.stdout.write(text),
+    attach,
+    exit: (code) => process.exit(code),
+  })
   lab.addCommand(internalCommand(), { hidden: true })
   return lab
 }
 
 // Started by itself (the lab's own programs are): less to load than the whole CLI.
 if (import.meta.main) await labCommand().parseAsync()
-void cliMain

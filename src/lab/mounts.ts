@@ -71,6 +71,16 @@ async function mountLoop(ports: LabPorts, image: string, path: string): Promise<
   }
 }
 
+/**
+ * Breaks the storage paths below a folder: what waits on one gets an error. So a process that hangs on storage whose
+ * array is gone can end.
+ */
+export async function breakStoragePaths(ports: LabPorts, folder: string): Promise<void> {
+  for (const { path, kind } of await listMounts(ports)) {
+    if (kind === 'fuse.holdfast' && path.startsWith(`${folder}/`)) await succeeds(ports, 'umount', ['-n', '-f', path])
+  }
+}
+
 /** Takes away all mounts below a folder, the newest first, also those whose server is dead, and the loop devices there. */
 export async function removeMounts(ports: LabPorts, folder: string): Promise<void> {
   const below = (await listMounts(ports)).filter((mount) => mount.path.startsWith(`${folder}/`))

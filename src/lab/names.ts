@@ -30,6 +30,9 @@ export function checkLabName(name: string): string {
 }
 
 export const defaultLabsFolder = '/var/lib/holdfast/labs'
+export const defaultLabName = 'lab'
+/** Where the CLI looks for the manager of the default lab. */
+export const defaultLabClientFile = '/var/lib/holdfast/lab/client.json'
 /** One file per lab that exists, with its folder; gone after a restart of the machine, as all else but the folder is. */
 export const registryFolder = '/run/holdfast/labs'
 

@@ -5,7 +5,7 @@
  */
 import { HoldfastError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
-import type { Message } from './lines.ts'
+import { textField, type Message } from './lines.ts'
 import type { LabPorts } from './ports.ts'
 
 interface Armed {
@@ -75,7 +75,7 @@ export class Watchdogs {
       case 'status':
         break
       default:
-        throw new HoldfastError('invalid-request', `the watchdog knows no verb ${String(message['verb'])}`)
+        throw new HoldfastError('invalid-request', `the watchdog knows no verb ${textField(message, 'verb')}`)
     }
     return { host, termMs: this.#armed.get(host)?.termMs ?? null }
   }

@@ -2,8 +2,17 @@
 import { HoldfastError } from '../base/errors.ts'
 import { choosePlan } from './address-plan.ts'
 import type { Lab } from './lab.ts'
-import { createDisks, defaultDiskGiB, isMounted, listMounts, loopDevices, removeMounts } from './mounts.ts'
 import {
+  breakStoragePaths,
+  createDisks,
+  defaultDiskGiB,
+  isMounted,
+  listMounts,
+  loopDevices,
+  removeMounts,
+} from './mounts.ts'
+import {
+  defaultLabClientFile,
   defaultLabsFolder,
   hostNames,
   insideHost,
@@ -107,14 +116,21 @@ export async function removeWorld(lab: Lab): Promise<string[]> {
   const { ports, folder, name } = lab
   const isLab = (await ports.files.stat(stateFile(folder))) !== undefined
   // First all processes: whatever they hold is free then. Every one of them is in the lab's cgroup.
-  await lab.machines.cgroups.kill()
+  await lab.machines.cgroups.kill(undefined, () => breakStoragePaths(ports, folder))
   if (isLab) await removeMounts(ports, folder)
   await removeWires(ports, name)
   await lab.machines.cgroups.remove()
   if (isLab) await removeFolder(lab)
   await ports.files.remove(`${registryFolder}/${name}`)
   // Folders that are there for labs alone go when they are empty; rmdir takes nothing else.
-  for (const path of [registryFolder, insideHost.run, defaultLabsFolder, insideHost.data, insideHost.etc]) {
+  for (const path of [
+    registryFolder,
+    insideHost.run,
+    defaultLabsFolder,
+    defaultLabClientFile.replace(/\/[^/]*$/, ''),
+    insideHost.data,
+    insideHost.etc,
+  ]) {
     await succeeds(ports, 'rmdir', [path])
   }
   return await leftovers(lab)

@@ -6,12 +6,13 @@
  * crashed while its storage hangs. FLUSH and RELEASE always go through: when a process dies, the array ends its session
  * and gives its locks up, as storage does.
  */
-import { closeSync, readSync, writeSync } from 'node:fs'
+import { readSync, writeSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import { workerData } from 'node:worker_threads'
 import { controlIndex, storageMode, type MountThreadData } from './controls.ts'
-import { inHeaderBytes, initReply, maxTransferBytes, opcode, outHeaderBytes } from './fuse-wire.ts'
+import { inHeaderBytes, initReply, maxTransferBytes, number64, opcode, outHeaderBytes } from './fuse-wire.ts'
 import { storageLibc } from './libc.ts'
+import { rootNode } from './nodes.ts'
 import { Passthrough, type Reply } from './passthrough.ts'
 
 const { errno } = os
@@ -60,13 +61,21 @@ function answer(request: Buffer, reply: Reply): void {
 function serve(request: Buffer): void {
   const code = request.readUInt32LE(4)
   if (code === opcode.interrupt) return interrupt(request)
-  const mode = always.has(code) ? storageMode.ok : control(controlIndex.mode)
+  const mode = always.has(code) || isWakeUp(request, code) ? storageMode.ok : control(controlIndex.mode)
   if (mode === storageMode.hang) held.set(request.readBigUInt64LE(8), Buffer.from(request))
   else if (mode === storageMode.fail) answer(request, -errno.EIO)
   else {
     if (mode === storageMode.slow) delay(request, code)
     answer(request, code === opcode.init ? initReply(request) : passthrough.handle(request))
   }
+}
+
+/**
+ * The array's own request, made to wake this thread. It must never hang: a process that dies while it waits for itself
+ * cannot end. Hosts look at the folders below, not at the root.
+ */
+function isWakeUp(request: Buffer, code: number): boolean {
+  return code === opcode.statfs && number64(request, 16) === rootNode
 }
 
 function interrupt(request: Buffer): void {
@@ -108,7 +117,6 @@ for (;;) {
     if (!hasCode(thrown, 'ENOENT') && !hasCode(thrown, 'EINTR') && !hasCode(thrown, 'EAGAIN')) throw thrown
   }
 }
-closeSync(data.fd)
 
 function hasCode(thrown: unknown, code: string): boolean {
   return thrown instanceof Error && 'code' in thrown && thrown.code === code

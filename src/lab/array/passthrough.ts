@@ -68,7 +68,10 @@ export class Passthrough {
 
   readonly #operations: Record<number, Operation | undefined> = {
     [opcode.lookup]: (request, node) => this.#entry(node, names(request, body)[0]),
-    [opcode.forget]: (request, node) => void this.#nodes.forget(node, number64(request, body)),
+    [opcode.forget]: (request, node) => {
+      this.#nodes.forget(node, number64(request, body))
+      return undefined
+    },
     [opcode.batchForget]: (request) => {
       const count = request.readUInt32LE(body)
       for (let at = body + 8, i = 0; i < count; i++, at += 16) {

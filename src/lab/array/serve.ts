@@ -3,12 +3,12 @@
  * has a FUSE mount, served by a thread of its own; `fault` makes it hang, fail or crawl, for files that are open too.
  * A mount lives as long as this process: when it is killed, the hosts' storage fails until they are booted anew.
  */
-import { openSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { spawnSync } from 'node:child_process'
 import { statfs } from 'node:fs/promises'
 import { Worker } from 'node:worker_threads'
 import { HoldfastError } from '../../base/errors.ts'
-import { serveLines, type Message } from '../lines.ts'
+import { serveLines, textField, type Message } from '../lines.ts'
 import { isMounted } from '../mounts.ts'
 import { sockets, storageFolders } from '../names.ts'
 import type { LabPorts } from '../ports.ts'
@@ -30,7 +30,7 @@ export async function serveArray(ports: LabPorts, folder: string): Promise<void>
     return mount
   }
   await serveLines(ports, sockets(folder).array, async (message) => {
-    const host = String(message['host'] ?? '')
+    const host = textField(message, 'host')
     switch (message['verb']) {
       case 'mount':
         if (!mounts.has(host)) mounts.set(host, await mount(ports, folder, host, () => mounts.delete(host)))
@@ -44,7 +44,7 @@ export async function serveArray(ports: LabPorts, folder: string): Promise<void>
       case 'status':
         return { hosts: [...mounts.keys()] }
       default:
-        throw new HoldfastError('invalid-request', `the array knows no verb ${String(message['verb'])}`)
+        throw new HoldfastError('invalid-request', `the array knows no verb ${textField(message, 'verb')}`)
     }
   })
 }
@@ -67,7 +67,10 @@ async function mount(ports: LabPorts, folder: string, host: string, onEnd: () =>
   thread.on('error', (cause: Error) => {
     console.error(JSON.stringify({ level: 'error', message: 'a storage path ended', host, err: cause.message }))
   })
-  thread.on('exit', onEnd)
+  thread.on('exit', () => {
+    closeSync(fd)
+    onEnd()
+  })
   return { path: place.mount, controls: new Int32Array(controls) }
 }
 
@@ -81,11 +84,9 @@ async function setFault(target: HostMount, message: Message): Promise<void> {
   })
 }
 
-/** The thread waits in a read: after the change any request of our own makes it look. That request may well hang. */
+/** The thread waits in a read: after the change a request of our own makes it look. */
 async function wake(target: HostMount, change: (controls: Int32Array) => void): Promise<void> {
   change(target.controls)
   Atomics.notify(target.controls, controlIndex.mode)
-  const poke = statfs(target.path).catch(() => undefined)
-  // Enough for the request to have been sent; the thread handles what hung before anything else.
-  await Promise.race([poke, new Promise((resolve) => setTimeout(resolve, 20))])
+  await statfs(target.path).catch(() => undefined)
 }

@@ -1,0 +1,79 @@
+/** `lab up` and `lab down`: the whole of it, in order. */
+import type { Client } from '../contracts/client.ts'
+import {
+  connect,
+  createResources,
+  createVms,
+  importGuest,
+  joinHosts,
+  startManager,
+  type ClientFile,
+} from './cluster.ts'
+import { installPackages, smallGuest } from './guest.ts'
+import type { Lab } from './lab.ts'
+import { defaultLabClientFile } from './names.ts'
+import { createWorld, removeWorld, type Progress, type WorldOptions } from './world.ts'
+
+export interface UpOptions extends WorldOptions {
+  readonly hasVms: boolean
+  /** Import the small guest's kernel and initrd; default: when there are VMs. */
+  readonly hasGuest?: boolean
+}
+
+export interface UpResult {
+  /** False when the lab ran already and nothing was changed. */
+  readonly isNew: boolean
+  readonly client: Client
+  readonly file: ClientFile
+  /** Opens the web page signed in, once. */
+  readonly link: string
+}
+
+/** Brings a lab up, or goes on where an earlier one ended. On a lab that is up it changes nothing. */
+export async function bringUp(lab: Lab, options: UpOptions, say: Progress): Promise<UpResult> {
+  const before = await lab.state()
+  if (before?.phase === 'up') {
+    const file = await readClientFile(lab)
+    const client = await connect(lab, file)
+    return { isNew: false, client, file, link: await signInLink(client, file) }
+  }
+  await installPackages(lab.ports, say)
+  // The guest may take a while the first time: it is made while the hosts come up.
+  const guest = (options.hasGuest ?? options.hasVms) ? smallGuest(lab.ports, say) : undefined
+  guest?.catch(() => undefined)
+  const state = await createWorld(lab, options, say)
+  const file = await startManager(lab, state, say)
+  const client = await connect(lab, file)
+  await joinHosts(lab, state, client, file, say)
+  await createResources(lab, state, client, say)
+  if (guest !== undefined) await importGuest(lab, state, client, await guest, say)
+  if (guest !== undefined && options.hasVms) await createVms(lab, state, client, await guest, say)
+  await writeClientFile(lab, file)
+  await lab.save({ ...((await lab.state()) ?? state), phase: 'up' })
+  return { isNew: true, client, file, link: await signInLink(client, file) }
+}
+
+/** Takes a lab down, whole. Answers what could not be removed: nothing, if all is well. */
+export async function takeDown(lab: Lab): Promise<string[]> {
+  if (lab.isDefault) await lab.ports.files.remove(defaultLabClientFile)
+  return await removeWorld(lab)
+}
+
+export async function readClientFile(lab: Lab): Promise<ClientFile> {
+  return JSON.parse(await lab.ports.files.readText(`${lab.folder}/client.json`)) as ClientFile
+}
+
+/** For the CLI: the default lab's is where it looks by itself. */
+async function writeClientFile(lab: Lab, file: ClientFile): Promise<void> {
+  const text = `${JSON.stringify(file, null, 2)}\n`
+  await lab.ports.files.replace(`${lab.folder}/client.json`, text, { mode: 0o600 })
+  await lab.ports.files.replace(`${lab.folder}/ca.pem`, file.ca)
+  if (!lab.isDefault) return
+  await lab.ports.files.makeDirectory(defaultLabClientFile.replace(/\/[^/]*$/, ''))
+  await lab.ports.files.replace(defaultLabClientFile, text, { mode: 0o600 })
+}
+
+async function signInLink(client: Client, file: ClientFile): Promise<string> {
+  const { code } = await client.call('createSignInCode', { body: {} })
+  return `${file.url}/#code=${code}`
+}
