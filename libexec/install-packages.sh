@@ -113,8 +113,14 @@ say "installing these Debian packages by apt, because they are missing:"
 list_missing
 
 export DEBIAN_FRONTEND=noninteractive
-# Another apt may be at work (unattended upgrades): wait for its lock. Standard output stays free for the caller.
-apt() { apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" </dev/null >&2; }
+# Another apt may be at work (unattended upgrades): wait for its lock. What apt tells is shown when it fails.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt() {
+  apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" </dev/null >"$log" 2>&1 && return 0
+  grep -E '^[EW]: ' "$log" >&2 || tail -n 15 "$log" >&2
+  return 1
+}
 
 has_candidates() {
   local package candidate
@@ -126,13 +132,14 @@ has_candidates() {
 
 # Debian 12's own QEMU is 7.2; backports has 10, under which live migration is more reliable.
 backports_file=/etc/apt/sources.list.d/holdfast-backports.sources
-backports_qemu() { apt-cache policy qemu-system-x86 2>/dev/null | grep -q 'bookworm-backports'; }
+# (grep reads to the end: with -q it would break the pipe, which `pipefail` counts as a failure.)
+backports_qemu() { apt-cache policy qemu-system-x86 2>/dev/null | grep 'bookworm-backports' >/dev/null; }
 
 enable_backports() {
   local site
   backports_qemu && return 0
   if ! grep -rqsE '^[^#]*bookworm-backports' /etc/apt/sources.list /etc/apt/sources.list.d; then
-    site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Codename: bookworm' 'Label: Debian' 2>/dev/null | head -n 1)
+    site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Codename: bookworm' 'Label: Debian' 2>/dev/null | sed -n 1p)
     say "adding Debian's backports in $backports_file: QEMU 10 comes from there, this Debian's own is 7.2"
     cat >"$backports_file" <<SOURCES
 # Added by Holdfast, for QEMU 10. Packages come from here only when asked for by name.

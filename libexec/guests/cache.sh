@@ -86,7 +86,7 @@ cached() {
 # The real package behind a kernel metapackage.
 kernel_package() {
   local package
-  package=$(apt-cache depends --important "$1" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1)
+  package=$(apt-cache depends --important "$1" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | sed -n 1p)
   [ -n "$package" ] || fail "apt knows no package $1" "Run 'apt-get update', or look at the sources in /etc/apt."
   echo "$package"
 }
@@ -94,14 +94,14 @@ kernel_package() {
 # The version that apt would fetch.
 candidate() {
   local version
-  version=$(apt-cache policy "$1" | sed -n 's/^ *Candidate: //p' | head -n 1)
+  version=$(apt-cache policy "$1" | sed -n 's/^ *Candidate: //p' | sed -n 1p)
   [ -n "$version" ] && [ "$version" != '(none)' ] || fail "apt knows no package $1" "Run 'apt-get update', or look at the sources in /etc/apt."
   echo "$version"
 }
 
 # How much apt would fetch for one package, for people.
 download_size() {
-  apt-cache show "$1=$2" | awk '/^Size: / { printf "%d MB\n", ($2 + 999999) / 1000000; exit }'
+  apt-cache show "$1=$2" | awk '/^Size: / && !size { size = $2 } END { printf "%d MB\n", (size + 999999) / 1000000 }'
 }
 
 # fetch_package PACKAGE VERSION FOLDER: downloads the package (apt checks its signature) and unpacks it into FOLDER.

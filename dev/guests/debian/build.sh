@@ -84,7 +84,7 @@ build() {
   note "building the Debian guest ($suite): about 150 MB of packages, one or two minutes"
   ssh-keygen -q -t ed25519 -N '' -C holdfast-guest -f "$out/id_ed25519"
   HOLDFAST_GUEST_PUBLIC_KEY=$out/id_ed25519.pub mmdebstrap --quiet --mode=root --variant=minbase --include="$packages" \
-    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --aptopt='Acquire::Languages "none"' --setup-hook='mkdir -p "$1/etc/initramfs-tools"' \
     --customize-hook="$here/customize.sh \"\$1\"" "$suite" "$work/root"
   local release
