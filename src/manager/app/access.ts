@@ -27,8 +27,8 @@ export class Access {
     this.#context = context
   }
 
-  listTokens(): PageOf<ApiToken> {
-    const { mirror } = this.#context
+  async listTokens(): Promise<PageOf<ApiToken>> {
+    const mirror = await this.#context.mirror.fresh()
     const page = pageOf(mirror.list('token'), {})
     return { ...page, items: page.items.map(tokenView), revision: mirror.revision }
   }

@@ -41,10 +41,15 @@ function hostSnapshot(record: HostRecord, registry: HostRegistry): HostView {
   }
 }
 
-/** The host that an open task puts the VM on, before the run record says so: the output of its step `place`. */
+/**
+ * The host that an open task puts the VM on, before the run record says so: `host` in the output of the step by which it
+ * was chosen.
+ */
+const choosingSteps: ReadonlySet<string> = new Set(['place', 'plan'])
+
 function startingOn(mirror: Mirror, vm: VmRecord): HostId | null {
   const task = mirror.get('task', vm.operation)
-  const output = task?.outputs.find(({ step }) => step === 'place')?.output
+  const output = task?.outputs.find(({ step }) => choosingSteps.has(step))?.output
   if (typeof output !== 'object' || output === null || !('host' in output)) return null
   return typeof output.host === 'string' ? (output.host as HostId) : null
 }

@@ -1,9 +1,12 @@
 /** Hosts: lists, maintenance, the word of a person that one is off, and its removal. */
 import { HoldfastError } from '../../base/errors.ts'
-import type { HostId } from '../../base/ids.ts'
+import type { HostId, TaskId } from '../../base/ids.ts'
 import type { Host } from '../../contracts/inventory.ts'
 import type { CallOf } from '../../contracts/routes.ts'
 import { nameClaim } from '../domain/names.ts'
+import type { SagaEngine } from '../sagas/engine.ts'
+import { beginOperation } from '../sagas/operation.ts'
+import { maintenanceOperation } from '../sagas/vm-operations.ts'
 import type { HostRecord } from '../store/records.ts'
 import { vmSnapshots } from './cluster-snapshot.ts'
 import type { AppContext, Caller } from './context.ts'
@@ -13,9 +16,11 @@ import { need, newEvent, notFound, subjectOf, unclaim, write } from './write.ts'
 
 export class Hosts {
   readonly #context: AppContext
+  readonly #engine: SagaEngine
 
-  constructor(context: AppContext) {
+  constructor(context: AppContext, engine: SagaEngine) {
     this.#context = context
+    this.#engine = engine
   }
 
   async list(query: CallOf<'listHosts'>['query'] = {}): Promise<PageOf<Host>> {
@@ -33,6 +38,12 @@ export class Hosts {
     if (stored === undefined) throw notFound('host', id)
     const world = { registry: this.#context.registry, vms: vmSnapshots(mirror) }
     return hostView(stored.value, stored.revision, world)
+  }
+
+  /** Begins to empty a host. Throws `wrong-state` when it is in maintenance already. */
+  enterMaintenance(id: string, caller: Caller): Promise<TaskId> {
+    const { store } = this.#context
+    return beginOperation(this.#engine, caller.name, async () => maintenanceOperation(await need(store, 'host', id)))
   }
 
   async leaveMaintenance(id: string, caller: Caller): Promise<Host> {

@@ -1,25 +1,20 @@
 /** Images: what disks, CD-ROMs and kernels are made from. */
-import { isoTime } from '../../base/clock.ts'
 import { HoldfastError } from '../../base/errors.ts'
-import type { DatastoreId, HostId, ImageId, TaskId } from '../../base/ids.ts'
+import type { DatacenterId, DatastoreId, HostId, TaskId } from '../../base/ids.ts'
 import type { Image, ImportImage } from '../../contracts/inventory.ts'
 import type { CallOf } from '../../contracts/routes.ts'
 import { hostsReaching, imagesOf, type ClusterView } from '../domain/cluster-view.ts'
-import { nameProblem } from '../domain/names.ts'
 import type { SagaEngine } from '../sagas/engine.ts'
-import { forgetImage, imageNameClaim, importImageSaga, type ImportImageParams } from '../sagas/image-import.ts'
-import { beginOperation, type Operation } from '../sagas/operation.ts'
-import type { ImageRecord } from '../store/records.ts'
+import { forgetImage, importImageOperation, type ImportImageParams } from '../sagas/image-import.ts'
+import { beginOperation } from '../sagas/operation.ts'
 import type { AppContext, Caller } from './context.ts'
 import { hasName, pageOf, type PageOf } from './pages.ts'
 import { resolve } from './references.ts'
 import type { Uploads } from './uploads.ts'
 import { imageView } from './views/storage-views.ts'
-import { claim, need, newEvent, subjectOf, write } from './write.ts'
+import { need, newEvent, subjectOf, write } from './write.ts'
 
 type Place = Pick<ImportImageParams, 'datastore' | 'host' | 'source'>
-
-const noDigest = '0'.repeat(64)
 
 export class Images {
   readonly #context: AppContext
@@ -44,32 +39,21 @@ export class Images {
 
   /** Throws `invalid-request`, `name-taken`, `not-found`, `wrong-state` (an upload that is not complete), `unreachable`. */
   async import(body: ImportImage, caller: Caller): Promise<TaskId> {
-    const problem = nameProblem(body.name) ?? sourceProblem(body)
+    const problem = sourceProblem(body)
     if (problem !== undefined) throw new HoldfastError('invalid-request', problem)
-    const image = (await this.#context.store.nextId('image')) as ImageId
     const place = await this.#placeOf(body)
-    return beginOperation(this.#engine, caller.name, () => this.#operation(image, body, place))
+    const wish = {
+      ...{ name: body.name, datacenter: this.#datacenter(), ...place },
+      ...{ expectFormat: body.format ?? null, sha256: body.sha256 ?? null },
+    }
+    return beginOperation(this.#engine, caller.name, () => importImageOperation(this.#context, wish))
   }
 
-  async #operation(image: ImageId, body: ImportImage, place: Place): Promise<Operation<ImportImageParams>> {
-    const { store, clock, random } = this.#context
-    const format = body.format ?? null
-    const record: ImageRecord = {
-      ...{ id: image, uuid: random.uuid(), name: body.name, v: 1, created: isoTime(clock.now()) },
-      ...{ datastore: place.datastore, state: 'importing', format: body.format === 'qcow2' ? 'qcow2' : 'raw' },
-      ...{ virtualBytes: 0, fileBytes: 0, sha256: body.sha256 ?? noDigest },
-    }
-    const taken = (): HoldfastError =>
-      new HoldfastError('name-taken', `there is an image ${body.name} already`, { mend: 'Choose another name.' })
-    return {
-      saga: importImageSaga,
-      params: { image, name: body.name, ...place, sha256: body.sha256 ?? null, format },
-      target: { kind: 'image', id: image, name: body.name },
-      changes: [
-        await claim(store, imageNameClaim(body.name), image, taken),
-        { do: 'create', kind: 'image', value: record },
-      ],
-    }
+  /** Images have one name space: people name them without saying where they are. */
+  #datacenter(): DatacenterId {
+    const datacenter = this.#context.mirror.list('datacenter')[0]
+    if (datacenter === undefined) throw new HoldfastError('internal', 'the inventory has no datacenter')
+    return datacenter.id
   }
 
   /** Deletes the file, then the record. Refused with `wrong-state` while a VM has it at hand or it is being imported. */
@@ -90,7 +74,7 @@ export class Images {
     }
     const host = hostFor(cluster, value.datastore)
     await this.#context.agent(host).deleteImage(value.id, value.datastore)
-    await forgetImage(this.#context, { image: value.id, name: value.name })
+    await forgetImage(this.#context, { image: value.id, datacenter: this.#datacenter(), name: value.name })
     await write(store, async () => ({
       changes: [],
       events: [

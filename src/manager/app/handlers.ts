@@ -1,0 +1,152 @@
+/** Which use case answers which route. */
+import type { TaskId } from '../../base/ids.ts'
+import type { Task } from '../../contracts/inventory.ts'
+import type { Access } from './access.ts'
+import type { ApiHandlers } from './api.ts'
+import type { Cluster } from './cluster.ts'
+import type { Consoles } from './consoles.ts'
+import type { Datastores } from './datastores.ts'
+import type { Events } from './events.ts'
+import type { Hosts } from './hosts.ts'
+import type { Images } from './images.ts'
+import type { Joins } from './joins.ts'
+import type { Networks } from './networks.ts'
+import type { Tasks } from './tasks.ts'
+import type { Uploads } from './uploads.ts'
+import type { Vms } from './vms.ts'
+
+export interface UseCases {
+  readonly access: Access
+  readonly cluster: Cluster
+  readonly consoles: Consoles
+  readonly datastores: Datastores
+  readonly events: Events
+  readonly hosts: Hosts
+  readonly images: Images
+  readonly joins: Joins
+  readonly networks: Networks
+  readonly tasks: Tasks
+  readonly uploads: Uploads
+  readonly vms: Vms
+}
+
+export function apiHandlers(use: UseCases): ApiHandlers {
+  const task = async (begun: Promise<TaskId>): Promise<Task> => use.tasks.get(await begun)
+  return { ...inventoryHandlers(use, task), ...vmHandlers(use, task), ...otherHandlers(use) }
+}
+
+type Begun = (begun: Promise<TaskId>) => Promise<Task>
+type Some<N extends keyof ApiHandlers> = Pick<ApiHandlers, N>
+
+function vmHandlers(
+  { vms, consoles }: UseCases,
+  task: Begun,
+): Some<
+  | 'listVms'
+  | 'createVm'
+  | 'getVm'
+  | 'changeVm'
+  | 'deleteVm'
+  | 'startVm'
+  | 'shutdownVm'
+  | 'stopVm'
+  | 'resetVm'
+  | 'pauseVm'
+  | 'resumeVm'
+  | 'migrateVm'
+  | 'precheckMigrate'
+  | 'createTicket'
+  | 'screenshotVm'
+> {
+  return {
+    listVms: ({ query }) => vms.list(query),
+    createVm: ({ body }, { caller }) => task(vms.create(body, caller)),
+    getVm: ({ params }) => vms.get(params.vm),
+    changeVm: ({ params, body }, { caller }) => vms.change(params.vm, body, caller),
+    deleteVm: ({ params }, { caller }) => task(vms.delete(params.vm, caller)),
+    startVm: ({ params, body }, { caller }) => task(vms.start(params.vm, body, caller)),
+    shutdownVm: ({ params, body }, { caller }) => task(vms.shutdown(params.vm, body.timeoutSeconds, caller)),
+    stopVm: ({ params }, { caller }) => task(vms.stop(params.vm, caller)),
+    resetVm: ({ params }, { caller }) => task(vms.signal(params.vm, 'reset', caller)),
+    pauseVm: ({ params }, { caller }) => task(vms.signal(params.vm, 'pause', caller)),
+    resumeVm: ({ params }, { caller }) => task(vms.signal(params.vm, 'resume', caller)),
+    migrateVm: ({ params, body }, { caller }) => task(vms.migrate(params.vm, body, caller)),
+    precheckMigrate: ({ params, body }) => vms.precheck(params.vm, body),
+    createTicket: ({ params, body }, { caller }) => consoles.createTicket(params.vm, body.kind, caller),
+    screenshotVm: ({ params }) => consoles.screenshot(params.vm),
+  }
+}
+
+function inventoryHandlers(
+  { hosts, joins, datastores, images, uploads, networks }: UseCases,
+  task: Begun,
+): Some<
+  | 'listHosts'
+  | 'getHost'
+  | 'enterMaintenance'
+  | 'leaveMaintenance'
+  | 'confirmHostOff'
+  | 'removeHost'
+  | 'createJoinToken'
+  | 'listDatastores'
+  | 'createDatastore'
+  | 'removeDatastore'
+  | 'listImages'
+  | 'importImage'
+  | 'deleteImage'
+  | 'createUpload'
+  | 'getUpload'
+  | 'listNetworks'
+  | 'createNetwork'
+  | 'removeNetwork'
+> {
+  return {
+    listHosts: ({ query }) => hosts.list(query),
+    getHost: ({ params }) => hosts.get(params.host),
+    enterMaintenance: ({ params }, { caller }) => task(hosts.enterMaintenance(params.host, caller)),
+    leaveMaintenance: ({ params }, { caller }) => hosts.leaveMaintenance(params.host, caller),
+    confirmHostOff: ({ params }, { caller }) => hosts.confirmOff(params.host, caller),
+    removeHost: ({ params }, { caller }) => hosts.remove(params.host, caller),
+    createJoinToken: ({ body }, { caller }) => joins.createToken(body.validMinutes, caller.name),
+    listDatastores: ({ query }) => datastores.list(query),
+    createDatastore: ({ body }, { caller }) => datastores.create(body, caller),
+    removeDatastore: ({ params }, { caller }) => datastores.remove(params.datastore, caller),
+    listImages: ({ query }) => images.list(query),
+    importImage: ({ body }, { caller }) => task(images.import(body, caller)),
+    deleteImage: ({ params }, { caller }) => images.delete(params.image, caller),
+    createUpload: ({ body }) => uploads.create(body),
+    getUpload: ({ params }) => uploads.get(params.upload),
+    listNetworks: ({ query }) => networks.list(query),
+    createNetwork: ({ body }, { caller }) => networks.create(body, caller),
+    removeNetwork: ({ params }, { caller }) => networks.remove(params.network, caller),
+  }
+}
+
+function otherHandlers({
+  cluster,
+  tasks,
+  events,
+  access,
+}: UseCases): Some<
+  | 'getCluster'
+  | 'listTasks'
+  | 'getTask'
+  | 'cancelTask'
+  | 'listEvents'
+  | 'listTokens'
+  | 'createToken'
+  | 'revokeToken'
+  | 'createSignInCode'
+> {
+  return {
+    getCluster: () => cluster.get(),
+    listTasks: ({ query }) => tasks.list(query),
+    getTask: ({ params, query }, { signal }) => tasks.get(params.task, query?.waitSeconds, signal),
+    cancelTask: ({ params }) => tasks.cancel(params.task),
+    listEvents: ({ query }) => events.list(query),
+    listTokens: () => access.listTokens(),
+    createToken: ({ body }, { caller }) => access.createToken(body, caller.name),
+    revokeToken: ({ params }, { caller }) => access.revokeToken(params.token, caller.name),
+    createSignInCode: (_call, { caller }) => access.createSignInCode(caller),
+  }
+}

@@ -1,0 +1,27 @@
+/** A host's agent by the host's id: where it is reached is looked up at each call, since a host may join again elsewhere. */
+import type { AgentApi } from '../../contracts/agent-api.ts'
+
+export function lazyAgent(find: () => Promise<AgentApi>): AgentApi {
+  return {
+    report: async (signal) => (await find()).report(signal),
+    configure: async (configuration) => (await find()).configure(configuration),
+    observe: async (vm) => (await find()).observe(vm),
+    start: async (deployment) => (await find()).start(deployment),
+    stop: async (vm, request) => (await find()).stop(vm, request),
+    signal: async (vm, request) => (await find()).signal(vm, request),
+    prepareIncoming: async (request) => (await find()).prepareIncoming(request),
+    discardIncoming: async (vm, generation) => (await find()).discardIncoming(vm, generation),
+    releaseIncoming: async (vm, generation) => (await find()).releaseIncoming(vm, generation),
+    settle: async (vm, request) => (await find()).settle(vm, request),
+    startJob: async (request) => (await find()).startJob(request),
+    job: async (id) => (await find()).job(id),
+    cancelJob: async (id) => (await find()).cancelJob(id),
+    upload: async (id, datastore, offset, body) => (await find()).upload(id, datastore, offset, body),
+    uploadStatus: async (id, datastore) => (await find()).uploadStatus(id, datastore),
+    screenshot: async (vm) => (await find()).screenshot(vm),
+    console: async (vm, kind) => (await find()).console(vm, kind),
+    deleteDisk: async (disk, datastore) => (await find()).deleteDisk(disk, datastore),
+    deleteImage: async (image, datastore) => (await find()).deleteImage(image, datastore),
+    tellRecord: async (record) => (await find()).tellRecord(record),
+  }
+}

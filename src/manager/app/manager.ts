@@ -1,0 +1,167 @@
+/**
+ * The manager: the only door of server/. Opened over a store; it bootstraps an empty inventory, takes open tasks up
+ * again, and keeps its loops until it is disposed. The store belongs to whoever opened it.
+ */
+import type { Clock } from '../../base/clock.ts'
+import type { HostId, TaskId, VmId } from '../../base/ids.ts'
+import type { Logger } from '../../base/log.ts'
+import type { Random } from '../../base/random.ts'
+import type { AgentApi } from '../../contracts/agent-api.ts'
+import type { MaintenanceDeps } from '../sagas/host-maintenance.ts'
+import type { OperationsPort } from '../sagas/deps.ts'
+import { registerSagas } from '../sagas/all.ts'
+import { SagaEngine, type EngineOptions } from '../sagas/engine.ts'
+import { beginOperation } from '../sagas/operation.ts'
+import { migrateOperation } from '../sagas/vm-operations.ts'
+import type { HostRecord } from '../store/records.ts'
+import type { Store } from '../store/store.ts'
+import { Access } from './access.ts'
+import type { ApiHandlers } from './api.ts'
+import { bootstrap } from './bootstrap.ts'
+import { Cluster } from './cluster.ts'
+import { clusterSnapshot } from './cluster-snapshot.ts'
+import { Consoles } from './consoles.ts'
+import type { AppContext } from './context.ts'
+import { Datastores } from './datastores.ts'
+import { Events } from './events.ts'
+import { apiHandlers } from './handlers.ts'
+import { HostRegistry } from './host-registry.ts'
+import { HostReports } from './host-reports.ts'
+import { Hosts } from './hosts.ts'
+import { Housekeeping } from './housekeeping.ts'
+import { Idempotency } from './idempotency.ts'
+import { Images } from './images.ts'
+import { Joins, type CertificateSigner } from './joins.ts'
+import { lazyAgent } from './lazy-agent.ts'
+import { Mirror } from './mirror.ts'
+import { Networks } from './networks.ts'
+import { RunRecords } from './run-records.ts'
+import { Tasks } from './tasks.ts'
+import { Uploads } from './uploads.ts'
+import { Vms } from './vms.ts'
+import { need } from './write.ts'
+
+export interface ManagerOptions extends Pick<EngineOptions, 'retryPauses' | 'stuckPauses'> {
+  readonly store: Store
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly authority: CertificateSigner
+  /** A client of the agent of a host, for one call or many. */
+  readonly agents: (host: HostRecord) => AgentApi
+  readonly version: string
+  /** Of a cluster that is made now. */
+  readonly clusterName?: string
+}
+
+/** How long tasks may come to the end of their step when the manager stops. */
+const drainMs = 3000
+
+export class Manager implements AsyncDisposable {
+  readonly version: string
+  readonly api: ApiHandlers
+  readonly access: Access
+  readonly consoles: Consoles
+  readonly events: Events
+  readonly idempotency: Idempotency
+  readonly joins: Joins
+  readonly reports: HostReports
+  readonly runRecords: RunRecords
+  readonly uploads: Uploads
+  readonly tasks: Tasks
+  readonly engine: SagaEngine
+  readonly #context: AppContext
+  readonly #resources: AsyncDisposableStack
+
+  private constructor(
+    options: ManagerOptions,
+    parts: { context: AppContext; engine: SagaEngine; deps: MaintenanceDeps },
+    resources: AsyncDisposableStack,
+  ) {
+    const { context, engine, deps } = parts
+    this.version = options.version
+    this.#context = context
+    this.#resources = resources
+    this.engine = engine
+    this.access = new Access(context)
+    this.consoles = new Consoles(context)
+    this.events = new Events(context)
+    this.idempotency = new Idempotency(options.store, options.clock)
+    this.joins = new Joins(context, options.authority)
+    this.reports = new HostReports(context)
+    this.runRecords = new RunRecords(context)
+    this.uploads = new Uploads(context)
+    this.tasks = new Tasks(context, engine)
+    const { access, consoles, events, joins, uploads, tasks } = this
+    this.api = apiHandlers({
+      ...{ access, consoles, events, joins, uploads, tasks },
+      cluster: new Cluster(context, options.version),
+      datastores: new Datastores(context),
+      hosts: new Hosts(context, engine),
+      images: new Images(context, engine, uploads),
+      networks: new Networks(context),
+      vms: new Vms(context, engine, deps),
+    })
+  }
+
+  static async open(options: ManagerOptions): Promise<Manager> {
+    const { store, clock, random, logger } = options
+    await using made = new AsyncDisposableStack()
+    await bootstrap(store, { clock, random }, options.clusterName ?? 'holdfast')
+    const mirror = made.use(await Mirror.open({ store, clock, logger }))
+    const registry = new HostRegistry(clock)
+    const context = contextOf(options, mirror, registry)
+    const engine = new SagaEngine(options)
+    made.defer(() => engine.close(drainMs))
+    const deps = sagaDeps(context, engine)
+    registerSagas(engine, deps)
+    const manager = new Manager(options, { context, engine, deps }, new AsyncDisposableStack())
+    const { resumed, unknown } = await engine.recover()
+    if (resumed.length + unknown.length > 0) logger.info({ resumed, unknown }, 'open tasks were taken up')
+    const housekeeping = made.use(new Housekeeping(context, manager.reports))
+    housekeeping.start()
+    manager.#resources.use(made.move())
+    return manager
+  }
+
+  /** The newest commit that this manager has seen. */
+  get revision(): number {
+    return this.#context.mirror.revision
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync()
+  }
+}
+
+function contextOf(options: ManagerOptions, mirror: Mirror, registry: HostRegistry): AppContext {
+  const { store, clock, random, logger, agents } = options
+  return {
+    ...{ store, clock, random, logger, mirror, registry },
+    agent: (host: HostId) =>
+      lazyAgent(async () => agents(mirror.get('host', host) ?? (await need(store, 'host', host)).value)),
+    cluster: async () => clusterSnapshot(await mirror.fresh(), registry),
+  }
+}
+
+function sagaDeps(context: AppContext, engine: SagaEngine): MaintenanceDeps {
+  const { store, clock, random, logger, registry } = context
+  const deps = {
+    ...{ store, clock, random, log: logger, cluster: () => context.cluster() },
+    hosts: {
+      agent: (host: HostId) => context.agent(host),
+      report: (host: HostId) => registry.report(host),
+      silentMs: (host: HostId) => registry.silentMs(host),
+      stateOf: (record: HostRecord) => registry.stateOf(record),
+    },
+  }
+  const operations: OperationsPort = {
+    migrateAway: (vm: VmId, startedBy: string) =>
+      beginOperation(engine, startedBy, () => migrateOperation(deps, vm, {}, null, null)),
+    ended: async (task: TaskId, signal: AbortSignal) => (await engine.wait(task, signal)).record,
+    cancel: async (task: TaskId) => {
+      await engine.cancel(task)
+    },
+  }
+  return { ...deps, operations }
+}

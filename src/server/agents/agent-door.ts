@@ -1,0 +1,73 @@
+/**
+ * What agents ask of the manager. All but `join` demand a client certificate of the cluster's authority, and that its
+ * fingerprint is the one in the host's record: a host that was removed, or has joined again, cannot use its old one.
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { TLSSocket } from 'node:tls'
+import { HoldfastError } from '../../base/errors.ts'
+import type { HostId, VmId } from '../../base/ids.ts'
+import type { Logger } from '../../base/log.ts'
+import { managerCalls } from '../../contracts/agent-routes.ts'
+import type { HostReport } from '../../contracts/host.ts'
+import type { JoinRequest, RenewRequest, TransitionRequest } from '../../contracts/manager-api.ts'
+import type { Manager } from '../../manager/app/manager.ts'
+import type { FailureLimit } from '../auth/failure-limit.ts'
+import type { Validation } from '../rest/validation.ts'
+
+export interface AgentDoorParts {
+  readonly manager: Manager
+  readonly failures: FailureLimit
+  readonly validation: Validation
+  readonly logger: Logger
+}
+
+type CallName = keyof typeof managerCalls
+
+/** Reports of hosts with very many VMs are larger than what people send. */
+const bodyLimitBytes = 16 * 1024 * 1024
+
+export function installAgentDoor(server: FastifyInstance, parts: AgentDoorParts): void {
+  const { manager, validation, failures } = parts
+  const handlers: Record<CallName, (request: FastifyRequest, body: unknown) => Promise<unknown>> = {
+    join: async (request, body) => {
+      try {
+        return await manager.joins.join(body as JoinRequest)
+      } catch (thrown) {
+        if (thrown instanceof HoldfastError && thrown.code === 'not-allowed') throw failures.failed(request.ip, thrown)
+        throw thrown
+      }
+    },
+    report: async (request, body) => manager.reports.take(await hostOf(manager, request), body as HostReport),
+    transition: async (request, body) =>
+      manager.runRecords.transition(await hostOf(manager, request), body as TransitionRequest),
+    record: async (request, body) => {
+      await hostOf(manager, request)
+      return manager.runRecords.get((body as { vm: VmId }).vm)
+    },
+    renew: async (request, body) => manager.joins.renew(await hostOf(manager, request), body as RenewRequest),
+  }
+  for (const name of Object.keys(managerCalls) as CallName[]) {
+    const call = managerCalls[name]
+    server.post(call.path, { bodyLimit: bodyLimitBytes }, async (request, reply) => {
+      const body = validation.check(call.body, 'body', request.body ?? {})
+      const answer = await handlers[name](request, body)
+      return reply.type('application/json; charset=utf-8').send(JSON.stringify(answer))
+    })
+  }
+}
+
+/** Throws `not-allowed` for a request that no host of the cluster has sent. */
+async function hostOf(manager: Manager, request: FastifyRequest): Promise<HostId> {
+  const { socket } = request.raw
+  const refuse = (message: string): HoldfastError =>
+    new HoldfastError('not-allowed', message, { mend: 'Join the host (again): `holdfast agent join`.' })
+  if (!(socket instanceof TLSSocket) || !socket.authorized) {
+    throw refuse('this needs a client certificate of the cluster')
+  }
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined) throw refuse('this needs a client certificate of the cluster')
+  const fingerprint = certificate.fingerprint256.replaceAll(':', '').toLowerCase()
+  const host = await manager.joins.hostOf(fingerprint)
+  if (host === undefined) throw refuse('this certificate is of no host of the cluster (any more)')
+  return host.id
+}
