@@ -1,0 +1,147 @@
+/**
+ * Places for VMs on this host. A VM's run folder is RUN/vm-42 (short: the paths of unix sockets have 107 bytes); its user
+ * and its cgroup are its own.
+ */
+import { join } from 'node:path'
+import type { Files } from '../../base/files.ts'
+import type { VmId } from '../../base/ids.ts'
+import type { Processes } from '../../base/processes.ts'
+import type { MovingDisk, VmDeployment } from '../../contracts/agent-api.ts'
+import type { Hypervisor, MachineConfig } from '../../hypervisor/hypervisor.ts'
+import type { HostNetworks } from '../network/host-networks.ts'
+import type { Datastores } from '../storage/datastores.ts'
+import type { DiskWork } from '../storage/disk-work.ts'
+import { userOf } from '../storage/vm-user.ts'
+import { machineConfig } from './machine-config.ts'
+import type { VmPlaces } from './vm-ports.ts'
+
+export interface HostPlacesDeps {
+  readonly files: Files
+  readonly processes: Processes
+  readonly datastores: Datastores
+  readonly disks: DiskWork
+  readonly networks: HostNetworks
+  readonly hypervisor: Hypervisor
+  readonly runRoot: string
+  /** cgroup v2 folder below which each VM gets its own; null: none can be used. */
+  readonly cgroupParent: string | null
+  /** PEM files of the streams' identity; null: no TLS. */
+  readonly tls: { readonly ca: string; readonly cert: string; readonly key: string } | null
+  readonly incoming: { readonly host: string; readonly tlsName: string }
+  /** False in tests that are not root. */
+  readonly hasOwnUsers: boolean
+}
+
+/** Below this a guest that ran out of space is not let go on: it would stop again at once. */
+const enoughBytes = 32 * 1024 * 1024
+
+export class HostPlaces implements VmPlaces {
+  readonly #deps: HostPlacesDeps
+  readonly incoming: { readonly host: string; readonly tlsName: string }
+
+  constructor(deps: HostPlacesDeps) {
+    this.#deps = deps
+    this.incoming = deps.incoming
+  }
+
+  runDirectory(vm: VmId): string {
+    return join(this.#deps.runRoot, vm)
+  }
+
+  async found(): Promise<VmId[]> {
+    const { files, runRoot } = this.#deps
+    await files.makeDirectory(runRoot, { mode: 0o711 })
+    return (await files.list(runRoot)).filter((name): name is VmId => /^vm-[1-9][0-9]*$/.test(name))
+  }
+
+  async prepare(deployment: VmDeployment): Promise<MachineConfig> {
+    const { datastores, hypervisor, networks, hasOwnUsers } = this.#deps
+    const { vm, spec } = deployment
+    const used = new Set(spec.disks.map((disk) => disk.datastore))
+    if (spec.nvram !== null) used.add(spec.nvram.datastore)
+    for (const datastore of used) await datastores.mustBeUsable(datastore)
+    const runAs = hasOwnUsers ? userOf(vm) : null
+    const [taps, { accelerator }] = await Promise.all([
+      networks.plug(deployment, runAs?.uid ?? 0),
+      hypervisor.facts(),
+      this.#makeRunDirectory(vm),
+    ])
+    const place = {
+      accelerator: accelerator.kind,
+      runAs,
+      runDirectory: this.runDirectory(vm),
+      cgroup: await this.#makeCgroup(vm),
+      tlsDirectory: await this.#makeTls(vm),
+      taps,
+    }
+    const config = machineConfig(deployment, datastores, place)
+    await this.#ownDisks(config)
+    return config
+  }
+
+  async release(vm: VmId): Promise<void> {
+    const { files, networks, processes, cgroupParent } = this.#deps
+    await networks.unplug(vm)
+    await files.remove(this.runDirectory(vm))
+    // A cgroup's own files cannot be removed, only the folder.
+    if (cgroupParent !== null) await processes.run('rmdir', ['--ignore-fail-on-non-empty', join(cgroupParent, vm)])
+  }
+
+  async createMovingDisks(vm: VmId, disks: readonly MovingDisk[]): Promise<void> {
+    for (const disk of disks) await this.#deps.disks.createEmpty(vm, disk)
+  }
+
+  async removeMovedDisks(disks: readonly MovingDisk[], end: 'from' | 'to'): Promise<void> {
+    for (const disk of disks) await this.#deps.disks.remove(disk.disk, disk[end])
+  }
+
+  async hasSpace(deployment: VmDeployment): Promise<boolean> {
+    for (const { datastore } of deployment.spec.disks) {
+      if ((await this.#deps.datastores.freeBytes(datastore)) < enoughBytes) return false
+    }
+    return true
+  }
+
+  async #makeRunDirectory(vm: VmId): Promise<void> {
+    // Root's own: what is adopted from here is trusted. QEMU has a folder of its own below it.
+    await this.#deps.files.makeDirectory(this.runDirectory(vm), { mode: 0o711 })
+  }
+
+  async #makeCgroup(vm: VmId): Promise<string | null> {
+    const { cgroupParent, files } = this.#deps
+    if (cgroupParent === null) return null
+    const path = join(cgroupParent, vm)
+    await files.makeDirectory(path)
+    return path
+  }
+
+  /** QEMU reads its credentials as its own user, so each VM has a copy that is its user's alone. */
+  async #makeTls(vm: VmId): Promise<string | null> {
+    const { tls, files, hasOwnUsers } = this.#deps
+    if (tls === null) return null
+    const folder = join(this.runDirectory(vm), 'tls')
+    await files.makeDirectory(folder, { mode: 0o700 })
+    const content = {
+      'ca-cert.pem': tls.ca,
+      'server-cert.pem': tls.cert,
+      'server-key.pem': tls.key,
+      'client-cert.pem': tls.cert,
+      'client-key.pem': tls.key,
+    }
+    const { uid, gid } = userOf(vm)
+    for (const [name, text] of Object.entries(content)) {
+      const path = join(folder, name)
+      await files.write(path, text, { mode: 0o400 })
+      if (hasOwnUsers) await files.changeOwner(path, uid, gid)
+    }
+    if (hasOwnUsers) await files.changeOwner(folder, uid, gid)
+    return folder
+  }
+
+  async #ownDisks(config: MachineConfig): Promise<void> {
+    if (config.runAs === null) return
+    const { uid, gid } = config.runAs
+    for (const disk of config.disks) await this.#deps.files.changeOwner(disk.path, uid, gid)
+    if (config.firmware.kind === 'uefi') await this.#deps.files.changeOwner(config.firmware.nvramPath, uid, gid)
+  }
+}
