@@ -70,7 +70,10 @@ export class ChangeFeed {
         await this.#changed(signal)
         continue
       }
-      for (const batch of await this.#after(at)) {
+      const batches = await this.#after(at)
+      // What was forgotten while the page was read may be missing from it.
+      if (!this.isKept(at)) continue
+      for (const batch of batches) {
         if (this.#isOver(signal)) return
         yield batch
         at = batch.revision
