@@ -1,8 +1,10 @@
 /** The hosts as machines: switched on in their own namespaces and cgroup, switched off by killing all that is in it. */
+import { HoldfastError } from '../base/errors.ts'
 import { ArrayClient } from './array-client.ts'
 import { Cgroups, outsideGroup } from './cgroups.ts'
 import { insideHost, managerName, namespaceOf, nodeFolders, registryFolder } from './names.ts'
 import type { LabPorts, Launcher } from './ports.ts'
+import { readTail } from './read-tail.ts'
 import { shell } from './shell.ts'
 
 export interface Machines {
@@ -52,7 +54,12 @@ mount -n -t cgroup2 cgroup2 /sys/fs/cgroup
 exec "$@"
 `
 
-/** Switches a node on: its init starts, and with it the services it has. Nothing happens when it is on. */
+const initStartMs = 20_000
+
+/**
+ * Switches a node on: its init starts, and with it the services it has. Resolves when init runs, so that commands can be
+ * run inside. Nothing happens when it is on. Throws `host-error` when init does not start.
+ */
 export async function powerOn(machines: Machines, node: string): Promise<void> {
   const { ports, cgroups, lab, folder, launcher } = machines
   await cgroups.create(node)
@@ -71,6 +78,14 @@ export async function powerOn(machines: Machines, node: string): Promise<void> {
     ],
     { logFile: `${own.home}/init.log`, cwd: '/' },
   )
+  const until = ports.clock.monotonic() + initStartMs
+  while ((await ports.files.stat(`${own.run}/init.pid`)) === undefined) {
+    if (ports.clock.monotonic() > until) {
+      const said = await readTail(ports, `${own.home}/init.log`, 4)
+      throw new HoldfastError('host-error', `${node} does not come up: ${said}`, { mend: `See ${own.home}/init.log.` })
+    }
+    await ports.clock.sleep(10)
+  }
 }
 
 /** The folders that a host has, and those of the machine that it mounts them over. /run is empty after each boot. */

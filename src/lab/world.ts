@@ -17,7 +17,6 @@ import {
   hostNames,
   insideHost,
   managerName,
-  nodeFolders,
   registryFolder,
   storageFolders,
 } from './names.ts'
@@ -59,7 +58,6 @@ export async function createWorld(lab: Lab, options: WorldOptions, say: Progress
   }
   say('power: the manager and every host')
   await Promise.all([managerName, ...state.hosts].map((node) => lab.power(node, 'on')))
-  await Promise.all([managerName, ...state.hosts].map((node) => waitForInit(lab, node)))
   return state
 }
 
@@ -94,21 +92,6 @@ async function firstState(lab: Lab, options: WorldOptions): Promise<LabState> {
   }
   await writeState(lab.ports.files, lab.folder, state)
   return state
-}
-
-const initStartMs = 15_000
-
-async function waitForInit(lab: Lab, node: string): Promise<void> {
-  const until = lab.ports.clock.monotonic() + initStartMs
-  const file = `${nodeFolders(lab.folder, node).run}/init.pid`
-  while ((await lab.ports.files.stat(file)) === undefined) {
-    if (lab.ports.clock.monotonic() > until) {
-      throw new HoldfastError('host-error', `${node} does not come up`, {
-        mend: `See ${nodeFolders(lab.folder, node).home}/init.log.`,
-      })
-    }
-    await lab.ports.clock.sleep(25)
-  }
 }
 
 /** Removes all that belongs to this lab, in whatever state it is, and nothing else. Answers what could not be removed. */
