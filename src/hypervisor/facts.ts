@@ -19,7 +19,9 @@ export async function hypervisorFacts(deps: MachineDeps, settings: FactsSettings
     (await ask<QemuVersionReply>(deps, settings, 'tcg', ['query-version']))[0] as QemuVersionReply,
   )
   const accelerator =
-    settings.accelerator === undefined ? await probeKvm() : { kind: settings.accelerator, reason: 'as configured' }
+    settings.accelerator === undefined
+      ? await probeKvm(deps, { ...settings, qemuVersion: version.text })
+      : { kind: settings.accelerator, reason: 'as configured' }
   const [machines, models] = await ask(deps, settings, accelerator.kind, ['query-machines', 'query-cpu-definitions'])
   return {
     version: version.text,

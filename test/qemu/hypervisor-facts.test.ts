@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { probeKvm } from '../../src/hypervisor/kvm-probe.ts'
+import { qemuHypervisor } from '../../src/hypervisor/qemu-hypervisor.ts'
+import { deps } from './hypervisor-guest.ts'
+
+const root = join(import.meta.dirname, '../..')
+
+test('QEMU says what it is, and the probe whether KVM can be used; both are remembered', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'hf-facts-'))
+  try {
+    const probeFile = join(folder, 'probe.json')
+    const facts = await qemuHypervisor(deps, { probeFile }).facts()
+    assert.match(facts.version, /^[0-9]+\.[0-9]+/)
+    assert.ok(facts.machineTypes.includes('pc-i440fx-7.2') && facts.machineTypes.includes('pc-q35-7.2'))
+    assert.ok(facts.cpuModels.includes('qemu64'))
+    if (facts.accelerator.kind === 'tcg') assert.match(facts.accelerator.reason, /kvm/i)
+
+    const kept = JSON.parse(readFileSync(probeFile, 'utf8')) as { about: string; verdict: unknown }
+    assert.deepEqual(kept.verdict, facts.accelerator)
+    writeFileSync(probeFile, JSON.stringify({ ...kept, verdict: { kind: 'kvm', reason: 'planted' } }))
+    const settings = { binary: 'qemu-system-x86_64', probeFile, qemuVersion: facts.version }
+    assert.equal((await probeKvm(deps, settings)).reason, 'planted')
+    assert.notEqual((await probeKvm(deps, { ...settings, qemuVersion: 'another' })).reason, 'planted')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('a QEMU on which the probe itself does not work says nothing about KVM', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'hf-facts-'))
+  try {
+    const verdict = await probeKvm(deps, {
+      binary: 'false',
+      probeFile: join(folder, 'probe.json'),
+      qemuVersion: 'none',
+    })
+    assert.equal(verdict.kind, 'tcg')
+    assert.match(verdict.reason, /nothing is known|no \/dev\/kvm/)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('the bytes of the probe are those of its source', () => {
+  const made = execFileSync(join(root, 'dev/build-kvm-probe'), ['--print'], { encoding: 'utf8' })
+  const normal = (text: string): string => text.replaceAll(/\s+/g, '')
+  assert.equal(normal(readFileSync(join(root, 'src/hypervisor/probe/image.ts'), 'utf8')), normal(made))
+})
