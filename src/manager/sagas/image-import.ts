@@ -2,7 +2,7 @@
  * Imports an image: its record first (state `importing`), so that no file is without an owner; then the host copies,
  * converts and checks it; then the record says what it is.
  *
- *   reserve ─▶ import ─▶ ready        undone, the file goes before the record
+ *   reserve ─▶ import ─▶ ready (commit)        undone, the file goes before the record
  */
 import { isoTime } from '../../base/clock.ts'
 import { HoldfastError } from '../../base/errors.ts'
@@ -15,7 +15,7 @@ import { endJob, runJob } from './agent-jobs.ts'
 import type { SagaDeps } from './deps.ts'
 import { deleteImageFile } from './disk-copies.ts'
 import type { Operation } from './operation.ts'
-import { saga, type StepContext } from './saga.ts'
+import { saga, type StepContext, type Verdict } from './saga.ts'
 import { commitChanges } from './vm-records.ts'
 
 export interface ImportImageParams {
@@ -36,7 +36,15 @@ type Context<Done> = StepContext<ImportImageParams, Done, SagaDeps>
 export const importImageSaga = saga<ImportImageParams, SagaDeps>('image.import/1')
   .step({ name: 'reserve', do: async () => null, undo: ({ params, deps }) => forgetImage(deps, params) })
   .step({ name: 'import', weight: 98, patienceMs: 120_000, do: runImport, undo: undoImport })
-  .step({ name: 'ready', do: makeReady })
+  .commit({
+    name: 'ready',
+    do: makeReady,
+    settle: async ({ params, deps }): Promise<Verdict<{ image: ImageId }>> => {
+      const stored = await deps.store.get('image', params.image)
+      if (stored?.value.state === 'ready') return { verdict: 'committed', output: { image: params.image } }
+      return { verdict: 'not-committed', code: 'internal', reason: 'the image was not made ready' }
+    },
+  })
   .result((done) => ({ image: done.ready.image }), importedEvents)
 
 function importedEvents(end: {

@@ -1,0 +1,281 @@
+/** Test code: an inventory with three hosts, a shared and three local datastores, one network, and VMs as a test needs them. */
+import type { DatastoreId, DiskId, HostId, NetworkId, TaskId, VmId } from '../../base/ids.ts'
+import { silentLogger } from '../../base/log.ts'
+import type { Clock } from '../../base/clock.ts'
+import type { Random } from '../../base/random.ts'
+import type { HostFacts, HostReport } from '../../contracts/host.ts'
+import type { Host } from '../../contracts/inventory.ts'
+import type { MachineSpec } from '../../contracts/machine-spec.ts'
+import type { ClusterView } from '../domain/cluster-view.ts'
+import { nameClaim } from '../domain/names.ts'
+import type { HostRecord, Records, VmRecord } from '../store/records.ts'
+import type { Change, Store } from '../store/store.ts'
+import type { SagaDeps } from './deps.ts'
+import { FakeAgents } from './fake-agents.ts'
+import { startingOn } from './starting-on.ts'
+import { neverStarted } from './vm-create.ts'
+
+export const hostIds = ['host-1', 'host-2', 'host-3'] as HostId[]
+export const [host1, host2, host3] = hostIds as [HostId, HostId, HostId]
+export const shared = 'ds-1' as DatastoreId
+/** Local to host-1, host-2, host-3. */
+export const locals = ['ds-2', 'ds-3', 'ds-4'] as [DatastoreId, DatastoreId, DatastoreId]
+export const net = 'net-1' as NetworkId
+export const vm1 = 'vm-1' as VmId
+export const disk1 = 'disk-1' as DiskId
+const time = '2030-01-01T00:00:00.000Z'
+const base = { created: time, v: 1 as const, uuid: '00000000-0000-4000-8000-000000000000' }
+
+export const facts: HostFacts = {
+  hostname: 'host',
+  agentVersion: '0',
+  kernel: '6',
+  cpu: { model: 'cpu', cores: 4, flags: ['sse4_1', 'sse4_2', 'ssse3', 'popcnt', 'cx16', 'lahf_lm', 'aes'] },
+  memoryMiB: 8192,
+  accelerator: { kind: 'tcg', reason: 'test' },
+  qemu: { version: '10.0.2', machineTypes: ['pc-i440fx-7.2', 'pc-i440fx-10.0', 'pc-q35-10.0'], cpuModels: ['qemu64'] },
+  addresses: { management: '10.0.0.1', storage: '10.1.0.1', guests: '10.2.0.1' },
+  foreignVms: [],
+}
+
+export interface FakeWorld {
+  readonly agents: FakeAgents
+  readonly deps: SagaDeps
+  /** Hosts that a person has confirmed off. */
+  readonly off: Set<HostId>
+}
+
+export interface Ports {
+  readonly store: Store
+  readonly clock: Clock
+  readonly random: Random
+}
+
+/** Fills an empty store with hosts, datastores and a network. */
+export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWorld> {
+  const agents = new FakeAgents(store, clock)
+  for (const host of hostIds) agents.agent(host)
+  await create(store, [
+    [
+      'cluster',
+      {
+        ...base,
+        id: 'cluster-1',
+        name: 'c',
+        datacenter: 'dc-1',
+        cpuBaseline: 'x86-64-v2',
+        incarnation: 1,
+      } as Records['cluster'],
+    ],
+    ...hostIds.map((id, at) => ['host', hostRecord(id, at)] as const),
+    [
+      'datastore',
+      {
+        ...base,
+        id: shared,
+        name: 'shared',
+        datacenter: 'dc-1',
+        kind: 'folder',
+        isShared: true,
+        path: '/s',
+        hosts: [],
+      } as unknown as Records['datastore'],
+    ],
+    ...locals.map(
+      (id, at) =>
+        [
+          'datastore',
+          {
+            ...base,
+            id,
+            name: `local-${at + 1}`,
+            datacenter: 'dc-1',
+            kind: 'folder',
+            isShared: false,
+            path: '/l',
+            hosts: [hostIds[at]],
+          } as unknown as Records['datastore'],
+        ] as const,
+    ),
+    ['network', network()],
+  ])
+  for (const kind of [
+    'cluster',
+    'host',
+    'host',
+    'host',
+    'datastore',
+    'datastore',
+    'datastore',
+    'datastore',
+    'network',
+  ] as const)
+    await store.nextId(kind)
+  const off = new Set<HostId>()
+  const stateOf = (record: HostRecord): Host['state'] => {
+    if (agents.agent(record.id).isUp) return 'connected'
+    return record.confirmedOff || off.has(record.id) ? 'confirmed-off' : 'unreachable'
+  }
+  const hosts: SagaDeps['hosts'] = {
+    agent: (host) => agents.agent(host).asApi(),
+    report: (host) => reportOf(host),
+    silentMs: () => 0,
+    stateOf,
+  }
+  const deps: SagaDeps = { store, hosts, clock, random, log: silentLogger, cluster: () => readCluster(store, hosts) }
+  return { agents, deps, off }
+}
+
+async function create(
+  store: Store,
+  records: readonly (readonly [keyof Records, Records[keyof Records]])[],
+): Promise<void> {
+  const changes = records.map(([kind, value]) => ({ do: 'create', kind, value }) as Change)
+  const result = await store.commit({ changes, events: [] })
+  if (!result.ok) throw new Error('the fake world could not be written')
+}
+
+function hostRecord(id: HostId, at: number): HostRecord {
+  const addresses = { management: `10.0.0.${at + 1}`, storage: `10.1.0.${at + 1}`, guests: `10.2.0.${at + 1}` }
+  return {
+    ...base,
+    id,
+    name: id.replace('-', ''),
+    cluster: 'cluster-1' as HostRecord['cluster'],
+    addresses,
+    agentPort: 1,
+    tlsName: `${id}.holdfast`,
+    certificateFingerprint: '',
+    maintenance: 'off',
+    confirmedOff: false,
+    facts,
+  }
+}
+
+function network(): Records['network'] {
+  return {
+    ...base,
+    id: net,
+    name: 'default',
+    datacenter: 'dc-1' as Records['network']['datacenter'],
+    kind: 'vxlan',
+    tag: 100,
+    uplink: null,
+    mtu: 1500,
+    macSpoofing: 'dropped',
+    ipSpoofing: 'dropped',
+    ipv4: {
+      cidr: '10.9.0.0/24',
+      gateway: null,
+      dns: [],
+      service: '10.9.0.254',
+      rangeStart: '10.9.0.1',
+      rangeEnd: '10.9.0.253',
+    },
+    externalPeers: [],
+  }
+}
+
+function reportOf(host: HostId): HostReport {
+  const at = hostIds.indexOf(host)
+  const observed = { path: '/', isUsable: true, problem: null, totalBytes: 2 ** 40, freeBytes: 2 ** 39 }
+  return {
+    host,
+    session: 's',
+    sequence: 1,
+    sentAt: time,
+    facts,
+    load: { load1: 0, cpuUsed: 0, memoryUsedMiB: 0 },
+    vms: [],
+    datastores: [shared, locals[at] ?? shared].map((datastore) => ({ datastore, ...observed })),
+    networks: [{ network: net, bridge: 'b', isUp: true, problem: null, mtu: 1500 }],
+    configurationDigest: '',
+    jobs: [],
+  }
+}
+
+/** The snapshot for decisions, straight from the store. */
+export async function readCluster(store: Store, hosts: SagaDeps['hosts']): Promise<ClusterView> {
+  const values = async <K extends keyof Records>(kind: K): Promise<Records[K][]> =>
+    (await store.list(kind)).items.map(({ value }) => value)
+  const [runs, tasks] = [await values('run'), await values('task')]
+  return {
+    cpuBaseline: (await values('cluster'))[0]?.cpuBaseline ?? '',
+    hosts: (await values('host')).map((host) => {
+      const report = hosts.report(host.id)
+      const { datastores = [], networks = [] } = report ?? {}
+      return { ...host, state: hosts.stateOf(host), facts: report?.facts ?? null, datastores, networks, load1: 0 }
+    }),
+    datastores: await values('datastore'),
+    networks: await values('network'),
+    images: await values('image'),
+    vms: (await values('vm')).flatMap((vm) => {
+      const run = runs.find((each) => each.id === vm.id)?.run
+      const task = tasks.find((each) => each.id === vm.operation)
+      return run === undefined ? [] : [{ ...vm, run, startingOn: startingOn(task) }]
+    }),
+  }
+}
+
+export function machineSpec(disks: readonly { disk: DiskId; datastore: DatastoreId }[]): MachineSpec {
+  return {
+    uuid: base.uuid,
+    machine: 'pc',
+    machineType: 'pc-i440fx-10.0',
+    minQemu: '10.0',
+    firmware: 'bios',
+    cpu: { model: 'qemu64', features: ['-svm'] },
+    vcpus: 1,
+    memoryMiB: 256,
+    video: 'std',
+    nvram: null,
+    disks: disks.map(({ disk, datastore }, at) => ({
+      key: at + 1,
+      disk,
+      datastore,
+      format: 'qcow2',
+      bus: 'virtio',
+      sizeBytes: 2 ** 30,
+      slot: `0${at + 3}`,
+    })),
+    nics: [],
+    cdroms: [],
+    kernelBoot: null,
+    nextKey: disks.length + 1,
+  }
+}
+
+/** A VM of this inventory with its disk's file; on a host it runs there already. */
+export async function addVm(world: FakeWorld, where: { on: HostId | null; datastore: DatastoreId }): Promise<VmRecord> {
+  const { store } = world.deps
+  const spec = machineSpec([{ disk: disk1, datastore: where.datastore }])
+  const vm = {
+    ...base,
+    id: (await store.nextId('vm')) as VmId,
+    name: 'one',
+    description: '',
+    project: 'project-1',
+    pool: 'pool-1',
+    folder: 'folder-1',
+    power: where.on === null ? 'off' : 'on',
+    spec,
+    policies: { allowPostCopy: false, autoConverge: true, restart: 'on-failure' },
+    operation: null,
+  } as unknown as VmRecord
+  await store.nextId('disk')
+  await create(store, [
+    ['vm', vm],
+    ['run', neverStarted(vm.id, time, 1)],
+    ['disk', { id: disk1, v: 1, datastore: where.datastore, vm: vm.id, sizeBytes: 2 ** 30, kind: 'disk' }],
+    ['claim', { id: nameClaim('vm', 'project-1', 'one'), v: 1, owner: vm.id }],
+  ])
+  world.agents.files.add(`${where.datastore}/${disk1}`)
+  if (where.on !== null) {
+    const deployment = { vm: vm.id, name: vm.name, spec, generation: 0, networks: [], leases: [], images: [] }
+    await world.agents.agent(where.on).start(deployment)
+  }
+  return vm
+}
+
+/** The id of the task that a suite begins. */
+export const firstTask = 'task-1' as TaskId
