@@ -1,0 +1,174 @@
+/** `holdfast host …` */
+import type { Command } from 'commander'
+import type { Host } from '../../contracts/inventory.ts'
+import type { Cli } from '../cli.ts'
+import { resolveId, resolveObject } from '../connection/resolve.ts'
+import { confirm, given, waitOptions, yesOption } from '../options.ts'
+import { writeDone, writeFacts, writeList } from '../output/show.ts'
+import type { Column } from '../output/table.ts'
+import { ageWords, counted, memoryWords, orDash, percentWords, sizeOrDash } from '../output/words.ts'
+import { finishTask } from '../task-finish.ts'
+import type { WaitFlags } from '../task-wait.ts'
+
+export function define(command: Command, cli: Cli): void {
+  defineList(command, cli)
+  defineShow(command, cli)
+  defineMaintenance(command, cli)
+  defineConfirmOff(command, cli)
+  defineRemove(command, cli)
+}
+
+const columns: readonly Column<Host>[] = [
+  { title: 'NAME', value: (host) => host.name, shrinkTo: 12 },
+  { title: 'STATE', value: stateWords },
+  { title: 'VMS', value: (host) => `${host.vmCount}`, align: 'right' },
+  { title: 'CPU', value: (host) => cpuWords(host), align: 'right' },
+  { title: 'MEMORY', value: memoryUse, align: 'right' },
+  { title: 'ACCEL', value: (host) => orDash(host.facts?.accelerator.kind) },
+  { title: 'QEMU', value: (host) => orDash(host.facts?.qemu.version) },
+  { title: 'ADDRESS', value: (host) => orDash(host.addresses.management), shrinkTo: 15 },
+  { title: 'ID', value: (host) => host.id },
+]
+
+function stateWords(host: Host): string {
+  const maintenance = { off: '', entering: ', emptying', on: ', maintenance' }[host.maintenance]
+  return host.state + maintenance
+}
+
+function cpuWords(host: Host): string {
+  if (host.facts === null) return '-'
+  const used = host.load === null ? '' : `${percentWords(host.load.cpuUsed)} of `
+  return `${used}${host.facts.cpu.cores}`
+}
+
+/** What is promised to VMs, of what the host has. */
+function memoryUse(host: Host): string {
+  return host.facts === null ? '-' : `${memoryWords(host.committedMiB)} of ${memoryWords(host.facts.memoryMiB)}`
+}
+
+function defineList(command: Command, cli: Cli): void {
+  command
+    .command('list')
+    .alias('ls')
+    .description('list hosts')
+    .option('--name <name>', 'only the one of this name')
+    .action(async (options: { name?: string }) => {
+      const session = await cli.session()
+      const hosts = await session.list('listHosts', given({ name: options.name }))
+      writeList(cli, hosts, columns, 'There are no hosts. `holdfast manager token` prints how one joins.')
+    })
+}
+
+function defineShow(command: Command, cli: Cli): void {
+  command
+    .command('show')
+    .description('show a host')
+    .argument('<host>', 'name or id')
+    .action(async (word: string) => {
+      const session = await cli.session()
+      const host = await session.client.call('getHost', { params: { host: await resolveId(session, 'host', word) } })
+      const { clock } = await cli.ports()
+      writeFacts(cli, host, factsOf(host, clock.now()))
+    })
+}
+
+function factsOf(host: Host, nowMs: number): (readonly [string, string | undefined])[] {
+  const { facts, load } = host
+  return [
+    ['name', host.name],
+    ['id', host.id],
+    ['uuid', host.uuid],
+    ['state', stateWords(host)],
+    ['last seen', ageWords(host.lastSeen, nowMs)],
+    [
+      'addresses',
+      `management ${host.addresses.management}\nstorage ${host.addresses.storage}\nguests ${host.addresses.guests}`,
+    ],
+    ['vms', `${host.vmCount}`],
+    ['memory', facts === null ? undefined : `${memoryUse(host)} promised`],
+    [
+      'load',
+      load === null
+        ? undefined
+        : `${load.load1.toFixed(2)}, CPU ${percentWords(load.cpuUsed)}, memory ${memoryWords(Math.round(load.memoryUsedMiB))} in use`,
+    ],
+    ['clock', host.clockSkewMs === null ? undefined : `${Math.round(host.clockSkewMs)} ms from the manager's`],
+    ...(facts === null ? [] : machineFacts(facts)),
+    [
+      'datastores',
+      linesOf(
+        host.datastores.map(
+          (store) =>
+            `${store.datastore}  ${store.path}  ${store.problem ?? `${sizeOrDash(store.freeBytes)} free of ${sizeOrDash(store.totalBytes)}`}`,
+        ),
+      ),
+    ],
+    [
+      'networks',
+      linesOf(
+        host.networks.map(
+          (network) =>
+            `${network.network}  ${network.bridge}  ${network.problem ?? (network.isUp ? 'up' : 'down')}  MTU ${network.mtu}`,
+        ),
+      ),
+    ],
+  ]
+}
+
+function machineFacts(facts: NonNullable<Host['facts']>): (readonly [string, string | undefined])[] {
+  return [
+    ['cpu', `${facts.cpu.cores} × ${facts.cpu.model}`],
+    ['accelerator', `${facts.accelerator.kind}: ${facts.accelerator.reason}`],
+    ['qemu', facts.qemu.version],
+    ['kernel', facts.kernel],
+    ['agent', facts.agentVersion],
+    ['foreign vms', linesOf(facts.foreignVms.map((vm) => `${vm.name} (${vm.owner}, pid ${vm.pid}): left alone`))],
+  ]
+}
+
+function linesOf(lines: readonly string[]): string | undefined {
+  return lines.length === 0 ? undefined : lines.join('\n')
+}
+
+function defineMaintenance(command: Command, cli: Cli): void {
+  const maintenance = command
+    .command('maintenance')
+    .description('move every VM away and keep the host empty; with --leave let VMs come again')
+  waitOptions(maintenance.argument('<host>', 'name or id'))
+    .option('--leave', 'end maintenance')
+    .action(async (word: string, options: WaitFlags & { leave?: true }) => {
+      const session = await cli.session()
+      const host = await resolveId(session, 'host', word)
+      if (options.leave === true) {
+        const left = await session.change('leaveMaintenance', { params: { host } })
+        return writeDone(cli, left, `${left.name} takes VMs again`)
+      }
+      const task = await session.change('enterMaintenance', { params: { host }, body: {} })
+      await finishTask(cli, session, task, options, () => `${word} is empty and in maintenance`)
+    })
+}
+
+function defineConfirmOff(command: Command, cli: Cli): void {
+  const off = command
+    .command('confirm-off')
+    .description('say that a lost host is really off, so that its VMs may be started elsewhere')
+  yesOption(off.argument('<host>', 'name or id')).action(async (word: string, options: { yes?: boolean }) => {
+    const session = await cli.session()
+    const host = await resolveObject(session, 'host', word)
+    const question = `Is the power of ${host.name} off? If it still runs, its VMs may run twice and destroy their disks.`
+    await confirm(cli, options.yes, question)
+    const after = await session.change('confirmHostOff', { params: { host: host.id }, body: { iAmSure: true } })
+    writeDone(cli, after, `${after.name} counts as off; its VMs may be started elsewhere`)
+  })
+}
+
+function defineRemove(command: Command, cli: Cli): void {
+  const remove = command.command('remove').description('forget an empty host')
+  yesOption(remove.argument('<host>', 'name or id')).action(async (word: string, options: { yes?: boolean }) => {
+    const session = await cli.session()
+    const host = await resolveObject(session, 'host', word)
+    await confirm(cli, options.yes, `Forget ${host.name} (${host.id}), which has ${counted(host.vmCount, 'VM')}?`)
+    await session.change('removeHost', { params: { host: host.id } })
+    writeDone(cli, { id: host.id, name: host.name }, `${host.name} is forgotten`)
+  })
+}

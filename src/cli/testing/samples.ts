@@ -1,0 +1,127 @@
+/** Objects as a manager shows them. */
+import type { Event, Host, Task, Vm } from '../../contracts/inventory.ts'
+
+const common = { uuid: '00000000-0000-4000-8000-000000000001', created: '2026-01-02T03:00:00.000Z', revision: 7 }
+
+const sampleSpec = {
+  uuid: common.uuid,
+  machine: 'q35',
+  machineType: 'pc-q35-10.0',
+  minQemu: '10.0',
+  firmware: 'bios',
+  cpu: { model: 'qemu64', features: [] },
+  vcpus: 2,
+  memoryMiB: 256,
+  video: 'std',
+  nvram: null,
+  disks: [{ key: 1, disk: 'disk-1', datastore: 'ds-1', format: 'qcow2', bus: 'virtio', sizeBytes: 2 ** 30, slot: '4' }],
+  nics: [{ key: 2, network: 'net-1', model: 'virtio', mac: '52:54:00:00:00:01', address: '10.66.100.10', slot: '3' }],
+  cdroms: [],
+  kernelBoot: null,
+  nextKey: 3,
+}
+
+export function sampleVm(changes: Record<string, unknown> = {}): Vm {
+  return {
+    id: 'vm-1',
+    name: 'web',
+    ...common,
+    description: '',
+    project: 'project-1',
+    pool: 'pool-1',
+    folder: 'folder-1',
+    power: 'on',
+    state: 'running',
+    host: 'host1',
+    hostId: 'host-1',
+    addresses: ['10.66.100.10'],
+    spec: sampleSpec,
+    policies: { allowPostCopy: false, autoConverge: true, restart: 'on-failure' },
+    run: {
+      vm: 'vm-1',
+      phase: 'running',
+      host: 'host-1',
+      target: null,
+      postCopy: false,
+      task: null,
+      cause: null,
+      incarnation: 1,
+      generation: 3,
+      since: common.created,
+    },
+    operation: null,
+    problem: null,
+    usage: { cpuSeconds: 12.5, rssMiB: 180.4, startedAt: '2026-01-02T03:00:05.000Z' },
+    ...changes,
+  } as unknown as Vm
+}
+
+export function sampleHost(changes: Record<string, unknown> = {}): Host {
+  return {
+    id: 'host-1',
+    name: 'host1',
+    ...common,
+    cluster: 'cluster-1',
+    state: 'connected',
+    maintenance: 'off',
+    lastSeen: '2026-01-02T03:04:03.000Z',
+    addresses: { management: '10.66.1.11', storage: '10.66.2.11', guests: '10.66.3.11' },
+    facts: {
+      hostname: 'host1',
+      agentVersion: '0.1.0',
+      kernel: '6.18.0',
+      cpu: { model: 'A processor', cores: 2, flags: [] },
+      memoryMiB: 4096,
+      accelerator: { kind: 'tcg', reason: 'the probe could not enter long mode' },
+      qemu: { version: '10.0.2', machineTypes: [], cpuModels: [] },
+      addresses: { management: '10.66.1.11', storage: '10.66.2.11', guests: '10.66.3.11' },
+      foreignVms: [],
+    },
+    load: { load1: 0.5, cpuUsed: 0.25, memoryUsedMiB: 700 },
+    datastores: [],
+    networks: [],
+    vmCount: 2,
+    committedMiB: 512,
+    clockSkewMs: 3,
+    ...changes,
+  } as unknown as Host
+}
+
+export function sampleTask(changes: Record<string, unknown> = {}): Task {
+  return {
+    id: 'task-12',
+    name: 'vm.migrate',
+    target: { kind: 'vm', id: 'vm-1', name: 'web' },
+    state: 'done',
+    step: null,
+    progress: 1,
+    detail: null,
+    isCancellable: false,
+    problem: null,
+    result: null,
+    startedBy: 'ada',
+    created: '2026-01-02T03:04:00.000Z',
+    ended: '2026-01-02T03:04:03.100Z',
+    revision: 9,
+    ...changes,
+  } as unknown as Task
+}
+
+export function sampleEvent(changes: Record<string, unknown> = {}): Event {
+  return {
+    revision: 9,
+    sequence: 0,
+    time: '2026-01-02T03:04:03.100Z',
+    type: 'vm.migrated',
+    subject: { kind: 'vm', id: 'vm-1', name: 'web' },
+    message: 'web moved from host1 to host2',
+    task: 'task-12',
+    data: {},
+    ...changes,
+  } as unknown as Event
+}
+
+/** A page with these items, the last of its list. */
+export function page(...items: unknown[]): { items: unknown[]; next: null; revision: number } {
+  return { items, next: null, revision: 9 }
+}
