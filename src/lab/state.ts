@@ -89,10 +89,11 @@ async function tryLock(ports: LabPorts, path: string, own: ProcessId | undefined
   // An empty file is one whose holder is about to write it, or died at that moment.
   const isYoung = stat !== undefined && ports.clock.now() - stat.mtimeMs < 2000
   if (holder === undefined ? isYoung : await processes.isAlive(holder)) return false
-  // Of several that find it stale, the rename lets one through.
+  // Of several that find it stale, the rename lets one through; one that took the next holder's lock puts it back.
   const aside = `${path}.${process.pid}.stale`
   await files.rename(path, aside).catch(() => undefined)
-  await files.remove(aside)
+  if ((await files.readText(aside).catch(() => text)) === text) await files.remove(aside)
+  else await files.rename(aside, path)
   return false
 }
 
