@@ -5,7 +5,6 @@ import { connect, isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Readable } from 'node:stream'
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls'
-import { createWebSocketStream, WebSocket } from 'ws'
 import { HoldfastError } from '../errors.ts'
 import type { HttpRequest, HttpResponse, Network, TlsIdentity } from '../network.ts'
 
@@ -141,11 +140,13 @@ function connectUnix(path: string): Promise<Duplex> {
   })
 }
 
-function webSocket(
+async function webSocket(
   url: string,
   options: { tls?: TlsIdentity; headers?: Readonly<Record<string, string>> },
 ): Promise<Duplex> {
-  return new Promise((resolve, reject) => {
+  // Loaded at first use: most commands of the CLI open no console, and this takes a third of their start.
+  const { createWebSocketStream, WebSocket } = await import('ws')
+  return await new Promise((resolve, reject) => {
     const socket = new WebSocket(url, {
       headers: { ...options.headers },
       ...(url.startsWith('wss:') ? tlsOptions(options.tls) : {}),
