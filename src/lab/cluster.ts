@@ -39,7 +39,8 @@ const taskTimeoutMs = 120_000
 export async function startManager(lab: Lab, state: LabState, say: Progress): Promise<ClientFile> {
   const own = nodeFolders(lab.folder, managerName)
   const clientFile = `${own.data}/manager/client.json`
-  if ((await lab.ports.files.stat(clientFile)) === undefined) {
+  // Written last: an init that was cut short is gone on with.
+  if ((await lab.ports.files.stat(`${own.data}/manager/manager.json`)) === undefined) {
     say('manager: a new cluster with its own certificate authority')
     const address = addressOf(state.plan, managerName, 'management')
     await program(lab, managerName, ['manager', 'init', '--address', address, '--name', `lab-${lab.name}`])

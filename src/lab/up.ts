@@ -43,12 +43,12 @@ export async function bringUp(lab: Lab, options: UpOptions, say: Progress): Prom
   guest?.catch(() => undefined)
   const state = await createWorld(lab, options, say)
   const file = await startManager(lab, state, say)
+  await writeClientFile(lab, file)
   const client = await connect(lab, file)
   await joinHosts(lab, state, client, file, say)
   await createResources(lab, state, client, say)
   if (guest !== undefined) await importGuest(lab, state, client, await guest, say)
   if (guest !== undefined && options.hasVms) await createVms(lab, state, client, await guest, say)
-  await writeClientFile(lab, file)
   await lab.save({ ...((await lab.state()) ?? state), phase: 'up' })
   return { isNew: true, client, file, link: await signInLink(client, file) }
 }

@@ -45,9 +45,8 @@ export async function createWorld(lab: Lab, options: WorldOptions, say: Progress
   await applyCuts(lab.ports, lab.name, state.cuts)
   say('disks: a local datastore per host' + (state.hasShared ? ', and a shared one' : ''))
   const diskGiB = options.diskGiB ?? defaultDiskGiB
-  for (const host of state.hosts) {
-    await createDisks(lab.ports, lab.folder, host, { hasShared: state.hasShared, diskGiB })
-  }
+  const disks = { hasShared: state.hasShared, diskGiB }
+  await Promise.all(state.hosts.map((host) => createDisks(lab.ports, lab.folder, host, disks)))
   await lab.ensureOutside()
   const served = await lab.array.hosts()
   for (const host of state.hosts) {
