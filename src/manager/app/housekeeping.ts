@@ -6,8 +6,6 @@ import type { HostReports } from './host-reports.ts'
 
 const tickMs = 1000
 const sweepEveryMs = 10 * 60_000
-/** Commits whose changes and events can be resumed from. */
-const keptRevisions = 100_000
 /** Ended tasks beyond this many are forgotten, oldest first. */
 const keptTasks = 5000
 const changesPerCommit = 50
@@ -50,9 +48,9 @@ export class Housekeeping implements AsyncDisposable {
     }
   }
 
-  /** Forgets secrets and kept answers whose time is over, old tasks, and the oldest history. */
+  /** Forgets secrets and kept answers whose time is over, and old tasks. */
   async sweep(): Promise<void> {
-    const { store, clock, mirror } = this.#context
+    const { clock, mirror } = this.#context
     const now = clock.now()
     const isOver = (record: { readonly expires: string }): boolean => Date.parse(record.expires) < now
     await this.#remove('secret', isOver)
@@ -60,8 +58,6 @@ export class Housekeeping implements AsyncDisposable {
     const ended = mirror.list('task').filter((task) => task.ended !== null)
     const old = new Set(ended.slice(0, Math.max(0, ended.length - keptTasks)).map((task) => task.id))
     if (old.size > 0) await this.#remove('task', (task) => old.has(task.id))
-    const before = (await store.revision()) - keptRevisions
-    if (before > 0) await store.compact(before)
   }
 
   async #remove<K extends 'secret' | 'idempotency' | 'task'>(
@@ -73,7 +69,7 @@ export class Housekeeping implements AsyncDisposable {
     for (let at = 0; at < due.length; at += changesPerCommit) {
       const changes = due
         .slice(at, at + changesPerCommit)
-        .map(({ value, revision }) => ({ do: 'remove', kind, id: value.id, expected: revision }) as Change)
+        .map(({ value, revision }): Change => ({ do: 'remove', kind, id: value.id, expected: revision }))
       await store.commit({ changes, events: [] })
     }
   }

@@ -131,7 +131,7 @@ export class Joins {
     if (stored !== undefined && found?.kind === 'join' && isTimely && isFree) return stored
     const why = found?.kind !== 'join' ? 'unknown' : isTimely ? 'used already' : 'too old'
     throw new HoldfastError('not-allowed', `the join token is ${why}`, {
-      mend: 'Make a new one with `holdfast manager token --join` or `POST /v1/join-tokens`; each works once.',
+      mend: 'Make a new one with `holdfast manager token` or `POST /v1/join-tokens`; each works once.',
     })
   }
 

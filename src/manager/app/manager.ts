@@ -7,6 +7,8 @@ import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
+import type { ReconcilerDeps } from '../reconcilers/deps.ts'
+import { Reconcilers } from '../reconcilers/reconcilers.ts'
 import type { MaintenanceDeps } from '../sagas/host-maintenance.ts'
 import type { OperationsPort } from '../sagas/deps.ts'
 import { registerSagas } from '../sagas/all.ts'
@@ -120,6 +122,8 @@ export class Manager implements AsyncDisposable {
     if (resumed.length + unknown.length > 0) logger.info({ resumed, unknown }, 'open tasks were taken up')
     const housekeeping = made.use(new Housekeeping(context, manager.reports))
     housekeeping.start()
+    const begin: ReconcilerDeps['begin'] = (startedBy, build) => beginOperation(engine, startedBy, build)
+    made.use(Reconcilers.start({ ...deps, inventory: mirror, begin, nudge: () => engine.nudge() }))
     manager.#resources.use(made.move())
     return manager
   }

@@ -32,69 +32,86 @@ const uploadMs = 60 * 60_000
 const longCalls = new Set<keyof typeof agentCalls>(['start', 'stop', 'prepareIncoming', 'discardIncoming', 'settle'])
 
 export function httpAgent(host: AgentAddress, ports: HttpAgentPorts): AgentApi {
-  const name = host.addresses.management
-  const base = `https://${name.includes(':') ? `[${name}]` : name}:${host.agentPort}`
-  const tls = (): TlsIdentity => ({ ...ports.identity(), serverName: host.tlsName })
-  const within = async <T>(ms: number, what: string, run: (signal: AbortSignal) => Promise<T>): Promise<T> => {
-    const late = new HoldfastError('timeout', `${host.tlsName} did not answer to ${what} in ${ms / 1000} s`, {
-      mend: 'Whether it was done is not known; Holdfast asks again.',
-    })
-    using limit = deadline(ports.clock, ms, late)
-    return await run(limit.signal)
-  }
-  const call = async <T>(method: keyof typeof agentCalls, body: unknown, outer?: AbortSignal): Promise<T> => {
-    const { path } = agentCalls[method]
-    return within(longCalls.has(method) ? longMs : usualMs, method, async (signal) => {
-      const request: HttpRequest = {
-        ...{ method: 'POST', url: base + path, tls: tls(), body: JSON.stringify(body) },
-        headers: { 'content-type': 'application/json' },
-        signal: outer === undefined ? signal : AbortSignal.any([signal, outer]),
-      }
-      return (await exchangeJson(ports.network, request)) as T
-    })
-  }
+  const line = new AgentLine(host, ports)
   return {
-    report: (signal) => call('report', {}, signal),
-    configure: (configuration) => call('configure', { configuration }),
-    observe: (vm) => call('observe', { vm }),
-    start: (deployment) => call('start', { deployment }),
-    stop: (vm, request) => call('stop', { vm, request }),
-    signal: (vm, request) => call('signal', { vm, request }),
-    prepareIncoming: (request) => call('prepareIncoming', request),
-    discardIncoming: (vm, generation) => call('discardIncoming', { vm, generation }),
-    releaseIncoming: (vm, generation) => call('releaseIncoming', { vm, generation }),
-    settle: (vm, request) => call('settle', { vm, request }),
-    startJob: (request) => call('startJob', request),
-    job: (id) => call('job', { id }),
-    cancelJob: (id) => call('cancelJob', { id }),
-    uploadStatus: (id, datastore) => call('uploadStatus', { id, datastore }),
-    deleteDisk: (disk, datastore) => call('deleteDisk', { disk, datastore }),
-    deleteImage: (image, datastore) => call('deleteImage', { image, datastore }),
-    tellRecord: (record) => call('tellRecord', { record }),
-    upload: (id, datastore, offset, body) =>
-      within(uploadMs, 'upload', (signal) =>
-        sendUpload(ports.network, base, tls(), { id, datastore, offset, body, signal }),
-      ),
-    screenshot: (vm) =>
-      within(usualMs, 'screenshot', async (signal) => {
-        const url = base + fillPath(agentStreams.screenshot, { vm })
-        return readBody((await exchange(ports.network, { method: 'GET', url, tls: tls(), signal })).body)
-      }),
-    console: (vm, kind): Promise<Duplex> => {
-      const url = `${base.replace(/^https/, 'wss')}${fillPath(agentStreams.console, { vm, kind })}`
-      return ports.network.webSocket(url, { tls: tls() })
-    },
+    report: (signal) => line.call('report', {}, signal),
+    configure: (configuration) => line.call('configure', { configuration }),
+    observe: (vm) => line.call('observe', { vm }),
+    start: (deployment) => line.call('start', { deployment }),
+    stop: (vm, request) => line.call('stop', { vm, request }),
+    signal: (vm, request) => line.call('signal', { vm, request }),
+    prepareIncoming: (request) => line.call('prepareIncoming', request),
+    discardIncoming: (vm, generation) => line.call('discardIncoming', { vm, generation }),
+    releaseIncoming: (vm, generation) => line.call('releaseIncoming', { vm, generation }),
+    settle: (vm, request) => line.call('settle', { vm, request }),
+    startJob: (request) => line.call('startJob', request),
+    job: (id) => line.call('job', { id }),
+    cancelJob: (id) => line.call('cancelJob', { id }),
+    uploadStatus: (id, datastore) => line.call('uploadStatus', { id, datastore }),
+    deleteDisk: (disk, datastore) => line.call('deleteDisk', { disk, datastore }),
+    deleteImage: (image, datastore) => line.call('deleteImage', { image, datastore }),
+    tellRecord: (record) => line.call('tellRecord', { record }),
+    upload: (id, datastore, offset, body) => line.upload(id, { datastore, offset }, body),
+    screenshot: (vm) => line.screenshot(vm),
+    console: (vm, kind) => line.console(vm, kind),
   }
 }
 
-async function sendUpload(
-  network: Network,
-  base: string,
-  tls: TlsIdentity,
-  piece: { id: string; datastore: string; offset: number; body: Readable; signal: AbortSignal },
-): Promise<{ offset: number }> {
-  const { id, datastore, offset, body, signal } = piece
-  const url = base + fillPath(agentStreams.upload, { id }) + queryText({ datastore, offset })
-  const headers = { 'content-type': 'application/octet-stream' }
-  return (await exchangeJson(network, { method: 'PUT', url, tls, headers, body, signal })) as { offset: number }
+/** One agent as it is reached over HTTPS. */
+class AgentLine {
+  readonly #host: AgentAddress
+  readonly #ports: HttpAgentPorts
+  readonly #base: string
+
+  constructor(host: AgentAddress, ports: HttpAgentPorts) {
+    const name = host.addresses.management
+    this.#host = host
+    this.#ports = ports
+    this.#base = `https://${name.includes(':') ? `[${name}]` : name}:${host.agentPort}`
+  }
+
+  call<T>(method: keyof typeof agentCalls, body: unknown, outer?: AbortSignal): Promise<T> {
+    const { path } = agentCalls[method]
+    return this.#within(longCalls.has(method) ? longMs : usualMs, method, async (signal) => {
+      const request: HttpRequest = {
+        ...{ method: 'POST', url: this.#base + path, tls: this.#tls(), body: JSON.stringify(body) },
+        headers: { 'content-type': 'application/json' },
+        signal: outer === undefined ? signal : AbortSignal.any([signal, outer]),
+      }
+      return (await exchangeJson(this.#ports.network, request)) as T
+    })
+  }
+
+  upload(id: string, query: { datastore: string; offset: number }, body: Readable): Promise<{ offset: number }> {
+    return this.#within(uploadMs, 'upload', async (signal) => {
+      const url = this.#base + fillPath(agentStreams.upload, { id }) + queryText(query)
+      const headers = { 'content-type': 'application/octet-stream' }
+      const request: HttpRequest = { method: 'PUT', url, tls: this.#tls(), headers, body, signal }
+      return (await exchangeJson(this.#ports.network, request)) as { offset: number }
+    })
+  }
+
+  screenshot(vm: string): Promise<Uint8Array> {
+    return this.#within(usualMs, 'screenshot', async (signal) => {
+      const url = this.#base + fillPath(agentStreams.screenshot, { vm })
+      return readBody((await exchange(this.#ports.network, { method: 'GET', url, tls: this.#tls(), signal })).body)
+    })
+  }
+
+  console(vm: string, kind: string): Promise<Duplex> {
+    const url = this.#base.replace(/^https/, 'wss') + fillPath(agentStreams.console, { vm, kind })
+    return this.#ports.network.webSocket(url, { tls: this.#tls() })
+  }
+
+  #tls(): TlsIdentity {
+    return { ...this.#ports.identity(), serverName: this.#host.tlsName }
+  }
+
+  async #within<T>(ms: number, what: string, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const late = new HoldfastError('timeout', `${this.#host.tlsName} did not answer to ${what} in ${ms / 1000} s`, {
+      mend: 'Whether it was done is not known; Holdfast asks again.',
+    })
+    using limit = deadline(this.#ports.clock, ms, late)
+    return await run(limit.signal)
+  }
 }

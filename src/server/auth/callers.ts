@@ -65,6 +65,6 @@ export function checkOrigin(request: FastifyRequest): void {
 
 function wrong(message: string): HoldfastError {
   return new HoldfastError('not-signed-in', message, {
-    mend: 'Send `Authorization: Bearer TOKEN`; `holdfast manager token` makes one.',
+    mend: 'Send `Authorization: Bearer TOKEN`; `holdfast token create` makes one.',
   })
 }

@@ -1,6 +1,6 @@
 /** Every error as a problem document, the framework's own included. Causes and stacks go to the log, never out. */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { HoldfastError } from '../../base/errors.ts'
+import { HoldfastError, type ErrorCode } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import { problemMediaType, toProblem } from '../../contracts/problem.ts'
 
@@ -16,6 +16,9 @@ export function installProblems(server: FastifyInstance, logger: Logger): void {
   })
 }
 
+/** What whoever runs the manager should see; refusals are the caller's. */
+const ourFaults: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['internal', 'store-error', 'host-error', 'hypervisor-error'])
+
 export function sendProblem(
   reply: FastifyReply,
   error: HoldfastError,
@@ -23,7 +26,7 @@ export function sendProblem(
   logger: Logger,
 ): FastifyReply {
   const problem = toProblem(error)
-  if (problem.status >= 500) {
+  if (ourFaults.has(error.code)) {
     logger.warn({ err: error, method: request.method, path: pathOf(request) }, 'a request failed')
   }
   if (error.code === 'internal') problem.detail = 'An error of Holdfast itself; its log says more.'

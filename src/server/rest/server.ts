@@ -10,7 +10,7 @@ import { FailureLimit } from '../auth/failure-limit.ts'
 import { ConsoleSockets } from '../console/console-sockets.ts'
 import { EventStreams } from '../events/event-streams.ts'
 import { installWebPage, type WebFiles } from '../web/web-page.ts'
-import { installDocs } from './docs.ts'
+import { installDocs, type DocsFiles } from './docs.ts'
 import { installProblems } from './problems.ts'
 import { installRoutes } from './routes.ts'
 import { installSecurityHeaders } from './security-headers.ts'
@@ -22,7 +22,7 @@ export interface ServerOptions {
   readonly logger: Logger
   /** Our certificate and the only authority that client certificates may come from. Absent: plain HTTP, for tests. */
   readonly tls?: KeyPair & { readonly ca: string }
-  readonly web: WebFiles
+  readonly web: WebFiles & DocsFiles
 }
 
 const bodyLimitBytes = 1024 * 1024
@@ -44,7 +44,7 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   installAgentDoor(server, { manager, failures, validation, logger })
   streams.install(server)
   consoles.install(server)
-  installDocs(server, { version: manager.version })
+  installDocs(server, options.web)
   installWebPage(server, options.web)
   server.addHook('preClose', async () => {
     streams.closeAll()
@@ -69,5 +69,5 @@ function newFastify(tls: ServerOptions['tls']): FastifyInstance {
     // Agents show certificates, people show none: who must is decided by route.
     ...{ requestCert: true, rejectUnauthorized: false },
   }
-  return Fastify({ ...common, https }) as unknown as FastifyInstance
+  return Fastify({ ...common, https })
 }

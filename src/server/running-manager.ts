@@ -1,0 +1,117 @@
+/** A manager that serves: certificate, manager and HTTPS server, opened in this order and closed in the other. */
+import type { FastifyInstance } from 'fastify'
+import type { Server as HttpsServer } from 'node:https'
+import type { Clock } from '../base/clock.ts'
+import { HoldfastError } from '../base/errors.ts'
+import type { Logger } from '../base/log.ts'
+import type { Network, TlsIdentity } from '../base/network.ts'
+import type { Random } from '../base/random.ts'
+import type { Authority, CertificateNames, KeyPair } from '../manager/app/authority.ts'
+import { Manager, type ManagerOptions } from '../manager/app/manager.ts'
+import { httpAgent } from './agents/http-agent.ts'
+import type { DocsFiles } from './rest/docs.ts'
+import { createServer } from './rest/server.ts'
+import type { WebFiles } from './web/web-page.ts'
+
+export interface RunningOptions {
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly network: Network
+  readonly store: ManagerOptions['store']
+  readonly authority: Authority
+  /** Where our own certificate is kept. */
+  readonly serverFolder: string
+  /** Names and addresses that our certificate bears beside `manager.holdfast`. */
+  readonly addresses: readonly string[]
+  readonly listen: { readonly host: string; readonly port: number }
+  readonly web: WebFiles & DocsFiles
+  readonly version: string
+  readonly clusterName: string
+}
+
+/** The name by which every manager is known to those who pin the CA. */
+const managerName = 'manager.holdfast'
+const renewalCheckMs = 12 * 60 * 60_000
+
+export class RunningManager implements AsyncDisposable {
+  readonly manager: Manager
+  /** Where it listens; with port 0 the one that it was given. */
+  readonly port: number
+  readonly #resources: AsyncDisposableStack
+
+  private constructor(manager: Manager, port: number, resources: AsyncDisposableStack) {
+    this.manager = manager
+    this.port = port
+    this.#resources = resources
+  }
+
+  static async open(options: RunningOptions): Promise<RunningManager> {
+    const { authority, clock, network, logger } = options
+    await using made = new AsyncDisposableStack()
+    const names: CertificateNames = { commonName: managerName, subjects: [managerName, ...options.addresses] }
+    let pair = await authority.serverPair(options.serverFolder, names)
+    const identity = (): Omit<TlsIdentity, 'serverName'> => ({ ca: authority.ca, ...pair })
+    const agents: ManagerOptions['agents'] = (host) => httpAgent(host, { network, clock, identity })
+    const manager = made.use(await Manager.open({ ...options, agents }))
+    const tls = { ...pair, ca: authority.ca }
+    const server = await createServer({ manager, clock, logger, tls, web: options.web })
+    made.defer(() => server.close())
+    const port = await listen(server, options.listen)
+    const ended = new AbortController()
+    made.defer(() => ended.abort())
+    void keepCertificate(options, names, server, ended.signal, (renewed) => {
+      pair = renewed
+    })
+    return new RunningManager(manager, port, made.move())
+  }
+
+  /** Streams and consoles end, requests that run are answered, tasks come to the end of their step. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync()
+  }
+}
+
+async function listen(server: FastifyInstance, { host, port }: RunningOptions['listen']): Promise<number> {
+  try {
+    await server.listen({ host, port })
+  } catch (cause) {
+    throw new HoldfastError(
+      'wrong-state',
+      `the manager cannot listen on ${host}, port ${port}`,
+      { mend: 'See whether another program has that port (ss -tlnp), or listen elsewhere (--listen).' },
+      { cause },
+    )
+  }
+  const address = server.server.address()
+  return typeof address === 'object' && address !== null ? address.port : port
+}
+
+/** Our own certificate is made anew long before its end; connections that stand are not touched. */
+async function keepCertificate(
+  { authority, clock, logger, serverFolder }: RunningOptions,
+  names: CertificateNames,
+  server: FastifyInstance,
+  signal: AbortSignal,
+  onRenewed: (pair: KeyPair) => void,
+): Promise<void> {
+  let current = (await authority.serverPair(serverFolder, names)).cert
+  for (;;) {
+    try {
+      await clock.sleep(renewalCheckMs, signal)
+    } catch {
+      return
+    }
+    try {
+      const pair = await authority.serverPair(serverFolder, names)
+      if (pair.cert === current) continue
+      current = pair.cert
+      onRenewed(pair)
+      const context = { ...pair, ca: authority.ca }
+      ;(server.server as unknown as HttpsServer).setSecureContext(context)
+      logger.info({}, "the manager's certificate was renewed")
+    } catch (thrown) {
+      logger.error({ err: thrown }, "the manager's certificate could not be renewed; it is tried again")
+    }
+  }
+}
