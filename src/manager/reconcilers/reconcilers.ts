@@ -1,0 +1,50 @@
+/** Runs every reconciler at its own pace, one look after the other, until disposed. A look that fails is tried again. */
+import { ConfirmedOff } from './confirmed-off.ts'
+import type { Reconciler, ReconcilerDeps } from './deps.ts'
+import { HistoryRetention } from './history-retention.ts'
+import { RunRecordWatch } from './run-record-watch.ts'
+import { StaleCopies } from './stale-copies.ts'
+import { VmPower } from './vm-power.ts'
+
+export class Reconcilers implements AsyncDisposable {
+  readonly #deps: ReconcilerDeps
+  readonly #closing = new AbortController()
+  readonly #loops: Promise<void>[]
+
+  private constructor(deps: ReconcilerDeps, reconcilers: readonly Reconciler[]) {
+    this.#deps = deps
+    this.#loops = reconcilers.map((each) => this.#run(each))
+  }
+
+  /** Starts them all. Only the manager that holds the lead does. */
+  static start(deps: ReconcilerDeps): Reconcilers {
+    const all = [
+      new VmPower(deps),
+      new ConfirmedOff(deps),
+      new RunRecordWatch(deps),
+      new StaleCopies(deps),
+      new HistoryRetention(deps),
+    ]
+    return new Reconcilers(deps, all)
+  }
+
+  async #run(reconciler: Reconciler): Promise<void> {
+    const { clock, log } = this.#deps
+    const { signal } = this.#closing
+    while (!signal.aborted) {
+      await clock.sleep(reconciler.everyMs, signal).catch(() => undefined)
+      if (this.#closing.signal.aborted) return
+      try {
+        await reconciler.look()
+      } catch (err) {
+        log.warn({ reconciler: reconciler.name, err }, 'a reconciler could not finish its look; it looks again')
+      }
+    }
+  }
+
+  /** Resolves when every look that had begun is over. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(new Error('the manager is stopping'))
+    await Promise.all(this.#loops)
+  }
+}
