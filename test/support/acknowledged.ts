@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { SqliteStore } from '../../src/manager/store/sqlite/sqlite-store.ts'
 
@@ -14,35 +13,45 @@ interface Ack {
 export class CommitLoop {
   readonly acks: Ack[] = []
   readonly child: ChildProcess
-  readonly #lines: AsyncIterator<string>
+  /** Resolves when the program is gone and its last word read. */
+  readonly #ended: Promise<void>
+  #partial = ''
+  #wake = (): void => undefined
 
   constructor(path: string, mode: 'synced' | 'unsynced' = 'synced') {
     const program = fileURLToPath(new URL('commit-loop.ts', import.meta.url))
     const options = mode === 'unsynced' ? ['unsynced'] : []
     this.child = spawn(process.execPath, [program, path, ...options], { stdio: ['ignore', 'pipe', 'inherit'] })
-    assert.ok(this.child.stdout)
-    this.#lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]()
+    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => this.#read(text))
+    this.#ended = new Promise((resolve) => this.child.once('close', () => resolve()))
   }
 
-  /** Reads on until so many commits of this process were acknowledged. */
+  /** Resolves when so many commits of this process were acknowledged; rejects when it ends before. */
   async until(count: number): Promise<void> {
-    while (this.acks.length < count) assert.ok(await this.#next(), 'the program ended too early')
+    const enough = new Promise<'enough'>((resolve) => {
+      this.#wake = () => {
+        if (this.acks.length >= count) resolve('enough')
+      }
+    })
+    this.#wake()
+    assert.equal(await Promise.race([enough, this.#ended]), 'enough', 'the program ended too early')
   }
 
   /** Ends it in the middle of whatever it does; what it had said before then is read to the last line. */
   async kill(): Promise<void> {
     this.child.kill('SIGKILL')
-    while (await this.#next());
+    await this.#ended
   }
 
-  async #next(): Promise<boolean> {
-    const line = await this.#lines.next()
-    if (line.done === true) return false
-    const [word, lane, count, revision] = line.value.split(' ')
-    if (word === 'ack' && revision !== undefined) {
+  #read(text: string): void {
+    const lines = (this.#partial + text).split('\n')
+    this.#partial = lines.pop() ?? ''
+    for (const line of lines) {
+      const [word, lane, count, revision] = line.split(' ')
+      if (word !== 'ack') continue
       this.acks.push({ lane: Number(lane), count: Number(count), revision: Number(revision) })
     }
-    return true
+    this.#wake()
   }
 }
 

@@ -238,19 +238,20 @@ const watchCases: Record<string, Case> = {
       [second, third, fourth],
     )
     const [middle, removed, told] = batches as WatchBatch[]
-    assert.deepEqual(middle?.changes, [
+    assert.ok(middle !== undefined && removed !== undefined && told !== undefined)
+    assert.deepEqual(middle.changes, [
       { kind: 'claim', id: 'a', revision: second, value: claim('a', 'two') },
       { kind: 'claim', id: 'b', revision: second, value: claim('b') },
     ])
     assert.deepEqual(
-      middle?.events.map((entry) => [entry.message, entry.revision, entry.sequence]),
+      middle.events.map((entry) => [entry.message, entry.revision, entry.sequence]),
       [
         ['x', second, 1],
         ['y', second, 2],
       ],
     )
-    assert.deepEqual(removed?.changes, [{ kind: 'claim', id: 'a', revision: third, value: undefined }])
-    assert.deepEqual(told?.events[0]?.data, { n: [1] })
+    assert.deepEqual(removed.changes, [{ kind: 'claim', id: 'a', revision: third, value: undefined }])
+    assert.deepEqual(told.events[0]?.data, { n: [1] })
   },
   'a watch that waits is told what comes, without a gap, while others write': async (c) => {
     const total = 300
