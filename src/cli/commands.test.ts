@@ -100,7 +100,7 @@ const wayTo: Record<RouteName, string[] | 'browsers only'> = {
   leaveMaintenance: ['host', 'maintenance', 'host1', '--leave'],
   confirmHostOff: ['host', 'confirm-off', 'host1', '--yes'],
   removeHost: ['host', 'remove', 'host1', '--yes'],
-  createJoinToken: ['manager', 'token'],
+  createJoinToken: ['host', 'join-token'],
   listVms: ['vm', 'list'],
   createVm: ['vm', 'create', 'web', '--image', 'debian', '--memory', '256M'],
   getVm: ['vm', 'show', 'web'],

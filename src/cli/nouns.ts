@@ -37,6 +37,12 @@ export const nouns: readonly Noun[] = [
   { name: 'logout', summary: 'forget the sign-in', group: 'Access:', load: () => import('./nouns/logout.ts') },
   { name: 'token', summary: 'API tokens', group: 'Access:', load: () => import('./nouns/token.ts') },
   {
+    name: 'manager',
+    summary: 'the manager on this machine',
+    group: 'This machine:',
+    load: () => import('./nouns/manager.ts'),
+  },
+  {
     name: 'completion',
     summary: 'completion of commands and names for a shell',
     group: 'This machine:',

@@ -1,7 +1,7 @@
 /** What else lives on the machine: VMs of other software, and what a lab left behind. */
 import type { DiagnosePorts } from './diagnose.ts'
 import { fine, warning, type Check, type Finding } from './finding.ts'
-import { findForeignVms } from './foreign-vms.ts'
+import { foreignVms } from '../foreign-vms.ts'
 
 type Look = Omit<Finding, 'id' | 'name'>
 
@@ -13,9 +13,9 @@ export function neighbourChecks(ports: DiagnosePorts): Check[] {
 }
 
 async function lookAtForeignVms({ files }: DiagnosePorts): Promise<Look> {
-  const vms = await findForeignVms(files)
+  const vms = await foreignVms(files, '/run/holdfast')
   if (vms.length === 0) return fine('none')
-  const words = vms.map((vm) => `${vm.name} (${vm.owner}, pid ${vm.pid})`).join(', ')
+  const words = vms.map((vm) => `${vm.name === '' ? 'nameless' : vm.name} (${vm.owner}, pid ${vm.pid})`).join(', ')
   return fine(`${words}: left alone`)
 }
 

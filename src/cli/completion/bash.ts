@@ -18,7 +18,7 @@ const offer = `_holdfast_offer() {
 `
 
 export function bashScript(nodes: readonly CompletionNode[]): string {
-  return `# Completion of holdfast for bash. Load it with: source <(holdfast completion bash)
+  return `# Completion of holdfast for bash. See holdfast completion --help
 _holdfast() {
   local current=\${COMP_WORDS[COMP_CWORD]} path='' position=0 at word value=''
   local words options values taking

@@ -10,7 +10,7 @@ export function fishScript(nodes: readonly CompletionNode[]): string {
       ),
     ),
   ]
-  return `# Completion of holdfast for fish. Load it with: holdfast completion fish | source
+  return `# Completion of holdfast for fish. See holdfast completion --help
 function __holdfast_place
     set -l known ${known.join(' ')}
     set -l taking ${taking.join(' ')}

@@ -3,7 +3,7 @@ import { valueMark, type CompletionNode } from './model.ts'
 
 export function zshScript(nodes: readonly CompletionNode[]): string {
   return `#compdef holdfast
-# Completion of holdfast for zsh. Load it with: source <(holdfast completion zsh)
+# Completion of holdfast for zsh. See holdfast completion --help
 _holdfast() {
   local path_='' word value='' taking=''
   local -i position=1 at
@@ -31,9 +31,9 @@ _holdfast() {
 _holdfast_offer() {
   local -a found
   case $1 in
-    =*) found=(\${(s: :)1#=}); compadd -a found ;;
-    /) _files ;;
-    @*) found=("\${(@f)$(\${words[1]} __names \${1#@} 2>/dev/null)}"); compadd -a found ;;
+    '='*) found=(\${(s: :)1#=}); compadd -a found ;;
+    '/') _files ;;
+    '@'*) found=("\${(@f)$(\${words[1]} __names \${1#@} 2>/dev/null)}"); compadd -a found ;;
   esac
 }
 

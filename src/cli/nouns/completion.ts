@@ -9,9 +9,10 @@ import { zshScript } from '../completion/zsh.ts'
 const scripts = { bash: bashScript, zsh: zshScript, fish: fishScript }
 
 const completionHelp = `
-  bash: echo 'source <(holdfast completion bash)' >> ~/.bashrc
-  zsh:  echo 'source <(holdfast completion zsh)' >> ~/.zshrc
-  fish: holdfast completion fish > ~/.config/fish/completions/holdfast.fish`
+  bash: holdfast completion bash > ~/.local/share/bash-completion/completions/holdfast
+  zsh:  holdfast completion zsh > "\${fpath[1]}/_holdfast"
+  fish: holdfast completion fish > ~/.config/fish/completions/holdfast.fish
+Names of VMs, hosts and the like are asked of the manager when Tab is pressed.`
 
 export function define(command: Command, cli: Cli): void {
   command

@@ -3,8 +3,8 @@ import type { Command } from 'commander'
 import type { Host } from '../../contracts/inventory.ts'
 import type { Cli } from '../cli.ts'
 import { resolveId, resolveObject } from '../connection/resolve.ts'
-import { confirm, given, waitOptions, yesOption } from '../options.ts'
-import { writeDone, writeFacts, writeList } from '../output/show.ts'
+import { confirm, countOption, given, waitOptions, yesOption } from '../options.ts'
+import { writeDone, writeFacts, writeJson, writeList } from '../output/show.ts'
 import type { Column } from '../output/table.ts'
 import { ageWords, counted, memoryWords, orDash, percentWords, sizeOrDash } from '../output/words.ts'
 import { finishTask } from '../task-finish.ts'
@@ -16,6 +16,7 @@ export function define(command: Command, cli: Cli): void {
   defineMaintenance(command, cli)
   defineConfirmOff(command, cli)
   defineRemove(command, cli)
+  defineJoinToken(command, cli)
 }
 
 const columns: readonly Column<Host>[] = [
@@ -55,7 +56,7 @@ function defineList(command: Command, cli: Cli): void {
     .action(async (options: { name?: string }) => {
       const session = await cli.session()
       const hosts = await session.list('listHosts', given({ name: options.name }))
-      writeList(cli, hosts, columns, 'There are no hosts. `holdfast manager token` prints how one joins.')
+      writeList(cli, hosts, columns, 'There are no hosts. `holdfast host join-token` prints how one joins.')
     })
 }
 
@@ -171,4 +172,19 @@ function defineRemove(command: Command, cli: Cli): void {
     await session.change('removeHost', { params: { host: host.id } })
     writeDone(cli, { id: host.id, name: host.name }, `${host.name} is forgotten`)
   })
+}
+
+function defineJoinToken(command: Command, cli: Cli): void {
+  command
+    .command('join-token')
+    .description('a one-time token for `holdfast agent join` on a new host')
+    .option('--valid-minutes <minutes>', 'how long it works', countOption)
+    .action(async (options: { validMinutes?: number }) => {
+      const session = await cli.session()
+      const made = await session.change('createJoinToken', { body: given({ validMinutes: options.validMinutes }) })
+      if (cli.flags.json) return writeJson(cli, made)
+      // The token alone on standard output, so that it can be piped.
+      cli.terminal.err(`On the new host: sudo holdfast agent join ${session.settings.url} --token TOKEN\n`)
+      cli.terminal.out(`${made.token}\n`)
+    })
 }
