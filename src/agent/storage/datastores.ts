@@ -27,6 +27,8 @@ interface Entry {
   freeBytes: number
   /** A look that has not come back: on storage that hangs, one waits and no more pile up. */
   look: Promise<void> | undefined
+  /** That look has been waited for long enough once. */
+  isLate: boolean
 }
 
 export interface DatastoresDeps {
@@ -57,6 +59,7 @@ export class Datastores {
         problem: isSame ? before.problem : 'not looked at yet',
         ...space,
         look: isSame ? before.look : undefined,
+        isLate: isSame && before.isLate,
       })
     }
     this.#entries = entries
@@ -119,8 +122,12 @@ export class Datastores {
   }
 
   async #observe(entry: Entry): Promise<DatastoreObservation> {
-    entry.look ??= this.#look(entry).finally(() => (entry.look = undefined))
-    const hasAnswered = await this.#within(entry.look)
+    entry.look ??= this.#look(entry).finally(() => {
+      entry.look = undefined
+      entry.isLate = false
+    })
+    const hasAnswered = !entry.isLate && (await this.#within(entry.look))
+    entry.isLate = !hasAnswered
     const problem = hasAnswered ? entry.problem : 'the storage does not answer'
     const { config, totalBytes, freeBytes } = entry
     return {

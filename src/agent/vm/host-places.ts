@@ -15,6 +15,12 @@ import { userOf } from '../storage/vm-user.ts'
 import { machineConfig } from './machine-config.ts'
 import type { VmPlaces } from './vm-ports.ts'
 
+export interface StreamIdentity {
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+}
+
 export interface HostPlacesDeps {
   readonly files: Files
   readonly processes: Processes
@@ -26,7 +32,7 @@ export interface HostPlacesDeps {
   /** cgroup v2 folder below which each VM gets its own; null: none can be used. */
   readonly cgroupParent: string | null
   /** PEM files of the streams' identity; null: no TLS. */
-  readonly tls: { readonly ca: string; readonly cert: string; readonly key: string } | null
+  readonly tls: StreamIdentity | null
   readonly incoming: { readonly host: string; readonly tlsName: string }
   /** False in tests that are not root. */
   readonly hasOwnUsers: boolean
@@ -38,10 +44,18 @@ const enoughBytes = 32 * 1024 * 1024
 export class HostPlaces implements VmPlaces {
   readonly #deps: HostPlacesDeps
   readonly incoming: { readonly host: string; readonly tlsName: string }
+  #tls: StreamIdentity | null
 
   constructor(deps: HostPlacesDeps) {
     this.#deps = deps
+    this.#tls = deps.tls
     this.incoming = deps.incoming
+  }
+
+  /** A renewed certificate, for machines that run already too: they read it at their next migration. */
+  async renew(tls: StreamIdentity): Promise<void> {
+    this.#tls = tls
+    for (const vm of await this.found()) await this.#makeTls(vm)
   }
 
   runDirectory(vm: VmId): string {
@@ -117,7 +131,8 @@ export class HostPlaces implements VmPlaces {
 
   /** QEMU reads its credentials as its own user, so each VM has a copy that is its user's alone. */
   async #makeTls(vm: VmId): Promise<string | null> {
-    const { tls, files, hasOwnUsers } = this.#deps
+    const { files, hasOwnUsers } = this.#deps
+    const tls = this.#tls
     if (tls === null) return null
     const folder = join(this.runDirectory(vm), 'tls')
     await files.makeDirectory(folder, { mode: 0o700 })

@@ -3,7 +3,7 @@
  * queue, so that each sees the state that the one before left, durably.
  */
 import { describeError, HoldfastError } from '../../base/errors.ts'
-import type { VmId } from '../../base/ids.ts'
+import type { DatastoreId, VmId } from '../../base/ids.ts'
 import type {
   DiscardResponse,
   JobProgress,
@@ -114,11 +114,13 @@ export class VmKeeper implements AsyncDisposable {
     return this.#queue.run(() => finishOutgoing(this.#core, result))
   }
 
-  /** The work of a `move-disk` job. */
+  /**
+   * The work of a `move-disk` job: resolves when the guest writes to the new file alone. That it counts is durable before
+   * its first write there.
+   */
   async moveDisk(
     generation: number,
-    key: number,
-    to: { path: string; format: 'qcow2' | 'raw' },
+    to: { key: number; datastore: DatastoreId; path: string; format: 'qcow2' | 'raw' },
     onProgress: (done: number, total: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
@@ -129,7 +131,14 @@ export class VmKeeper implements AsyncDisposable {
       }
       return this.#core.mustHaveMachine()
     })
-    await machine.moveDisk(key, to, onProgress, signal)
+    await machine.moveDisk(to.key, { path: to.path, format: to.format }, onProgress, signal, () =>
+      this.#queue.run(() => this.#core.save({ deployment: movedDisk(this.#core.state.deployment, to) })),
+    )
+  }
+
+  /** The datastore that a disk of the VM is on, by this host's own state. */
+  diskDatastore(key: number): DatastoreId | undefined {
+    return this.#core.state.deployment?.spec.disks.find((disk) => disk.key === key)?.datastore
   }
 
   /** Whether a QEMU of this VM is on this host. */
@@ -299,6 +308,12 @@ export class VmKeeper implements AsyncDisposable {
       })
     }
   }
+}
+
+function movedDisk(deployment: VmDeployment | null, to: { key: number; datastore: DatastoreId }): VmDeployment | null {
+  if (deployment === null) return null
+  const disks = deployment.spec.disks.map((disk) => (disk.key === to.key ? { ...disk, datastore: to.datastore } : disk))
+  return { ...deployment, spec: { ...deployment.spec, disks } }
 }
 
 type OutgoingEnd = ReturnType<typeof unknownOutcome> | undefined

@@ -1,0 +1,273 @@
+/**
+ * One host's agent, on ports alone: the real one and the simulated one differ in what they are given. It implements what
+ * managers ask of it and tells them what is here.
+ */
+import type { Duplex, Readable } from 'node:stream'
+import { isoTime, type Clock } from '../base/clock.ts'
+import { HoldfastError } from '../base/errors.ts'
+import type { Files } from '../base/files.ts'
+import type { DatastoreId, DiskId, HostId, ImageId, VmId } from '../base/ids.ts'
+import type { Logger } from '../base/log.ts'
+import type { Network } from '../base/network.ts'
+import type { Random } from '../base/random.ts'
+import type {
+  AgentApi,
+  DiscardResponse,
+  HostConfiguration,
+  JobRequest,
+  JobStatus,
+  JobWork,
+  PrepareIncomingRequest,
+  PrepareIncomingResponse,
+  SettleRequest,
+  SignalRequest,
+  StopRequest,
+  VmDeployment,
+} from '../contracts/agent-api.ts'
+import type { HostFacts, HostLoad, HostReport, VmObservation } from '../contracts/host.ts'
+import type { ManagerApi } from '../contracts/manager-api.ts'
+import type { RunRecord } from '../contracts/run-record.ts'
+import type { Static } from '../contracts/schema.ts'
+import type { Hypervisor } from '../hypervisor/hypervisor.ts'
+import type { DiskImages } from '../hypervisor/images.ts'
+import { ConfigurationFile } from './configuration-file.ts'
+import type { HostNetworks } from './network/host-networks.ts'
+import { ReportLoop } from './report-loop.ts'
+import type { Datastores } from './storage/datastores.ts'
+import type { DiskWork } from './storage/disk-work.ts'
+import { importImage, removeImage } from './storage/import-image.ts'
+import { JobTable, type JobContext, type JobResult } from './storage/jobs.ts'
+import { moveDisk } from './storage/move-disk.ts'
+import { Uploads } from './storage/uploads.ts'
+import type { VmPlaces } from './vm/vm-ports.ts'
+import { VmStates } from './vm/vm-state.ts'
+import { VmTable } from './vm/vm-table.ts'
+
+export interface AgentDeps {
+  readonly host: HostId
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  readonly files: Files
+  readonly network: Network
+  readonly hypervisor: Hypervisor
+  readonly images: DiskImages
+  readonly manager: ManagerApi
+  readonly networks: HostNetworks
+  readonly places: VmPlaces
+  readonly datastores: Datastores
+  readonly disks: DiskWork
+  /** DATA: what must survive the machine. */
+  readonly dataDirectory: string
+  readonly allowedImportFolders: readonly string[]
+  readonly facts: () => Promise<HostFacts>
+  readonly load: () => Promise<Static<typeof HostLoad>>
+}
+
+export class Agent implements AgentApi, AsyncDisposable {
+  readonly #deps: AgentDeps
+  readonly #vms: VmTable
+  readonly #jobs: JobTable
+  readonly #uploads: Uploads
+  readonly #configuration: ConfigurationFile
+  readonly #loop: ReportLoop
+  readonly #stop: AbortController
+  readonly #session: string
+  #sequence = 0
+  #facts: Promise<HostFacts>
+
+  private constructor(
+    deps: AgentDeps,
+    parts: { vms: VmTable; configuration: ConfigurationFile; stop: AbortController; loop: ReportLoop },
+  ) {
+    this.#deps = deps
+    this.#vms = parts.vms
+    this.#configuration = parts.configuration
+    this.#loop = parts.loop
+    this.#stop = parts.stop
+    this.#session = deps.random.uuid()
+    this.#uploads = new Uploads(deps.files, deps.datastores)
+    this.#facts = deps.facts()
+    this.#facts.catch(() => undefined)
+    this.#jobs = new JobTable({
+      clock: deps.clock,
+      log: deps.log,
+      run: (work, context) => this.#work(work, context),
+      onChange: () => this.#loop.nudge(),
+    })
+  }
+
+  /** Takes up what is on this host: its last configuration, then its VMs. Reporting begins with `run`. */
+  static async open(deps: AgentDeps): Promise<Agent> {
+    const stop = new AbortController()
+    const loop = new ReportLoop(deps, stop.signal)
+    const configuration = new ConfigurationFile(deps.files, deps.dataDirectory)
+    const last = await configuration.read()
+    if (last !== undefined) {
+      await deps.datastores.configure(last.datastores)
+      await deps.networks.configure(last.networks, last.leases)
+    }
+    const vms = await VmTable.open({
+      host: deps.host,
+      clock: deps.clock,
+      random: deps.random,
+      log: deps.log,
+      hypervisor: deps.hypervisor,
+      manager: deps.manager,
+      places: deps.places,
+      states: new VmStates(deps.files, deps.dataDirectory),
+      onChange: () => loop.nudge(),
+      signal: stop.signal,
+    })
+    return new Agent(deps, { vms, configuration, stop, loop })
+  }
+
+  /** Reports to the managers until the agent is disposed. Never rejects. */
+  run(): Promise<void> {
+    return this.#loop.run({
+      report: () => this.report(),
+      configure: (configuration) => this.configure(configuration),
+      onNewIncarnation: () => this.#vms.refreshAll(),
+    })
+  }
+
+  async report(): Promise<HostReport> {
+    const deps = this.#deps
+    const [facts, load, vms, datastores, networks] = await Promise.all([
+      this.#knownFacts(),
+      deps.load(),
+      this.#vms.observe(),
+      deps.datastores.observe(),
+      deps.networks.observe(),
+    ])
+    return {
+      host: deps.host,
+      session: this.#session,
+      sequence: ++this.#sequence,
+      sentAt: isoTime(deps.clock.now()),
+      facts,
+      load,
+      vms,
+      datastores,
+      networks,
+      configurationDigest: this.#configuration.digest,
+      jobs: this.#jobs.running(),
+    }
+  }
+
+  async configure(configuration: HostConfiguration): Promise<void> {
+    if (configuration.digest === this.#configuration.digest) return
+    await this.#configuration.change(configuration, async () => {
+      await this.#deps.datastores.configure(configuration.datastores)
+      await this.#deps.networks.configure(configuration.networks, configuration.leases)
+    })
+    this.#loop.nudge()
+  }
+
+  async observe(vm: VmId): Promise<VmObservation> {
+    return (await this.#vms.keeper(vm)).observe()
+  }
+
+  async start(deployment: VmDeployment): Promise<VmObservation> {
+    return (await this.#vms.keeper(deployment.vm)).start(deployment)
+  }
+
+  async stop(vm: VmId, request: Static<typeof StopRequest>): Promise<VmObservation> {
+    return (await this.#vms.keeper(vm)).stop(request)
+  }
+
+  async signal(vm: VmId, request: Static<typeof SignalRequest>): Promise<VmObservation> {
+    return (await this.#vms.known(vm)).signal(request)
+  }
+
+  async prepareIncoming(request: PrepareIncomingRequest): Promise<PrepareIncomingResponse> {
+    return (await this.#vms.keeper(request.deployment.vm)).prepareIncoming(request)
+  }
+
+  async discardIncoming(vm: VmId, generation: number): Promise<DiscardResponse> {
+    return (await this.#vms.keeper(vm)).discardIncoming(generation)
+  }
+
+  async releaseIncoming(vm: VmId, generation: number): Promise<VmObservation> {
+    return (await this.#vms.keeper(vm)).releaseIncoming(generation)
+  }
+
+  async settle(vm: VmId, request: SettleRequest): Promise<VmObservation> {
+    return (await this.#vms.keeper(vm)).settle(request)
+  }
+
+  async tellRecord(record: RunRecord): Promise<void> {
+    await (await this.#vms.keeper(record.vm)).tellRecord(record)
+  }
+
+  async startJob(request: JobRequest): Promise<JobStatus> {
+    return this.#jobs.start(request)
+  }
+
+  async job(id: string): Promise<JobStatus> {
+    return this.#jobs.status(id)
+  }
+
+  async cancelJob(id: string): Promise<JobStatus> {
+    return this.#jobs.cancel(id)
+  }
+
+  upload(id: string, datastore: DatastoreId, offset: number, body: Readable): Promise<{ offset: number }> {
+    return this.#uploads.append(id, datastore, offset, body)
+  }
+
+  uploadStatus(id: string, datastore: DatastoreId): Promise<{ offset: number }> {
+    return this.#uploads.status(id, datastore)
+  }
+
+  async screenshot(vm: VmId): Promise<Uint8Array> {
+    return (await this.#vms.known(vm)).machine().screenshot()
+  }
+
+  async console(vm: VmId, kind: 'serial' | 'vnc'): Promise<Duplex> {
+    const machine = (await this.#vms.known(vm)).machine()
+    return this.#deps.network.connectUnix(kind === 'serial' ? machine.serialSocket : machine.vncSocket)
+  }
+
+  deleteDisk(disk: DiskId, datastore: DatastoreId): Promise<void> {
+    return this.#deps.disks.remove(disk, datastore)
+  }
+
+  deleteImage(image: ImageId, datastore: DatastoreId): Promise<void> {
+    return removeImage(this.#deps, image, datastore)
+  }
+
+  /** Ends the agent; VMs, their networks and their DHCP run on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new HoldfastError('cancelled', 'the agent is ending'))
+    await this.#vms[Symbol.asyncDispose]()
+  }
+
+  /** A host that cannot answer yet (QEMU is being installed) is asked again at the next report. */
+  async #knownFacts(): Promise<HostFacts> {
+    try {
+      return await this.#facts
+    } catch {
+      this.#facts = this.#deps.facts()
+      return this.#facts
+    }
+  }
+
+  async #work(work: JobWork, context: JobContext): Promise<JobResult> {
+    const { disks, files, images, datastores, allowedImportFolders } = this.#deps
+    switch (work.kind) {
+      case 'create-disk':
+        return disks.create(work, context)
+      case 'create-nvram':
+        return disks.createNvram(work)
+      case 'copy-disk':
+        return disks.copy(work, context)
+      case 'move-disk':
+        return moveDisk({ disks, datastores, files, keeper: await this.#vms.keeper(work.vm) }, work, context)
+      case 'import-image':
+        return importImage({ files, images, datastores, allowedFolders: allowedImportFolders }, work, context)
+      case 'migrate-out':
+        return (await this.#vms.keeper(work.vm)).migrateOut(work.request, context.onProgress, context.signal)
+    }
+  }
+}

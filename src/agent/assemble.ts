@@ -1,0 +1,88 @@
+/** Puts a real host's agent together from ports and the host's identity. */
+import { join } from 'node:path'
+import type { Clock } from '../base/clock.ts'
+import type { Files } from '../base/files.ts'
+import type { Logger } from '../base/log.ts'
+import type { Network } from '../base/network.ts'
+import type { Processes } from '../base/processes.ts'
+import type { Random } from '../base/random.ts'
+import type { Taps } from '../base/taps.ts'
+import { qemuHypervisor } from '../hypervisor/qemu-hypervisor.ts'
+import { qemuDiskImages } from '../hypervisor/qemu-img.ts'
+import { Agent } from './agent.ts'
+import { hostFacts } from './facts.ts'
+import type { Identity } from './identity.ts'
+import { LoadMeter } from './load.ts'
+import type { ManagerApi } from '../contracts/manager-api.ts'
+import { LinuxNetworks } from './network/linux-networks.ts'
+import { Datastores } from './storage/datastores.ts'
+import { DiskWork } from './storage/disk-work.ts'
+import { HostPlaces, type StreamIdentity } from './vm/host-places.ts'
+
+export interface HostPorts {
+  readonly clock: Clock
+  readonly files: Files
+  readonly log: Logger
+  readonly network: Network
+  readonly processes: Processes
+  readonly random: Random
+  readonly taps: Taps
+}
+
+export interface HostSettings {
+  readonly identity: Identity
+  readonly manager: ManagerApi
+  readonly tls: StreamIdentity
+  readonly dataDirectory: string
+  readonly runDirectory: string
+  readonly cgroupParent: string | null
+  readonly allowedImportFolders: readonly string[]
+  readonly agentVersion: string
+  /** Takes KVM or TCG whatever the probe would say. */
+  readonly accelerator?: 'kvm' | 'tcg'
+}
+
+/** Debian's places of UEFI's empty variable store, the 4 MiB build first. */
+const nvramTemplates = ['/usr/share/OVMF/OVMF_VARS_4M.fd', '/usr/share/OVMF/OVMF_VARS.fd']
+
+export async function openHostAgent(
+  ports: HostPorts,
+  settings: HostSettings,
+): Promise<{ agent: Agent; places: HostPlaces }> {
+  const { clock, files, log, processes } = ports
+  const { identity, dataDirectory, runDirectory } = settings
+  const runRoot = join(runDirectory, 'vms')
+  const { accelerator } = settings
+  const hypervisor = qemuHypervisor(ports, {
+    probeFile: join(dataDirectory, 'kvm-probe.json'),
+    ...(accelerator === undefined ? {} : { accelerator }),
+  })
+  const images = qemuDiskImages({ processes, files })
+  const datastores = new Datastores({ files, clock, cluster: identity.cluster, dataDirectory })
+  const disks = new DiskWork({ files, images, datastores, nvramTemplates })
+  const guestsAddress = identity.addresses.guests
+  const networks = await LinuxNetworks.open({
+    files,
+    processes,
+    log,
+    runRoot: join(runDirectory, 'net'),
+    guestsAddress,
+  })
+  const places = new HostPlaces({
+    ...{ files, processes, datastores, disks, networks, hypervisor, runRoot },
+    cgroupParent: settings.cgroupParent,
+    tls: settings.tls,
+    incoming: { host: identity.addresses.storage, tlsName: identity.tlsName },
+    hasOwnUsers: true,
+  })
+  const load = new LoadMeter(files)
+  const { agentVersion } = settings
+  const agent = await Agent.open({
+    ...{ host: identity.host, clock, random: ports.random, log, files, network: ports.network },
+    ...{ hypervisor, images, manager: settings.manager, networks, places, datastores, disks, dataDirectory },
+    allowedImportFolders: settings.allowedImportFolders,
+    facts: () => hostFacts({ files, hypervisor, agentVersion, addresses: identity.addresses, runRoot }),
+    load: () => load.read(),
+  })
+  return { agent, places }
+}

@@ -1,0 +1,42 @@
+/** The host configuration in force, durable: a host that boots while no manager answers has its networks all the same. */
+import { join } from 'node:path'
+import { fileErrorCode, type Files } from '../base/files.ts'
+import type { HostConfiguration } from '../contracts/agent-api.ts'
+import { SerialQueue } from './vm/serial-queue.ts'
+
+export class ConfigurationFile {
+  readonly #files: Files
+  readonly #path: string
+  readonly #queue = new SerialQueue()
+  #digest = ''
+
+  constructor(files: Files, dataDirectory: string) {
+    this.#files = files
+    this.#path = join(dataDirectory, 'configuration.json')
+  }
+
+  /** Of what is in force; empty before the first. */
+  get digest(): string {
+    return this.#digest
+  }
+
+  async read(): Promise<HostConfiguration | undefined> {
+    try {
+      const configuration = JSON.parse(await this.#files.readText(this.#path)) as HostConfiguration
+      this.#digest = configuration.digest
+      return configuration
+    } catch (thrown) {
+      if (fileErrorCode(thrown) === 'ENOENT') return undefined
+      throw thrown
+    }
+  }
+
+  /** Applies a configuration and keeps it. One at a time; it is in force only when applied. */
+  change(configuration: HostConfiguration, apply: () => Promise<void>): Promise<void> {
+    return this.#queue.run(async () => {
+      await this.#files.replace(this.#path, JSON.stringify(configuration), { mode: 0o600 })
+      await apply()
+      this.#digest = configuration.digest
+    })
+  }
+}

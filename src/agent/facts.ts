@@ -1,0 +1,54 @@
+/** What this host is: read from /proc and asked of QEMU once, and again only when asked anew. */
+import { HoldfastError } from '../base/errors.ts'
+import type { Files } from '../base/files.ts'
+import type { HostFacts } from '../contracts/host.ts'
+import type { Hypervisor } from '../hypervisor/hypervisor.ts'
+import { foreignVms } from './foreign-vms.ts'
+
+export interface FactsDeps {
+  readonly files: Files
+  readonly hypervisor: Hypervisor
+  readonly agentVersion: string
+  readonly addresses: HostFacts['addresses']
+  /** Where our own QEMUs' folders are: their processes are not foreign. */
+  readonly runRoot: string
+}
+
+export async function hostFacts(deps: FactsDeps): Promise<HostFacts> {
+  const { files, hypervisor } = deps
+  const [cpuinfo, meminfo, hostname, kernel, qemu, foreign] = await Promise.all([
+    files.readText('/proc/cpuinfo'),
+    files.readText('/proc/meminfo'),
+    files.readText('/proc/sys/kernel/hostname'),
+    files.readText('/proc/sys/kernel/osrelease'),
+    hypervisor.facts(),
+    foreignVms(files, deps.runRoot),
+  ])
+  return {
+    hostname: hostname.trim(),
+    agentVersion: deps.agentVersion,
+    kernel: kernel.trim(),
+    cpu: cpuFacts(cpuinfo),
+    memoryMiB: Math.floor(meminfoKiB(meminfo, 'MemTotal') / 1024),
+    accelerator: { ...qemu.accelerator },
+    qemu: { version: qemu.version, machineTypes: [...qemu.machineTypes], cpuModels: [...qemu.cpuModels] },
+    addresses: deps.addresses,
+    foreignVms: foreign,
+  }
+}
+
+export function cpuFacts(cpuinfo: string): HostFacts['cpu'] {
+  const field = (name: string): string => new RegExp(`^${name}\\s*:\\s*(.*)$`, 'm').exec(cpuinfo)?.[1] ?? ''
+  return {
+    model: field('model name'),
+    cores: (cpuinfo.match(/^processor\s*:/gm) ?? []).length,
+    flags: field('flags').split(' ').filter(Boolean),
+  }
+}
+
+/** A line of /proc/meminfo, KiB. */
+export function meminfoKiB(meminfo: string, name: string): number {
+  const match = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(meminfo)
+  if (match?.[1] === undefined) throw new HoldfastError('host-error', `/proc/meminfo has no ${name}`)
+  return Number(match[1])
+}

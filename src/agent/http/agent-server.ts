@@ -1,0 +1,238 @@
+/**
+ * The agent's door: HTTPS with certificates on both sides, for the cluster's managers alone. Commands are the table of
+ * contracts/agent-routes.ts; what is not JSON (uploads, screens, consoles) has its own paths.
+ */
+import { createServer, type Server } from 'node:https'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
+import Value from 'typebox/value'
+import { createWebSocketStream, WebSocketServer } from 'ws'
+import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
+import type { DatastoreId, VmId } from '../../base/ids.ts'
+import type { Logger } from '../../base/log.ts'
+import type { TlsIdentity } from '../../base/network.ts'
+import type { AgentApi } from '../../contracts/agent-api.ts'
+import { agentCalls, type WireCall } from '../../contracts/agent-routes.ts'
+import { readBody } from '../../contracts/http-exchange.ts'
+import { problemMediaType, toProblem } from '../../contracts/problem.ts'
+import type { Static } from '../../contracts/schema.ts'
+
+export interface AgentServerOptions {
+  readonly host: string
+  /** 0: any free one. */
+  readonly port: number
+  /** This host's certificate; the clients' must come from the same authority. */
+  readonly identity: Required<Pick<TlsIdentity, 'ca' | 'cert' | 'key'>>
+  readonly log: Logger
+}
+
+/** Name that a manager's certificate bears. No other certificate of the cluster may command an agent. */
+const managerName = 'manager.holdfast'
+const mostBodyBytes = 16 * 1024 * 1024
+
+type Calls = typeof agentCalls
+type Handlers = { readonly [M in keyof Calls]: (agent: AgentApi, body: Static<Calls[M]['body']>) => Promise<unknown> }
+
+const handlers: Handlers = {
+  report: (agent) => agent.report(),
+  configure: (agent, body) => agent.configure(body.configuration),
+  observe: (agent, body) => agent.observe(body.vm),
+  start: (agent, body) => agent.start(body.deployment),
+  stop: (agent, body) => agent.stop(body.vm, body.request),
+  signal: (agent, body) => agent.signal(body.vm, body.request),
+  prepareIncoming: (agent, body) => agent.prepareIncoming(body),
+  discardIncoming: (agent, body) => agent.discardIncoming(body.vm, body.generation),
+  releaseIncoming: (agent, body) => agent.releaseIncoming(body.vm, body.generation),
+  settle: (agent, body) => agent.settle(body.vm, body.request),
+  startJob: (agent, body) => agent.startJob(body),
+  job: (agent, body) => agent.job(body.id),
+  cancelJob: (agent, body) => agent.cancelJob(body.id),
+  uploadStatus: (agent, body) => agent.uploadStatus(body.id, body.datastore),
+  deleteDisk: (agent, body) => agent.deleteDisk(body.disk, body.datastore),
+  deleteImage: (agent, body) => agent.deleteImage(body.image, body.datastore),
+  tellRecord: (agent, body) => agent.tellRecord(body.record),
+}
+
+const callsByPath = new Map(
+  (Object.keys(agentCalls) as (keyof Calls)[]).map((name) => [agentCalls[name].path as string, name]),
+)
+
+export class AgentServer implements AsyncDisposable {
+  readonly #server: Server
+  readonly #sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 1024 * 1024 })
+  readonly #agent: AgentApi
+  readonly #log: Logger
+
+  private constructor(agent: AgentApi, options: AgentServerOptions) {
+    const { ca, cert, key } = options.identity
+    this.#agent = agent
+    this.#log = options.log
+    this.#server = createServer(
+      { ca, cert, key, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' },
+      (request, response) => void this.#answer(request, response),
+    )
+    // A piece of an upload may take long; what hangs is ended by the sender's deadline.
+    this.#server.requestTimeout = 0
+    this.#server.keepAliveTimeout = 65_000
+    this.#server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head))
+  }
+
+  /** Resolves when it listens. Rejects when the address cannot be had. */
+  static async listen(agent: AgentApi, options: AgentServerOptions): Promise<AgentServer> {
+    const server = new AgentServer(agent, options)
+    await new Promise<void>((resolve, reject) => {
+      server.#server.once('error', (cause: NodeJS.ErrnoException) => {
+        const where = `${options.host}:${options.port}`
+        reject(
+          new HoldfastError('host-error', `the agent cannot listen on ${where} (${cause.code ?? ''})`, {}, { cause }),
+        )
+      })
+      server.#server.listen(options.port, options.host, resolve)
+    })
+    return server
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  /** From now on with a renewed certificate; connections that are open go on. */
+  renew(identity: AgentServerOptions['identity']): void {
+    this.#server.setSecureContext({ ...identity, minVersion: 'TLSv1.3' })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#sockets.clients) client.terminate()
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    this.#server.closeAllConnections()
+    await closed
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      mustBeManager(request)
+      const url = new URL(request.url ?? '/', 'https://agent')
+      const name = request.method === 'POST' ? callsByPath.get(url.pathname) : undefined
+      if (name !== undefined) await this.#call(name, request, response)
+      else await this.#stream(url, request, response)
+    } catch (thrown) {
+      this.#refuse(response, thrown)
+    }
+  }
+
+  async #call(name: keyof Calls, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const call: WireCall = agentCalls[name]
+    const body = await readJsonBody(request)
+    check(call, body)
+    const handler = handlers[name] as (agent: AgentApi, body: unknown) => Promise<unknown>
+    const answer = await handler(this.#agent, body)
+    if (call.reply === null) response.writeHead(204).end()
+    else sendJson(response, 200, answer)
+  }
+
+  async #stream(url: URL, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const upload = /^\/v1\/uploads\/([^/]+)$/.exec(url.pathname)?.[1]
+    const screen = /^\/v1\/vms\/(vm-[1-9][0-9]{0,15})\/screenshot$/.exec(url.pathname)?.[1]
+    if (upload !== undefined) {
+      const id = decodeURIComponent(upload)
+      const datastore = url.searchParams.get('datastore') as DatastoreId | null
+      if (datastore === null) throw new HoldfastError('invalid-request', 'datastore is missing')
+      if (request.method === 'GET') return sendJson(response, 200, await this.#agent.uploadStatus(id, datastore))
+      if (request.method === 'PUT') {
+        return sendJson(response, 200, await this.#agent.upload(id, datastore, offsetOf(url), request))
+      }
+    } else if (screen !== undefined && request.method === 'GET') {
+      const png = await this.#agent.screenshot(screen as VmId)
+      response.writeHead(200, { 'content-type': 'image/png', 'content-length': png.length }).end(png)
+      return
+    }
+    throw new HoldfastError('not-found', `the agent has no ${request.method ?? ''} ${url.pathname}`)
+  }
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    socket.on('error', () => socket.destroy())
+    try {
+      mustBeManager(request)
+      const path = new URL(request.url ?? '/', 'https://agent').pathname
+      const match = /^\/v1\/vms\/(vm-[1-9][0-9]{0,15})\/console\/(serial|vnc)$/.exec(path)
+      if (match === null) throw new HoldfastError('not-found', `the agent has no console ${path}`)
+      const stream = await this.#agent.console(match[1] as VmId, match[2] as 'serial' | 'vnc')
+      this.#sockets.handleUpgrade(request, socket, head, (client) => join(createWebSocketStream(client), stream))
+    } catch (thrown) {
+      const problem = toProblem(toHoldfastError(thrown))
+      const body = JSON.stringify(problem)
+      socket.end(
+        `HTTP/1.1 ${problem.status} ${problem.title}\r\ncontent-type: ${problemMediaType}\r\n` +
+          `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+      )
+    }
+  }
+
+  #refuse(response: ServerResponse, thrown: unknown): void {
+    const error = toHoldfastError(thrown)
+    if (error.code === 'internal') this.#log.error({ err: thrown }, 'a command failed')
+    if (response.headersSent) {
+      response.destroy()
+      return
+    }
+    const problem = toProblem(error)
+    // What is left of a body that was not read must not be taken for the next request.
+    response.setHeader('connection', 'close')
+    sendJson(response, problem.status, problem, problemMediaType)
+  }
+}
+
+function mustBeManager(request: IncomingMessage): void {
+  const { socket } = request
+  const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined
+  if (certificate?.checkHost(managerName, { subject: 'never' }) === managerName) return
+  throw new HoldfastError('not-allowed', 'only a manager of the cluster may command this agent')
+}
+
+async function readJsonBody(request: IncomingMessage): Promise<unknown> {
+  const text = Buffer.from(await readBody(request, mostBodyBytes)).toString('utf8')
+  try {
+    return text === '' ? {} : JSON.parse(text)
+  } catch (cause) {
+    throw new HoldfastError('invalid-request', 'the request is not JSON', {}, { cause })
+  }
+}
+
+/** Fields that this version does not know pass, and are ignored. */
+function check(call: WireCall, body: unknown): void {
+  if (Value.Check(call.body, body)) return
+  const [first] = Value.Errors(call.body, body)
+  const field = first?.instancePath.split('/').slice(1).join('.') ?? ''
+  throw new HoldfastError(
+    'invalid-request',
+    `${field === '' ? 'the request' : field} ${first?.message ?? 'is malformed'}`,
+    {
+      field,
+    },
+  )
+}
+
+function offsetOf(url: URL): number {
+  const text = url.searchParams.get('offset') ?? ''
+  const offset = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+  if (Number.isSafeInteger(offset)) return offset
+  throw new HoldfastError('invalid-request', 'offset must be a whole number')
+}
+
+function sendJson(response: ServerResponse, status: number, body: unknown, type = 'application/json'): void {
+  const text = JSON.stringify(body)
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(text) }).end(text)
+}
+
+/** Two streams as one; the end of either ends both. */
+function join(a: Duplex, b: Duplex): void {
+  const end = (): void => {
+    a.destroy()
+    b.destroy()
+  }
+  for (const stream of [a, b]) stream.on('error', end).on('close', end)
+  a.pipe(b)
+  b.pipe(a)
+}

@@ -1,0 +1,258 @@
+/** The agent's door: `agentCommand()` for the CLI, `runAgent` and `joinCluster` for who starts one itself. */
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline/promises'
+import { Command } from 'commander'
+import { HoldfastError } from '../base/errors.ts'
+import {
+  jsonLogger,
+  nodeClock,
+  nodeFiles,
+  nodeNetwork,
+  nodeProcesses,
+  nodeRandom,
+  nodeTaps,
+} from '../base/node/index.ts'
+import type { HostFacts } from '../contracts/host.ts'
+import { openHostAgent, type HostPorts } from './assemble.ts'
+import { cgroupParent } from './cgroups.ts'
+import { lockData } from './data-lock.ts'
+import { hostAddresses } from './host-addresses.ts'
+import { AgentServer } from './http/agent-server.ts'
+import { IdentityFiles, type Identity } from './identity.ts'
+import { joinCluster as join_ } from './join.ts'
+import { managerClient } from './manager-client.ts'
+import { applyPlan, confirmPlan, confirmWithinSeconds, readAndPlan } from './network-plan.ts'
+import { keepCertificate } from './renewal.ts'
+
+export const defaultDataDirectory = '/var/lib/holdfast/agent'
+export const defaultRunDirectory = '/run/holdfast'
+export const defaultAgentPort = 7444
+
+export interface RunAgentOptions {
+  /** DATA: identity, VMs' states. Default `/var/lib/holdfast/agent`. */
+  readonly dataDirectory?: string
+  /** Short: sockets lie below it. Default `/run/holdfast`. */
+  readonly runDirectory?: string
+  /** Address to listen on; default: the management address of the join. */
+  readonly listen?: string
+  /** cgroup v2 folder for VMs; default: below the agent's own. Null: none. */
+  readonly cgroupParent?: string | null
+  /** Folders that images may be imported from by path. */
+  readonly allowImport?: readonly string[]
+  readonly accelerator?: 'kvm' | 'tcg'
+  /** Ends the agent; VMs run on. Default: SIGTERM and SIGINT. */
+  readonly signal?: AbortSignal
+}
+
+function realPorts(): HostPorts & { network: ReturnType<typeof nodeNetwork> } {
+  return {
+    clock: nodeClock(),
+    files: nodeFiles(),
+    log: jsonLogger(),
+    network: nodeNetwork(),
+    processes: nodeProcesses(),
+    random: nodeRandom(),
+    taps: nodeTaps(),
+  }
+}
+
+/** Runs the agent of this host until it is told to end. Throws `wrong-state` on a machine that has not joined. */
+export async function runAgent(options: RunAgentOptions = {}): Promise<void> {
+  const ports = realPorts()
+  using _network = ports.network
+  const dataDirectory = resolve(options.dataDirectory ?? defaultDataDirectory)
+  const runDirectory = resolve(options.runDirectory ?? defaultRunDirectory)
+  const store = new IdentityFiles(ports, dataDirectory)
+  const identity = await mustHaveJoined(store)
+  await ports.files.makeDirectory(runDirectory, { mode: 0o711 })
+  await using _lock = await lockData(ports, dataDirectory, process.pid)
+  await serve(ports, { identity, store, dataDirectory, runDirectory, options })
+}
+
+interface Serving {
+  readonly identity: Identity
+  readonly store: IdentityFiles
+  readonly dataDirectory: string
+  readonly runDirectory: string
+  readonly options: RunAgentOptions
+}
+
+async function serve(ports: HostPorts, { identity, store, options, ...folders }: Serving): Promise<void> {
+  const key = await store.readKey()
+  let current = { ca: identity.ca, cert: identity.certificate, key }
+  const manager = managerClient({ ...ports, urls: identity.managers, identity: () => current })
+  const { agent, places } = await openHostAgent(ports, {
+    ...{ identity, manager, tls: current, ...folders },
+    cgroupParent:
+      options.cgroupParent === undefined ? await cgroupParent(ports.files, process.pid) : options.cgroupParent,
+    allowedImportFolders: (options.allowImport ?? []).map((folder) => resolve(folder)),
+    agentVersion: packageVersion(),
+    ...(options.accelerator === undefined ? {} : { accelerator: options.accelerator }),
+  })
+  await using _agent = agent
+  const host = options.listen ?? identity.addresses.management
+  await using server = await AgentServer.listen(agent, {
+    ...{ host, port: identity.agentPort, identity: current, log: ports.log },
+  })
+  ports.log.info({ host: identity.host, address: host, port: server.port }, 'the agent listens')
+  const signal = options.signal ?? ownSignal()
+  const use = async (renewed: Identity): Promise<void> => {
+    current = { ca: renewed.ca, cert: renewed.certificate, key }
+    server.renew(current)
+    await places.renew(current)
+  }
+  void keepCertificate({ ...ports, store, manager, use }, identity, signal)
+  void agent.run()
+  await new Promise<void>((end) => {
+    if (signal.aborted) end()
+    else signal.addEventListener('abort', () => end(), { once: true })
+  })
+  ports.log.info({}, 'the agent ends; virtual machines run on')
+}
+
+async function mustHaveJoined(store: IdentityFiles): Promise<Identity> {
+  const identity = await store.read()
+  if (identity !== undefined) return identity
+  throw new HoldfastError('wrong-state', 'this machine is no host of a cluster', {
+    mend: 'Join one first: holdfast agent join https://MANAGER:7443 --token TOKEN',
+  })
+}
+
+function ownSignal(): AbortSignal {
+  const end = new AbortController()
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => end.abort(new Error(name)))
+  return end.signal
+}
+
+function packageVersion(): string {
+  const text = readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+export interface JoinClusterOptions {
+  readonly managerUrl: string
+  readonly token: string
+  readonly caFingerprint?: string
+  /** Default: the machine's own name. */
+  readonly name?: string
+  /** What is not given is found out. */
+  readonly addresses?: Partial<HostFacts['addresses']>
+  readonly agentPort?: number
+  readonly dataDirectory?: string
+}
+
+/** Makes this machine a host of a cluster; see join.ts. */
+export async function joinCluster(options: JoinClusterOptions): Promise<{ identity: Identity; isNew: boolean }> {
+  const ports = realPorts()
+  using _network = ports.network
+  const { caFingerprint } = options
+  return await join_(ports, {
+    managerUrl: options.managerUrl,
+    token: options.token,
+    ...(caFingerprint === undefined ? {} : { caFingerprint }),
+    name: options.name ?? hostname().split('.')[0] ?? 'host',
+    addresses: await hostAddresses(ports.processes, options.managerUrl, options.addresses ?? {}),
+    agentPort: options.agentPort ?? defaultAgentPort,
+    dataDirectory: resolve(options.dataDirectory ?? defaultDataDirectory),
+  })
+}
+
+interface JoinFlags {
+  readonly data: string
+  readonly run: string
+  readonly token: string
+  readonly caFingerprint?: string
+  readonly name?: string
+  readonly address?: string
+  readonly storageAddress?: string
+  readonly guestsAddress?: string
+  readonly port: string
+  readonly uplink?: string
+  readonly yes?: boolean
+}
+
+/** `holdfast agent …` with all its verbs. */
+export function agentCommand(): Command {
+  const agent = new Command('agent').description('the agent of this machine: runs VMs for a cluster')
+  const { env } = process
+  const data = (command: Command): Command =>
+    command
+      .option('--data <folder>', 'the data folder', env['HOLDFAST_AGENT_DATA'] ?? defaultDataDirectory)
+      .option('--run <folder>', 'folder of sockets, short', env['HOLDFAST_AGENT_RUN'] ?? defaultRunDirectory)
+  data(agent.command('run'))
+    .description('run the agent of a machine that has joined')
+    .option('--listen <address>', 'address to listen on (default: the management address)')
+    .option('--allow-import <folder...>', 'folders that images may be imported from by path')
+    .action((flags: { data: string; run: string; listen?: string; allowImport?: string[] }) =>
+      runAgent({
+        ...{ dataDirectory: flags.data, runDirectory: flags.run, allowImport: flags.allowImport ?? [] },
+        ...(flags.listen === undefined ? {} : { listen: flags.listen }),
+      }),
+    )
+  data(agent.command('join <manager>'))
+    .description('make this machine a host of the cluster of a manager (https://MANAGER:7443)')
+    .requiredOption('--token <token>', 'what `holdfast manager token` printed')
+    .option('--ca-fingerprint <sha256>', "the cluster's CA, to be checked against the token's")
+    .option('--name <name>', "name of the host (default: the machine's)")
+    .option('--address <address>', 'by which managers reach this machine')
+    .option('--storage-address <address>', 'for migration streams (default: the same)')
+    .option('--guests-address <address>', 'for the guests’ networks (default: the same)')
+    .option('--port <port>', 'port of the agent', String(defaultAgentPort))
+    .option('--uplink <interface>', 'put this interface into a bridge, for VLAN networks')
+    .option('--yes', 'do not ask')
+    .action((manager: string, flags: JoinFlags) => joinByCommand(manager, flags))
+  data(agent.command('confirm-network'))
+    .description('keep the network change that a join has made')
+    .action((flags: { run: string }) => confirmPlan(realPorts(), resolve(flags.run)))
+  return agent
+}
+
+async function joinByCommand(manager: string, flags: JoinFlags): Promise<void> {
+  if (flags.uplink !== undefined) await changeNetworks(flags.uplink, flags)
+  const { identity, isNew } = await joinCluster({
+    ...{ managerUrl: manager, token: flags.token, dataDirectory: flags.data, agentPort: Number(flags.port) },
+    ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...(flags.caFingerprint === undefined ? {} : { caFingerprint: flags.caFingerprint }),
+    addresses: {
+      ...(flags.address === undefined ? {} : { management: flags.address }),
+      ...(flags.storageAddress === undefined ? {} : { storage: flags.storageAddress }),
+      ...(flags.guestsAddress === undefined ? {} : { guests: flags.guestsAddress }),
+    },
+  })
+  // A machine that reaches its manager by the changed networks may keep them.
+  if (flags.uplink !== undefined && flags.yes === true) await confirmPlan(realPorts(), resolve(flags.run))
+  const what = isNew ? 'is now' : 'was already'
+  process.stdout.write(`${identity.name} ${what} ${identity.host} of the cluster at ${manager}.\n`)
+  process.stdout.write('Start its agent: holdfast agent run (or: systemctl enable --now holdfast-agent)\n')
+}
+
+/** Shows what will change, applies it, and asks whether it is to stay; silence takes it back. */
+async function changeNetworks(uplink: string, flags: JoinFlags): Promise<void> {
+  const ports = realPorts()
+  const plan = await readAndPlan(ports.processes, uplink)
+  if (plan.summary.length === 0) return
+  process.stdout.write(`This changes the machine's networks:\n${plan.summary.map((line) => `  ${line}\n`).join('')}`)
+  if (flags.yes !== true && (await ask('Apply? It is taken back unless confirmed. [yes/no] ')) !== 'yes') {
+    throw new HoldfastError('cancelled', 'nothing was changed')
+  }
+  const runDirectory = resolve(flags.run)
+  await ports.files.makeDirectory(runDirectory, { mode: 0o711 })
+  await applyPlan(ports, plan, runDirectory)
+  if (flags.yes === true) return
+  const answer = await ask(
+    `Applied. Keep it? Without an answer it is taken back in ${confirmWithinSeconds} s. [yes/no] `,
+  )
+  if (answer !== 'yes') throw new HoldfastError('cancelled', 'the change is taken back within a minute')
+  await confirmPlan(ports, runDirectory)
+}
+
+async function ask(question: string): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output: process.stdout })
+  try {
+    return (await terminal.question(question)).trim()
+  } finally {
+    terminal.close()
+  }
+}

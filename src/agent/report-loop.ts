@@ -1,0 +1,85 @@
+/** Tells the managers what is on this host: at the interval they ask for, and at once after a change. */
+import type { Clock } from '../base/clock.ts'
+import type { Logger } from '../base/log.ts'
+import type { HostConfiguration } from '../contracts/agent-api.ts'
+import type { HostReport } from '../contracts/host.ts'
+import type { ManagerApi } from '../contracts/manager-api.ts'
+
+const defaultIntervalMs = 2000
+/** Changes come in groups; a report waits for the rest of the group. */
+const gatherMs = 20
+
+export interface ReportWork {
+  readonly report: () => Promise<HostReport>
+  readonly configure: (configuration: HostConfiguration) => Promise<void>
+  /** The store has begun a new life: every run record must be read anew. */
+  readonly onNewIncarnation: () => Promise<void>
+}
+
+export class ReportLoop {
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #manager: ManagerApi
+  readonly #signal: AbortSignal
+  #wake: (() => void) | undefined
+  #isNudged = false
+  #incarnation: number | undefined
+  #wasReachable: boolean | undefined
+
+  constructor(deps: { clock: Clock; log: Logger; manager: ManagerApi }, signal: AbortSignal) {
+    this.#clock = deps.clock
+    this.#log = deps.log
+    this.#manager = deps.manager
+    this.#signal = signal
+  }
+
+  /** Something changed: report soon. */
+  nudge(): void {
+    this.#isNudged = true
+    this.#wake?.()
+  }
+
+  async run(work: ReportWork): Promise<void> {
+    while (!this.#signal.aborted) {
+      this.#isNudged = false
+      const intervalMs = await this.#once(work)
+      await this.#pause(intervalMs)
+    }
+  }
+
+  async #once(work: ReportWork): Promise<number> {
+    try {
+      const answer = await this.#manager.report(await work.report())
+      this.#note(true, undefined)
+      const isNewLife = this.#incarnation !== undefined && this.#incarnation !== answer.incarnation
+      this.#incarnation = answer.incarnation
+      if (isNewLife) await work.onNewIncarnation()
+      if (answer.configuration !== null) await work.configure(answer.configuration)
+      return answer.nextReportMs
+    } catch (err) {
+      if (!this.#signal.aborted) this.#note(false, err)
+      return defaultIntervalMs
+    }
+  }
+
+  #note(isReachable: boolean, err: unknown): void {
+    if (isReachable === this.#wasReachable) return
+    this.#wasReachable = isReachable
+    if (isReachable) this.#log.info({}, 'the manager takes reports')
+    else this.#log.warn({ err }, 'reports do not reach the manager; VMs run on')
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (!this.#isNudged && !this.#signal.aborted) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#wake = resolve
+      const wake = (): void => resolve()
+      this.#signal.addEventListener('abort', wake, { once: true })
+      using _timer = this.#clock.timer(ms, wake)
+      await promise
+      this.#signal.removeEventListener('abort', wake)
+      this.#wake = undefined
+    }
+    if (this.#isNudged) await this.#clock.sleep(gatherMs, this.#signal).catch(() => undefined)
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * One disk to another datastore of this host. Of a VM that runs, by QEMU's mirror: which file counts is durable in the
+ * VM's state before the guest writes to the new one. Of a VM that does not run here, by a copy.
+ */
+import type { Files } from '../../base/files.ts'
+import type { JobWork } from '../../contracts/agent-api.ts'
+import type { VmKeeper } from '../vm/vm-keeper.ts'
+import type { Datastores } from './datastores.ts'
+import type { DiskWork } from './disk-work.ts'
+import type { JobContext, JobResult } from './jobs.ts'
+
+type MoveWork = Extract<JobWork, { kind: 'move-disk' }>
+
+export interface MoveDiskDeps {
+  readonly disks: DiskWork
+  readonly datastores: Datastores
+  readonly files: Files
+  readonly keeper: VmKeeper
+}
+
+export async function moveDisk(deps: MoveDiskDeps, work: MoveWork, context: JobContext): Promise<JobResult> {
+  const { disks, datastores, files, keeper } = deps
+  const { moving, vm } = work
+  const path = datastores.diskPath(moving.to, moving.disk, moving.format)
+  if (!keeper.hasMachine()) {
+    return disks.copy(
+      { kind: 'copy-disk', vm, disk: moving.disk, from: moving.from, to: moving.to, format: moving.format },
+      context,
+    )
+  }
+  if (keeper.diskDatastore(moving.key) === moving.to) return { path }
+  await disks.createEmpty(vm, moving)
+  try {
+    await keeper.moveDisk(
+      work.generation,
+      { key: moving.key, datastore: moving.to, path, format: moving.format },
+      (done, total) => context.onBytes('mirroring', done, total),
+      context.signal,
+    )
+  } catch (thrown) {
+    // The guest writes to the old file unless the state says otherwise.
+    if (keeper.diskDatastore(moving.key) !== moving.to) await files.remove(path)
+    throw thrown
+  }
+  return { path }
+}
