@@ -17,7 +17,12 @@ export function installProblems(server: FastifyInstance, logger: Logger): void {
 }
 
 /** What whoever runs the manager should see; refusals are the caller's. */
-const ourFaults: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['internal', 'store-error', 'host-error', 'hypervisor-error'])
+const ourFaults: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'internal',
+  'store-error',
+  'host-error',
+  'hypervisor-error',
+])
 
 export function sendProblem(
   reply: FastifyReply,
