@@ -170,7 +170,7 @@ test('an undo that fails for good makes the task stuck, says so once, and goes o
   const stuck = await one.view(task)
   assert.equal(stuck?.record.state, 'stuck')
   assert.equal(stuck.record.step, 'first')
-  assert.match(stuck.record.problem?.mend ?? '', /runbook/)
+  assert.match(stuck.record.problem?.mend ?? '', /docs\/runbooks\/stuck-task\.md/)
   assert.equal((await eventTypes(store)).filter((type) => type === 'task.stuck').length, 1)
   assert.equal((await one.cancel(task)).ok, true)
   log.fail = () => undefined

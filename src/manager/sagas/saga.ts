@@ -40,6 +40,7 @@ export interface Step<Name extends string, Params, Done, Deps, Output> {
 export type Verdict<Output> =
   | { readonly verdict: 'committed'; readonly output: Output }
   | { readonly verdict: 'not-committed'; readonly code: string; readonly reason: string }
+  /** `runbook` names a file in docs/runbooks, without `.md`. */
   | { readonly verdict: 'stuck'; readonly reason: string; readonly runbook: string }
 
 export interface CommitStep<Name extends string, Params, Done, Deps, Output> {

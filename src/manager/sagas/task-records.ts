@@ -45,11 +45,12 @@ export function cancelledProblem(step: string | null): Problem {
   return { code: 'cancelled', detail: 'The task was cancelled and what it had done was undone.', details: { step } }
 }
 
+/** `runbook` is the name of a file in docs/runbooks. */
 export function stuckProblem(thrown: unknown, step: string, runbook: string): Problem {
   const problem = problemOf(thrown, step)
   return {
     ...problem,
-    mend: problem.mend ?? `It is tried again by itself; see the runbook ${runbook}.`,
+    mend: problem.mend ?? `It is tried again by itself; see docs/runbooks/${runbook}.md.`,
     details: { ...problem.details, runbook },
   }
 }

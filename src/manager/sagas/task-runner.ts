@@ -101,7 +101,7 @@ export class TaskRunner {
   /** A broken expectation of ours: said in the record, and not tried again by this process. */
   async #giveUp(thrown: unknown): Promise<void> {
     const step = this.log.record.step ?? 'none'
-    const problem = records.stuckProblem(thrown, step, 'docs/runbooks/stuck-task.md')
+    const problem = records.stuckProblem(thrown, step, 'stuck-task')
     const write = this.log.write((record) =>
       record.state === 'stuck' ? undefined : records.getsStuck(record, problem),
     )
@@ -258,8 +258,7 @@ export class TaskRunner {
   }
 
   async #stuck(step: AnyStep, why: HoldfastError | records.Problem): Promise<void> {
-    const runbook = `docs/runbooks/${records.operationName(this.#definition.name)}.md`
-    const problem = why instanceof HoldfastError ? records.stuckProblem(why, step.name, runbook) : why
+    const problem = why instanceof HoldfastError ? records.stuckProblem(why, step.name, 'stuck-task') : why
     const before = this.log.record
     if (before.state === 'stuck' && before.problem?.detail === problem.detail) return
     this.#logger.error({ step: step.name, detail: problem.detail }, 'the task is stuck')

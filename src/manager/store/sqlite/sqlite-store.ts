@@ -25,7 +25,10 @@ export interface SqliteStoreOptions {
   readonly path: string
   readonly clock: Clock
   readonly logger: Logger
-  /** How many revisions of changes and events are kept; older ones are forgotten by and by. Default 20 000. */
+  /**
+   * How many revisions of changes and events are kept at most; older ones are forgotten by and by. A bound for when nobody
+   * else compacts; default 100 000.
+   */
   readonly keepRevisions?: number
   /** For tests of a full disk: the file's largest size in pages of 4 KiB. */
   readonly maxPages?: number
@@ -101,7 +104,7 @@ export class SqliteStore implements Store {
     this.#records = records
     this.incarnation = opened.incarnation
     this.#leases = new LeaseTable(options.clock, opened.leases)
-    this.#keep = options.keepRevisions ?? 20_000
+    this.#keep = options.keepRevisions ?? 100_000
     this.#queue = new WriteQueue((ops) => this.#write(ops))
     const page = (after: Revision) => this.#readBatches(after)
     this.#feed = new ChangeFeed({ revision: opened.revision, oldest: opened.oldest, memory: feedMemory, page })
