@@ -43,6 +43,24 @@ export const nouns: readonly Noun[] = [
     load: () => import('./nouns/manager.ts'),
   },
   {
+    name: 'agent',
+    summary: 'the agent on this machine',
+    group: 'This machine:',
+    load: () => import('./nouns/agent.ts'),
+  },
+  {
+    name: 'agent',
+    summary: 'the agent on this machine',
+    group: 'This machine:',
+    load: () => import('./nouns/agent.ts'),
+  },
+  {
+    name: 'doctor',
+    summary: 'find what is wrong with this machine, and how to mend it',
+    group: 'This machine:',
+    load: () => import('./nouns/doctor.ts'),
+  },
+  {
     name: 'completion',
     summary: 'completion of commands and names for a shell',
     group: 'This machine:',

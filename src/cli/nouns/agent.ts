@@ -1,0 +1,7 @@
+/** `holdfast agent …`: the verbs are the agent's own. */
+import type { Command } from 'commander'
+import { agentCommand } from '../../agent/main.ts'
+
+export function define(command: Command): void {
+  for (const verb of agentCommand().commands) command.addCommand(verb)
+}
