@@ -5,7 +5,7 @@
 import { HoldfastError } from '../base/errors.ts'
 import { createClient, type Client } from '../contracts/client.ts'
 import type { Host, Task } from '../contracts/inventory.ts'
-import { addressOf, guestNetwork, managerUrl } from './address-plan.ts'
+import { addressOf, guestNetwork, managerUrl, type AddressPlan } from './address-plan.ts'
 import type { GuestFiles } from './guest.ts'
 import type { Lab } from './lab.ts'
 import type { Service } from './machine.ts'
@@ -23,7 +23,7 @@ export interface ClientFile {
 
 /** Names of what `lab up` makes. */
 export const made = {
-  localDatastore: 'local',
+  localDatastore: (host: string) => `local-${host}`,
   sharedDatastore: 'shared',
   network: 'default',
   kernel: 'busybox-kernel',
@@ -73,7 +73,7 @@ export async function joinHosts(
   file: ClientFile,
   say: Progress,
 ): Promise<void> {
-  await Promise.all(state.hosts.map((host) => joinHost(lab, host, file, say)))
+  await Promise.all(state.hosts.map((host) => joinHost(lab, state, host, file, say)))
   const find = async (): Promise<Host[]> => {
     const { items } = await client.call('listHosts')
     const ready = items.filter(
@@ -90,21 +90,26 @@ export async function joinHosts(
   }
 }
 
-async function joinHost(lab: Lab, host: string, file: ClientFile, say: Progress): Promise<void> {
+async function joinHost(lab: Lab, state: LabState, host: string, file: ClientFile, say: Progress): Promise<void> {
   const own = nodeFolders(lab.folder, host)
   const marker = `${own.data}/init/joined`
   if ((await lab.ports.files.stat(marker)) === undefined) {
     say(`${host}: joins with a one-time token`)
     const token = (await program(lab, managerName, ['manager', 'token'])).trim().split('\n').at(-1) ?? ''
-    await program(lab, host, ['agent', 'join', file.url, '--token', token, ...joinOptions(host)])
+    await program(lab, host, ['agent', 'join', file.url, '--token', token, ...joinOptions(state.plan, host)])
     await lab.ports.files.write(marker, '')
   }
   await enable(lab, host, { name: 'agent', args: ['agent', 'run'] })
 }
 
-/** The lab's hosts need no change of their networks, so nothing waits for a confirmation. */
-function joinOptions(host: string): string[] {
-  return ['--name', host, '--yes']
+/** A lab's host has an address on each of the three networks. Its cables need no change, so nothing is confirmed. */
+function joinOptions(plan: AddressPlan, host: string): string[] {
+  const addresses = [
+    ...['--address', addressOf(plan, host, 'management')],
+    ...['--storage-address', addressOf(plan, host, 'storage')],
+    ...['--guests-address', addressOf(plan, host, 'guests')],
+  ]
+  return ['--name', host, ...addresses, '--yes']
 }
 
 async function missingHosts(lab: Lab, client: Client, state: LabState): Promise<string> {
@@ -120,12 +125,14 @@ async function missingHosts(lab: Lab, client: Client, state: LabState): Promise<
 export async function createResources(lab: Lab, state: LabState, client: Client, say: Progress): Promise<void> {
   const datastores = (await client.call('listDatastores')).items.map(({ name }) => name)
   const wanted = [
-    { name: made.localDatastore, path: insideHost.localDatastore, isShared: false },
+    ...state.hosts.map((host) => {
+      return { name: made.localDatastore(host), path: insideHost.localDatastore, isShared: false, hosts: [host] }
+    }),
     ...(state.hasShared ? [{ name: made.sharedDatastore, path: insideHost.sharedDatastore, isShared: true }] : []),
   ]
   for (const datastore of wanted) {
     if (datastores.includes(datastore.name)) continue
-    say(`datastore ${datastore.name}: ${datastore.path} on every host`)
+    say(`datastore ${datastore.name}`)
     await client.call('createDatastore', { body: datastore })
   }
   const networks = (await client.call('listNetworks')).items.map(({ name }) => name)
@@ -174,7 +181,7 @@ export async function importGuest(
 
 /** Where images and disks go when there is a choice. */
 function storageOf(state: LabState): string {
-  return state.hasShared ? made.sharedDatastore : made.localDatastore
+  return state.hasShared ? made.sharedDatastore : made.localDatastore(state.hosts[0] ?? '')
 }
 
 /** Makes and starts the VMs. */
@@ -227,7 +234,7 @@ export async function importFile(lab: Lab, client: Client, image: ImageFile, say
     await client.upload(upload.id, offset, data.subarray(offset, offset + pieceBytes))
   }
   const task = await client.call('importImage', {
-    body: { name: image.name, datastore: image.datastore, upload: upload.id, format: 'raw' },
+    body: { name: image.name, upload: upload.id, format: 'raw' },
   })
   await finish(lab, client, task)
 }
