@@ -58,7 +58,8 @@ test('a guest that writes moves with its disks over TLS, and every block is righ
     forever,
   )
   assert.equal(result.outcome, 'sent', result.reason ?? '')
-  assert.ok(result.diskBytes >= 56 * MiB, String(result.diskBytes))
+  // What was never written is not copied.
+  assert.ok(result.diskBytes > 4 * MiB, String(result.diskBytes))
   assert.ok(phases.has('disks') && phases.has('memory'))
   await untilState(target, 'running')
   await source.quit()
@@ -150,13 +151,9 @@ test('a disk moves to another file under a writing guest, and only the new one c
   await machine.moveDisk(1, { path, format: 'raw' }, (done) => seen.push(done), forever, beforeSwitch)
   assert.ok(isSwitched && seen.length > 0)
   assert.equal(await machine.state(), 'running')
+  // The old file is let go, the new one is held.
   await images.info(from.path, 'qcow2')
-  await assert.rejects(
-    images
-      .check(from.path, 'raw')
-      .then(() => images.info(path, 'raw'))
-      .then(() => execFileSync('qemu-img', ['info', path], { stdio: 'pipe' })),
-  )
+  await assert.rejects(images.grow(path, 'raw', 49 * MiB), { code: 'wrong-state' })
   const before = serial.text.length
   await eventually(
     'another generation',
