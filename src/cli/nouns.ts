@@ -49,12 +49,6 @@ export const nouns: readonly Noun[] = [
     load: () => import('./nouns/agent.ts'),
   },
   {
-    name: 'agent',
-    summary: 'the agent on this machine',
-    group: 'This machine:',
-    load: () => import('./nouns/agent.ts'),
-  },
-  {
     name: 'doctor',
     summary: 'find what is wrong with this machine, and how to mend it',
     group: 'This machine:',
