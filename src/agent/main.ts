@@ -1,6 +1,6 @@
 /** The agent's door: `agentCommand()` for the CLI, `runAgent` and `joinCluster` for who starts one itself. */
 import { readFileSync } from 'node:fs'
-import { hostname } from 'node:os'
+import { hostname, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { Command } from 'commander'
@@ -17,6 +17,8 @@ import {
 import type { HostFacts } from '../contracts/host.ts'
 import { openHostAgent, type HostPorts } from './assemble.ts'
 import { cgroupParent } from './cgroups.ts'
+import type { DiagnosedRole } from './diagnose/diagnose.ts'
+import type { Finding } from './diagnose/finding.ts'
 import { lockData } from './data-lock.ts'
 import { hostAddresses } from './host-addresses.ts'
 import { AgentServer } from './http/agent-server.ts'
@@ -254,5 +256,37 @@ async function ask(question: string): Promise<string> {
     return (await terminal.question(question)).trim()
   } finally {
     terminal.close()
+  }
+}
+
+export type { Finding }
+
+/** Ports that each role listens on. */
+const rolePorts = {
+  agent: [{ port: defaultAgentPort, use: 'agent' }],
+  manager: [{ port: 7443, use: 'manager' }],
+  // Its hosts have networks of their own.
+  lab: [],
+} satisfies Record<DiagnosedRole, { port: number; use: string }[]>
+
+/** `holdfast doctor`: looks at this machine and tells each finding as it comes. Changes nothing that outlives the look. */
+export async function diagnose(role: DiagnosedRole, onFinding: (finding: Finding) => void): Promise<Finding[]> {
+  const [{ diagnose: look }, { qemuHypervisor }] = await Promise.all([
+    import('./diagnose/diagnose.ts'),
+    import('../hypervisor/qemu-hypervisor.ts'),
+  ])
+  const ports = realPorts()
+  using _network = ports.network
+  const folder = join(tmpdir(), `holdfast-doctor-${ports.random.uuid()}`)
+  await ports.files.makeDirectory(folder, { mode: 0o700 })
+  try {
+    const settings = {
+      ...{ role, isRoot: process.getuid?.() === 0, dataFolder: '/var/lib/holdfast', ports: rolePorts[role] },
+      programFolder: resolve(import.meta.dirname, '../..'),
+      accelerator: () => qemuHypervisor(ports, { probeFile: join(folder, 'kvm-probe.json') }).facts(),
+    }
+    return await look(ports, settings, onFinding)
+  } finally {
+    await ports.files.remove(folder)
   }
 }

@@ -33,7 +33,7 @@ test('the stream goes on after breaks from the last event seen, with nothing los
   const world = fakeWorld(manager, { terminal })
   assert.equal(await world.run('event', 'list', '--follow'), 130)
   assert.deepEqual(asked.slice(1, 4), ['7.1', '7.1', '8.0'])
-  assert.match(asked[0] ?? '', /^5\./)
+  assert.equal(asked[0], '5')
   const messages = [...terminal.written.out.matchAll(/event (\d)/g)].map((match) => match[1])
   assert.deepEqual(messages, ['6', '7', '8'])
   assert.match(terminal.written.err, /broke off; connecting again/)
@@ -56,7 +56,7 @@ test('a place that is no longer kept is told, and the stream goes on from now', 
   const { asked, manager } = streamOf([['relist'], [at(9)]], terminal)
   await fakeWorld(manager, { terminal }).run('event', 'list', '--follow', '--after', '1.0')
   assert.equal(asked[0], '1.0')
-  assert.match(asked[1] ?? '', /^5\./)
+  assert.equal(asked[1], '5')
   assert.match(terminal.written.err, /were missed/)
 })
 

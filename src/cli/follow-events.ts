@@ -29,7 +29,7 @@ export async function followEvents(
 
 async function newestPlace(session: Session): Promise<string> {
   const { revision } = await session.client.call('getCluster')
-  return `${revision}.${Number.MAX_SAFE_INTEGER}`
+  return `${revision}`
 }
 
 class Follower {

@@ -36,6 +36,11 @@ test('a token never goes to an address that another source named', async () => {
   assert.equal((await findSettings(asking({ url: 'https://other:7443' }), files)).token, undefined)
 })
 
+test('what was saved for an address goes with it when the address is given', async () => {
+  const settings = await findSettings(asking({ url: 'https://saved:7443/' }), memoryFiles({ [login]: saved }))
+  assert.deepEqual([settings.url, settings.token, settings.ca], ['https://saved:7443', 'saved', 'PEM'])
+})
+
 test('a token alone in the environment is meant for the address that is given', async () => {
   const settings = await findSettings(asking({ url: 'https://m:1' }, { HOLDFAST_TOKEN: 'x' }), memoryFiles())
   assert.equal(settings.token, 'x')

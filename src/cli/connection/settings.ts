@@ -37,7 +37,8 @@ type Asking = Pick<Cli, 'env' | 'flags' | 'cwd'>
 
 /** The settings to use. Throws `not-signed-in` where no source names a manager. */
 export async function findSettings(cli: Asking, files: Files): Promise<Settings> {
-  const found = flagSource(cli) ?? (await environmentSource(cli, files)) ?? (await savedSource(cli, files))
+  const found =
+    (await flagSource(cli, files)) ?? (await environmentSource(cli, files)) ?? (await savedSource(cli, files))
   if (found === undefined) {
     throw new HoldfastError('not-signed-in', 'no manager is known here', {
       mend: 'Run `sudo holdfast lab up` for a lab on this machine, or `holdfast login URL` for a manager elsewhere.',
@@ -52,29 +53,31 @@ export async function findSettings(cli: Asking, files: Files): Promise<Settings>
   }
 }
 
-function flagSource(cli: Asking): Settings | undefined {
+async function flagSource(cli: Asking, files: Files): Promise<Settings | undefined> {
   const { url } = cli.flags
   if (url === undefined) return undefined
-  // The environment's token belongs to the environment's address; with only a token there, it is meant for this one.
-  const isOurs = cli.env['HOLDFAST_URL'] === undefined || cli.env['HOLDFAST_URL'] === url
-  const ca = isOurs ? cli.env['HOLDFAST_CA'] : undefined
-  const isPem = ca?.includes('-----BEGIN') === true
-  return { url, token: isOurs ? cli.env['HOLDFAST_TOKEN'] : undefined, ca: isPem ? ca : undefined, source: '--url' }
+  const source = '--url'
+  // What belongs to this address elsewhere goes with it. A token alone in the environment is meant for this address.
+  const isSame = (other: string | undefined): boolean => other === undefined || other === url
+  if (cli.env['HOLDFAST_TOKEN'] !== undefined && isSame(cli.env['HOLDFAST_URL'])) {
+    return { url, source, token: cli.env['HOLDFAST_TOKEN'], ca: await environmentCa(cli, files) }
+  }
+  const saved = await savedSource(cli, files).catch(() => undefined)
+  const isSaved = saved !== undefined && checkedUrl(saved.url, saved.source) === checkedUrl(url, source)
+  return { url, source, token: isSaved ? saved.token : undefined, ca: isSaved ? saved.ca : undefined }
 }
 
 async function environmentSource(cli: Asking, files: Files): Promise<Settings | undefined> {
   const url = cli.env['HOLDFAST_URL']
   if (url === undefined || url === '') return undefined
+  return { url, token: cli.env['HOLDFAST_TOKEN'], ca: await environmentCa(cli, files), source: 'HOLDFAST_URL' }
+}
+
+/** HOLDFAST_CA holds the certificate itself, or names its file. */
+async function environmentCa(cli: Asking, files: Files): Promise<string | undefined> {
   const ca = cli.env['HOLDFAST_CA']
-  return {
-    url,
-    token: cli.env['HOLDFAST_TOKEN'],
-    ca:
-      ca === undefined || ca === '' || ca.includes('-----BEGIN')
-        ? ca || undefined
-        : await readNamed(files, ca, 'HOLDFAST_CA'),
-    source: 'HOLDFAST_URL',
-  }
+  if (ca === undefined || ca === '') return undefined
+  return ca.includes('-----BEGIN') ? ca : await readNamed(files, absolutePath(cli, ca), 'HOLDFAST_CA')
 }
 
 async function savedSource(cli: Asking, files: Files): Promise<Settings | undefined> {

@@ -44,7 +44,7 @@ async function listEvents(cli: Cli, options: ListFlags): Promise<void> {
   }
   if (!isFollowing) return
   const { followEvents } = await import('../follow-events.ts')
-  await followEvents(cli, session, normalPlace(place), (event) => writeEvent(cli, event))
+  await followEvents(cli, session, place, (event) => writeEvent(cli, event))
 }
 
 async function pastEvents(cli: Cli, options: ListFlags): Promise<Event[]> {
@@ -56,11 +56,6 @@ async function pastEvents(cli: Cli, options: ListFlags): Promise<Event[]> {
   const events = await session.list('listEvents', given({ afterRevision: from }))
   if (sequence === undefined) return events
   return events.filter((event) => event.revision !== afterRevision || event.sequence > Number(sequence))
-}
-
-/** A bare revision as a place in the stream: after all that happened at it. */
-function normalPlace(place: string | undefined): string | undefined {
-  return place === undefined || place.includes('.') ? place : `${place}.${Number.MAX_SAFE_INTEGER}`
 }
 
 /** Programs get `id` and `name` here as in every list. */

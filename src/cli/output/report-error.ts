@@ -7,9 +7,18 @@ import { plainText, type Terminal } from '../terminal.ts'
 /** Says what went wrong and gives the exit code for it. */
 export function reportError(terminal: Terminal, thrown: unknown, isJson: boolean): ExitCode {
   if (thrown instanceof Exit) return thrown.code
-  const error = toHoldfastError(thrown)
+  const error = withTlsAdvice(toHoldfastError(thrown))
   terminal.err(isJson ? `${JSON.stringify(toProblem(error))}\n` : errorText(error, terminal.isErrTty))
   return error.code === 'internal' ? exitCodes.failed : exitCodeOf(error.code)
+}
+
+const certificateFaults = /self-signed certificate|unable to (?:get|verify).*certificate|unable to verify the first/
+
+/** A certificate that is not believed reads like a dead machine; the remedy is another. */
+function withTlsAdvice(error: HoldfastError): HoldfastError {
+  if (error.code !== 'unreachable' || !certificateFaults.test(describeError(error))) return error
+  const mend = "Name the manager's certificate authority with --ca-file, or run `holdfast login URL --ca-file FILE`."
+  return new HoldfastError(error.code, error.message, { ...error.details, mend }, { cause: error.cause })
 }
 
 /** The text for people: what happened (with its code), each reason of a refusal, and what to do. */
