@@ -55,6 +55,23 @@ export interface Ports {
 export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWorld> {
   const agents = new FakeAgents(store, clock)
   for (const host of hostIds) agents.agent(host)
+  await fillInventory(store)
+  const off = new Set<HostId>()
+  const stateOf = (record: HostRecord): Host['state'] => {
+    if (agents.agent(record.id).isUp) return 'connected'
+    return record.confirmedOff || off.has(record.id) ? 'confirmed-off' : 'unreachable'
+  }
+  const hosts: SagaDeps['hosts'] = {
+    agent: (host) => agents.agent(host).asApi(),
+    report: (host) => reportOf(host),
+    silentMs: () => 0,
+    stateOf,
+  }
+  const deps: SagaDeps = { store, hosts, clock, random, log: silentLogger, cluster: () => readCluster(store, hosts) }
+  return { agents, deps, off }
+}
+
+async function fillInventory(store: Store): Promise<void> {
   await create(store, [
     [
       'cluster',
@@ -111,19 +128,6 @@ export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWo
     'network',
   ] as const)
     await store.nextId(kind)
-  const off = new Set<HostId>()
-  const stateOf = (record: HostRecord): Host['state'] => {
-    if (agents.agent(record.id).isUp) return 'connected'
-    return record.confirmedOff || off.has(record.id) ? 'confirmed-off' : 'unreachable'
-  }
-  const hosts: SagaDeps['hosts'] = {
-    agent: (host) => agents.agent(host).asApi(),
-    report: (host) => reportOf(host),
-    silentMs: () => 0,
-    stateOf,
-  }
-  const deps: SagaDeps = { store, hosts, clock, random, log: silentLogger, cluster: () => readCluster(store, hosts) }
-  return { agents, deps, off }
 }
 
 async function create(

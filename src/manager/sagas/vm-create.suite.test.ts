@@ -79,7 +79,7 @@ sagaSuite({
       const isDone = end.state === 'done'
       const { image, claim, files } = await counts(world)
       assert.deepEqual([image, claim, files], isDone ? [1, 1, 1] : [0, 0, 0])
-      if (isDone) assert.equal((await world.deps.store.get('image', 'img-1' as ImageId))!.value.state, 'ready')
+      if (isDone) assert.equal((await world.deps.store.get('image', 'img-1'))!.value.state, 'ready')
       assert.equal((await world.deps.store.list('upload')).items.length, isDone ? 0 : 1)
     }
     return { ...(await beginOptions(() => importImageOperation(world.deps, wish))), deps: world.deps, check }
