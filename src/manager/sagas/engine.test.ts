@@ -342,6 +342,23 @@ test('log writes whose replies are lost are recognised', async () => {
   assert.deepEqual(await eventTypes(store), ['task.started', 'task.ended'])
 })
 
+test('a start whose reply is lost runs all the same, and a refused one uses up no id', async () => {
+  const { clock, store, log, engine } = world()
+  await using one = engine()
+  one.register(threeSteps, log)
+  const lock = await startVm(store)
+  store.faults.afterCommit = () => {
+    store.faults = {}
+    throw new HoldfastError('unreachable', 'no reply')
+  }
+  const started = await one.start(threeSteps, { size: 7 }, { ...options, lock })
+  assert.ok(started.ok)
+  assert.ok(!(await one.start(threeSteps, { size: 7 }, { ...options, lock })).ok)
+  await clock.run(one.wait(started.value, never), 1000)
+  assert.equal((await store.get('vm', 'vm-1'))?.value.operation, null)
+  assert.equal(await begin(one, threeSteps, { size: 1 }), 'task-2')
+})
+
 test('many tasks run side by side', async () => {
   const { clock, log, engine } = world()
   await using one = engine()

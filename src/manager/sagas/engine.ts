@@ -13,10 +13,10 @@ import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { JobProgress } from '../../contracts/agent-api.ts'
 import type { TaskRecord } from '../store/records.ts'
-import type { Change, NewEvent, Revision, Store, Stored } from '../store/store.ts'
+import type { Change, Commit, CommitResult, NewEvent, Revision, Store, Stored } from '../store/store.ts'
 import { Pauses, type PauseSettings } from './pauses.ts'
 import type { SagaDefinition } from './saga.ts'
-import { TaskLog } from './task-log.ts'
+import { LetGo, TaskLog } from './task-log.ts'
 import * as records from './task-records.ts'
 import { TaskRunner, type AnySaga } from './task-runner.ts'
 import { holdVm, releaseVm, type HoldRefusal, type VmLock } from './vm-hold.ts'
@@ -119,6 +119,9 @@ export class SagaEngine implements AsyncDisposable {
     this.#throwIfStopping()
     const { store } = this.#options
     const known = this.#definitionOf(definition.name)
+    const heldBy =
+      options.lock === undefined ? null : ((await store.get('vm', options.lock.vm))?.value.operation ?? null)
+    if (heldBy !== null) return refusalOf(options.lock?.vm ?? '', { heldBy })
     const id = (await store.nextId('task')) as TaskId
     const record = this.#newRecord(id, known.definition, params, options)
     const asked = typeof options.changes === 'function' ? options.changes(id) : (options.changes ?? [])
@@ -126,10 +129,13 @@ export class SagaEngine implements AsyncDisposable {
     if (!('changes' in changes)) return refusalOf(options.lock?.vm ?? '', changes)
     const events = typeof options.events === 'function' ? options.events(id) : (options.events ?? [])
     this.#throwIfStopping()
-    const result = await store.commit({
-      changes: [{ do: 'create', kind: 'task', value: record }, ...changes.changes],
-      events: [records.startedEvent(record), ...events],
-    })
+    const result = await this.#create(
+      {
+        changes: [{ do: 'create', kind: 'task', value: record }, ...changes.changes],
+        events: [records.startedEvent(record), ...events],
+      },
+      id,
+    )
     if (!result.ok) return this.#lostStart(options, result)
     this.#launch(known, { value: record, revision: result.revision }, true)
     return ok(id)
@@ -168,11 +174,12 @@ export class SagaEngine implements AsyncDisposable {
 
   /**
    * Asks a task to end and undo what it did. Resolves when that is durable, not when it is undone. Refused with
-   * `wrong-state` past the commit, when stuck, and when ended.
+   * `wrong-state` past the commit, when stuck, and when ended. The step that runs sees its signal aborted and must end by
+   * itself: nothing is undone beside a step that still works.
    */
   async cancel(task: TaskId): Promise<Result<TaskView, 'wrong-state' | 'not-found'>> {
     const entry = this.#running.get(task)
-    if (entry !== undefined && (await entry.runner.cancel())) return ok(this.#viewOfRunner(entry.runner))
+    if (entry !== undefined && (await cancelled(entry.runner))) return ok(this.#viewOfRunner(entry.runner))
     const view = await this.view(task)
     if (view === undefined) return refused('not-found', `there is no task ${task}`)
     const state = view.record.state
@@ -289,6 +296,18 @@ export class SagaEngine implements AsyncDisposable {
     }
   }
 
+  /** A commit whose reply was lost is looked up: else the task would be there, and hold its VM, and nobody run it. */
+  async #create(commit: Commit, task: TaskId): Promise<CommitResult> {
+    try {
+      return await this.#options.store.commit(commit)
+    } catch (thrown) {
+      if (!(thrown instanceof HoldfastError) || !thrown.isUnknown) throw thrown
+      const stored = await this.#options.store.get('task', task)
+      if (stored?.value.runner !== this.#id) throw thrown
+      return { ok: true, revision: stored.revision }
+    }
+  }
+
   /** The commit of a start lost a race: perhaps to another operation on the same VM. */
   async #lostStart(
     options: StartOptions,
@@ -358,7 +377,13 @@ export class SagaEngine implements AsyncDisposable {
   #tell(runner: TaskRunner): void {
     if (this.#listeners.size === 0) return
     const view = this.#viewOfRunner(runner)
-    for (const listener of this.#listeners) listener(view)
+    for (const listener of this.#listeners) {
+      try {
+        listener(view)
+      } catch (err) {
+        this.#options.logger.error({ err, task: view.record.id }, 'a listener to progress failed')
+      }
+    }
   }
 
   #viewOfRunner(runner: TaskRunner): TaskView {
@@ -388,6 +413,15 @@ function conflict(kind: string, id: string, actual: Revision): StartResult {
 
 function stopping(): HoldfastError {
   return new HoldfastError('unreachable', 'this manager is stopping', { mend: 'Try again in a moment.' })
+}
+
+/** Throws `unreachable` when the engine lets go of the task meanwhile. */
+async function cancelled(runner: TaskRunner): Promise<boolean> {
+  try {
+    return await runner.cancel()
+  } catch (thrown) {
+    throw thrown instanceof LetGo ? stopping() : thrown
+  }
 }
 
 /** The promise, or the signal's reason, whichever comes first. */

@@ -74,7 +74,7 @@ export interface Store extends AsyncDisposable {
   list<K extends Kind>(kind: K): Promise<{ items: Stored<Records[K]>[]; revision: Revision }>
   /**
    * All or nothing, durable when it resolves. Throws `too-large` beyond the limits, `store-error` when the store cannot
-   * write (disk full), `unreachable` when the outcome is unknown (clustered store only).
+   * write (disk full), `unreachable` when the outcome is unknown (a clustered store; a disk that failed while flushing).
    */
   commit(commit: Commit): Promise<CommitResult>
   revision(): Promise<Revision>

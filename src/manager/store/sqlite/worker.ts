@@ -70,8 +70,18 @@ function write(ops: readonly WriteOp[]): readonly WriteResult[] {
       inventory.reopen()
       writer = new BatchWriter(inventory)
     }
-    throw inventory.meta('revision') === before ? thrown : unknownOutcome(thrown)
+    const after = inventory.meta('revision')
+    if (after < before) throw lostCommits(inventory, thrown)
+    throw after === before ? thrown : unknownOutcome(thrown)
   }
+}
+
+/** The disk has lost what it had said was flushed. Nothing may be built on it: the inventory is closed for good. */
+function lostCommits(inventory: Database, cause: unknown): HoldfastError {
+  inventory[Symbol.dispose]()
+  database = undefined
+  const mend = 'Check the disk, then restore the newest backup with holdfast manager restore.'
+  return new HoldfastError('store-error', 'the disk has lost commits that it had flushed', { mend }, { cause })
 }
 
 /** Written after all, though the outcomes of its parts are lost: the caller asks the records. */
