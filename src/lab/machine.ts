@@ -49,6 +49,7 @@ hostname "$name"
 mount -n --rbind "$data" ${insideHost.data}
 mount -n --bind "$run" ${insideHost.run}
 mount -n --bind "$etc" ${insideHost.etc}
+umount -n -l /sys || true
 mount -n -t sysfs sysfs /sys
 mount -n -t cgroup2 cgroup2 /sys/fs/cgroup
 exec "$@"
