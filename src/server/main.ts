@@ -231,17 +231,14 @@ function addTokenCommand(command: Command): void {
     .description('a one-time token for `holdfast agent join` (or, with --api, a token for the API)')
     .option('--valid-minutes <minutes>', 'how long a join token works', (text) => Number(text))
     .addOption(new Option('--api <role>', 'an API token of this role instead').choices(roles))
-    .option(
-      '--name <name>',
-      'name of the API token',
-      `token ${new Date().toISOString().slice(0, 19).replaceAll(':', '.')}`,
-    )
-    .action(async (options: { data: string; validMinutes?: number; api?: Role; name: string }) => {
+    .option('--name <name>', 'name of the API token (default: the time of its making)')
+    .action(async (options: { data: string; validMinutes?: number; api?: Role; name?: string }) => {
+      const name = options.name ?? `token ${new Date().toISOString().slice(0, 19).replaceAll(':', '.')}`
       const place = { dataDirectory: options.data }
       const token =
         options.api === undefined
           ? await createJoinToken({ ...place, validMinutes: options.validMinutes })
-          : await createApiToken({ ...place, name: options.name, role: options.api })
+          : await createApiToken({ ...place, name, role: options.api })
       process.stdout.write(`${token}\n`)
     })
 }
