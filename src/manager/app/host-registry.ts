@@ -27,7 +27,7 @@ export class HostRegistry {
   /** Sessions of agents that have been replaced: a late report of one is dropped. */
   readonly #ended = new Set<string>()
   readonly #openedAt: number
-  readonly #listeners = new Set<(host: HostId) => void>()
+  readonly #listeners = new Set<(host: HostId, wasAway: boolean) => void>()
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -43,13 +43,14 @@ export class HostRegistry {
       if (known.report.session !== report.session) this.#end(known.report.session)
     }
     const now = this.#clock.now()
+    const wasAway = !this.isConnected(report.host)
     this.#hosts.set(report.host, {
       report,
       heardAt: this.#clock.monotonic(),
       lastSeen: new Date(now).toISOString(),
       clockSkewMs: Date.parse(report.sentAt) - now,
     })
-    for (const listener of this.#listeners) listener(report.host)
+    for (const listener of this.#listeners) listener(report.host, wasAway)
     return true
   }
 
@@ -88,8 +89,8 @@ export class HostRegistry {
     this.#hosts.delete(host)
   }
 
-  /** Calls back after each report that was taken in. */
-  onReport(listener: (host: HostId) => void): Disposable {
+  /** Calls back after each report that was taken in; `wasAway`: the host had been out of reach until then. */
+  onReport(listener: (host: HostId, wasAway: boolean) => void): Disposable {
     this.#listeners.add(listener)
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) }
   }
