@@ -46,9 +46,10 @@ for entry in "$registry"/*; do
   awk -v p="$other/" 'index($5, p) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r path; do umount -n -l "$path" || true; done
 done
 hostname "$name"
-mount -n --rbind "$data" ${insideHost.data}
+# The data last: it hides where the others come from.
 mount -n --bind "$run" ${insideHost.run}
 mount -n --bind "$etc" ${insideHost.etc}
+mount -n --rbind "$data" ${insideHost.data}
 umount -n -l /sys || true
 mount -n -t sysfs sysfs /sys
 mount -n -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -81,7 +82,9 @@ export async function powerOn(machines: Machines, node: string): Promise<void> {
   )
   const until = ports.clock.monotonic() + initStartMs
   while ((await ports.files.stat(`${own.run}/init.pid`)) === undefined) {
-    if (ports.clock.monotonic() > until) {
+    // Whatever failed before init has left an empty host. At first it is empty too: the shell is about to enter it.
+    const hasFailed = ports.clock.monotonic() > until - initStartMs + 4000 && (await cgroups.power(node)) === 'off'
+    if (hasFailed || ports.clock.monotonic() > until) {
       const said = await readTail(ports, `${own.home}/init.log`, 4)
       throw new HoldfastError('host-error', `${node} does not come up: ${said}`, { mend: `See ${own.home}/init.log.` })
     }
