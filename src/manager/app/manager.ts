@@ -11,10 +11,9 @@ import type { ReconcilerDeps } from '../reconcilers/deps.ts'
 import { Reconcilers } from '../reconcilers/reconcilers.ts'
 import type { MaintenanceDeps } from '../sagas/host-maintenance.ts'
 import type { OperationsPort } from '../sagas/deps.ts'
-import { Reconcilers } from '../reconcilers/reconcilers.ts'
 import { registerSagas } from '../sagas/all.ts'
 import { SagaEngine, type EngineOptions } from '../sagas/engine.ts'
-import { beginOperation, type Operation } from '../sagas/operation.ts'
+import { beginOperation } from '../sagas/operation.ts'
 import { migrateOperation } from '../sagas/vm-operations.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
@@ -126,9 +125,6 @@ export class Manager implements AsyncDisposable {
     // What waits for a host goes on as soon as that host is heard of again.
     const back = registry.onReport((_host, wasAway) => (wasAway ? engine.nudge() : undefined))
     made.defer(() => back[Symbol.dispose]())
-    const begin = <Params>(startedBy: string, build: () => Promise<Operation<Params>>): Promise<TaskId> =>
-      beginOperation(engine, startedBy, build)
-    made.use(Reconcilers.start({ ...deps, inventory: mirror, begin, nudge: () => engine.nudge() }))
     const begin: ReconcilerDeps['begin'] = (startedBy, build) => beginOperation(engine, startedBy, build)
     made.use(Reconcilers.start({ ...deps, inventory: mirror, begin, nudge: () => engine.nudge() }))
     manager.#resources.use(made.move())
