@@ -25,6 +25,8 @@ interface FakeVm {
   process: VmProcessState
   generation: number
   discarded: number | null
+  /** Its QEMU ended while nobody looked, in a move to here: it may have run. */
+  hasVanished: boolean
   incoming: PrepareIncomingRequest | null
   deployment: VmDeployment | null
 }
@@ -102,7 +104,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   vm(id: VmId): FakeVm {
     let vm = this.#vms.get(id)
     if (vm === undefined) {
-      vm = { process: 'none', generation: 0, discarded: null, incoming: null, deployment: null }
+      vm = { process: 'none', generation: 0, discarded: null, hasVanished: false, incoming: null, deployment: null }
       this.#vms.set(id, vm)
     }
     return vm
@@ -112,7 +114,10 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   crash(): void {
     this.isUp = false
     this.#jobs.clear()
-    for (const vm of this.#vms.values()) vm.process = 'none'
+    for (const vm of this.#vms.values()) {
+      vm.hasVanished = vm.incoming !== null && vm.process !== 'none'
+      vm.process = 'none'
+    }
   }
 
   /** The agent comes back and compares what it finds with the records. */
@@ -226,7 +231,13 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
     if (vm.discarded !== null && vm.discarded >= generation) throw new HoldfastError('wrong-state', 'discarded already')
     for (const { disk, to } of request.movingDisks) this.#world.files.add(`${to}/${disk}`)
     this.#needFiles(request.deployment)
-    Object.assign(vm, { process: 'incoming', incoming: request, deployment: request.deployment, generation })
+    Object.assign(vm, {
+      process: 'incoming',
+      hasVanished: false,
+      incoming: request,
+      deployment: request.deployment,
+      generation,
+    })
     return { host: this.id, port: 1, tlsName: this.id, nbdPort: null, exports: [] }
   }
 
@@ -234,6 +245,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
     await this.#call()
     const vm = this.vm(id)
     if (vm.process === 'running' && vm.incoming !== null) return { outcome: 'running', observation: this.#seen(id) }
+    if (vm.hasVanished) return { outcome: 'gone', observation: this.#seen(id) }
     vm.process = 'none'
     vm.discarded = generation
     for (const { disk, to } of vm.incoming?.movingDisks ?? []) this.#world.files.delete(`${to}/${disk}`)
@@ -275,7 +287,11 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
     await this.#call()
     const vm = this.vm(record.vm)
     vm.generation = Math.max(vm.generation, record.generation)
-    if (record.phase === 'stopped') vm.process = 'none'
+    const isMine = record.host === this.id || record.target === this.id
+    if (record.phase === 'stopped' || (record.phase === 'running' && !isMine)) vm.process = 'none'
+    if (record.phase === 'running' && record.host === this.id && vm.process === 'none') {
+      await this.#move(record.vm, 'stopped', 'crashed')
+    }
   }
 
   async deleteDisk(disk: DiskId, datastore: DatastoreId): Promise<void> {

@@ -72,62 +72,31 @@ export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWo
 }
 
 async function fillInventory(store: Store): Promise<void> {
+  const dc = { ...base, datacenter: 'dc-1' }
+  const cluster = { ...dc, id: 'cluster-1', name: 'c', cpuBaseline: 'x86-64-v2', incarnation: 1 } as Records['cluster']
+  const folder = { ...dc, kind: 'folder', path: '/d' }
+  const local = (id: DatastoreId, at: number) =>
+    ({
+      ...folder,
+      id,
+      name: `local-${at + 1}`,
+      isShared: false,
+      hosts: [hostIds[at]],
+    }) as unknown as Records['datastore']
+  const everywhere = {
+    ...folder,
+    id: shared,
+    name: 'shared',
+    isShared: true,
+    hosts: [],
+  } as unknown as Records['datastore']
   await create(store, [
-    [
-      'cluster',
-      {
-        ...base,
-        id: 'cluster-1',
-        name: 'c',
-        datacenter: 'dc-1',
-        cpuBaseline: 'x86-64-v2',
-        incarnation: 1,
-      } as Records['cluster'],
-    ],
+    ['cluster', cluster],
     ...hostIds.map((id, at) => ['host', hostRecord(id, at)] as const),
-    [
-      'datastore',
-      {
-        ...base,
-        id: shared,
-        name: 'shared',
-        datacenter: 'dc-1',
-        kind: 'folder',
-        isShared: true,
-        path: '/s',
-        hosts: [],
-      } as unknown as Records['datastore'],
-    ],
-    ...locals.map(
-      (id, at) =>
-        [
-          'datastore',
-          {
-            ...base,
-            id,
-            name: `local-${at + 1}`,
-            datacenter: 'dc-1',
-            kind: 'folder',
-            isShared: false,
-            path: '/l',
-            hosts: [hostIds[at]],
-          } as unknown as Records['datastore'],
-        ] as const,
-    ),
+    ['datastore', everywhere],
+    ...locals.map((id, at) => ['datastore', local(id, at)] as const),
     ['network', network()],
   ])
-  for (const kind of [
-    'cluster',
-    'host',
-    'host',
-    'host',
-    'datastore',
-    'datastore',
-    'datastore',
-    'datastore',
-    'network',
-  ] as const)
-    await store.nextId(kind)
 }
 
 async function create(

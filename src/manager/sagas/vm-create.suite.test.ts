@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { FolderId, ImageId, PoolId, ProjectId, DatacenterId } from '../../base/ids.ts'
+import type { FolderId, PoolId, ProjectId, DatacenterId } from '../../base/ids.ts'
 import type { CreateVm } from '../../contracts/inventory.ts'
 import type { Change } from '../store/store.ts'
 import { beginOptions } from './fake-operation.ts'
