@@ -42,6 +42,9 @@ export interface OutgoingDeps {
 const pollMs = 200
 /** Bytes per second; QEMU's own default would be 128 MiB/s. */
 const unlimited = 2 ** 40
+/** No byte for so long: the way to the target is broken, whatever TCP still hopes for. */
+const stallMs = 15_000
+const standingStallMs = 8_000
 
 export async function migrateOut(
   deps: OutgoingDeps,
@@ -66,6 +69,8 @@ class Outgoing implements AsyncDisposable {
   #isPostCopy = false
   #mayPostCopy: boolean
   #isCancelSent = false
+  readonly #stall: StallWatch
+  #stalled: string | undefined
   /** Where QEMU was seen last; changes are told by `#changed`. */
   #status = 'none'
   #changed = Promise.withResolvers<void>()
@@ -76,6 +81,7 @@ class Outgoing implements AsyncDisposable {
     this.#signal = signal
     this.#started = deps.clock.monotonic()
     this.#mirrors = options.exports.map(({ key }) => ({ job: `mirror-${key}`, target: `mirror-target-${key}` }))
+    this.#stall = new StallWatch(deps.clock)
     this.#convergence = new Convergence(options.autoConverge ? 6 : 3)
     // Post-copy has no moment at which a mirror could be ended with nothing of the guest running anywhere.
     this.#mayPostCopy = options.allowPostCopy && options.exports.length === 0
@@ -168,6 +174,9 @@ class Outgoing implements AsyncDisposable {
     const report = (progress: MirrorProgress): void => {
       this.#disks = progress
       onProgress(diskProgress(progress, clock.monotonic() - started))
+      if (this.#stall.isQuietFor(progress.doneBytes, stallMs)) {
+        throw new HoldfastError('unreachable', 'the target takes nothing of the disks any more')
+      }
     }
     await this.#watch.untilReady(clock, features, report, this.#signal)
   }
@@ -179,8 +188,9 @@ class Outgoing implements AsyncDisposable {
       const changed = this.#changed.promise
       const status = await qmp.execute<MigrateStatus>('query-migrate')
       this.#status = status.status ?? this.#status
-      if (endings.has(this.#status)) return this.#result(await endOf(qmp, clock, status))
+      if (endings.has(this.#status)) return this.#result(this.#explained(await endOf(qmp, clock, status)))
       if (this.#signal.aborted) await this.#cancel()
+      else if (this.#isStalled(status)) await this.#cancel()
       else if (this.#status === 'pre-switchover') await this.#switchDisks()
       else if (this.#status === 'active') await this.#pass(status)
       this.#options.onProgress(memoryProgress(status, this.#disks))
@@ -192,6 +202,19 @@ class Outgoing implements AsyncDisposable {
       ])
       stop.abort()
     }
+  }
+
+  /** Silence of the network would last for a quarter of an hour before the kernel gives up, with a guest that stands still. */
+  #isStalled(status: MigrateStatus): boolean {
+    const isStanding = this.#status === 'device' || this.#status === 'pre-switchover'
+    const isQuiet = this.#stall.isQuietFor(status.ram?.transferred ?? 0, isStanding ? standingStallMs : stallMs)
+    if (!isQuiet || this.#isPostCopy) return false
+    this.#stalled ??= 'the target takes nothing any more'
+    return true
+  }
+
+  #explained(end: OutgoingEnd): OutgoingEnd {
+    return end.outcome === 'sent' || this.#stalled === undefined ? end : { ...end, reason: this.#stalled }
   }
 
   async #cancel(): Promise<void> {
@@ -227,13 +250,14 @@ class Outgoing implements AsyncDisposable {
 
   /** Something rejected: before `migrate` nothing was sent; after it QEMU itself knows. */
   async #broken(thrown: unknown): Promise<OutgoingResult> {
+    const { qmp, clock } = this.#deps
     const reason = this.#signal.aborted && !this.#isStarted ? 'cancelled' : describeError(thrown)
     if (!this.#isStarted) {
-      const isUnknown = thrown instanceof HoldfastError && thrown.isUnknown
+      const isUnknown = !qmp.isOpen || (thrown instanceof HoldfastError && thrown.code === 'timeout')
       return this.#result({ outcome: isUnknown ? 'unknown' : 'not-sent', reason, status: {} })
     }
     try {
-      const end = await cancelAndWait(this.#deps.qmp, this.#deps.clock)
+      const end = await cancelAndWait(qmp, clock)
       return this.#result(end.outcome === 'sent' ? end : { ...end, reason })
     } catch {
       return this.#result({ outcome: 'unknown', reason, status: {} })
@@ -249,6 +273,27 @@ class Outgoing implements AsyncDisposable {
       ramBytes: status.ram?.transferred ?? 0,
       diskBytes: this.#disks.doneBytes,
     }
+  }
+}
+
+/** Notices that a count does not change any more. */
+class StallWatch {
+  readonly #clock: Clock
+  #count = -1
+  #since: number
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+    this.#since = clock.monotonic()
+  }
+
+  isQuietFor(count: number, ms: number): boolean {
+    const now = this.#clock.monotonic()
+    if (count !== this.#count) {
+      this.#count = count
+      this.#since = now
+    }
+    return now - this.#since > ms
   }
 }
 

@@ -57,6 +57,11 @@ test('a stream that breaks on the way leaves the guest running at the source, an
     await target.quit()
   }
   assert.equal(await serial.command('echo alive'), 'alive')
+  // Nobody says that the way is broken: silence is enough.
+  const { result: silent, target: waiting } = await tryMove(host, source, 'silent', { stall: 2_000_000 })
+  assert.deepEqual([silent.outcome, silent.reason], ['not-sent', 'the target takes nothing any more'])
+  assert.equal(await source.state(), 'running')
+  await waiting.quit()
   // The tail of the stream is lost after the source handed it over: it stands still, and may go on once the target is discarded.
   for (const tail of [1, 2, 300, 60_000]) {
     const { result, target } = await tryMove(host, source, `t${tail}`, { tail })

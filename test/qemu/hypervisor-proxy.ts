@@ -5,6 +5,8 @@ import { createServer, connect, type AddressInfo, type Server, type Socket } fro
 export interface Cut {
   /** Both connections are reset once exactly so many bytes have reached the target. */
   readonly after?: number
+  /** Once so many bytes have come, no more are taken, and nobody is told: a cable that was pulled. */
+  readonly stall?: number
   /** So many bytes are kept back; when the source has closed its end they are thrown away. */
   readonly tail?: number
   /** Nothing that the target says reaches the source, and when the source is silent for long, the wire breaks. */
@@ -57,7 +59,8 @@ export class Wire implements AsyncDisposable {
   }
 
   #pass(source: Socket, target: Socket, data: Buffer): void {
-    const { after, tail } = this.#cut
+    const { after, tail, stall } = this.#cut
+    if (stall !== undefined && this.sent + data.length > stall) return void source.pause()
     let part = data
     if (after !== undefined && this.sent + data.length >= after) part = data.subarray(0, after - this.sent)
     this.sent += data.length
