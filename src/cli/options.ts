@@ -45,13 +45,17 @@ export function choice(flags: string, description: string, words: readonly strin
   return new Option(flags, description).choices([...words])
 }
 
-/** The options of commands that start a task. */
+/** Heading of the options of a task. */
+export const taskOptionGroup = 'The task:'
+
+/** The options of commands that start a task, in a group of their own below the command's. */
 export function waitOptions(command: Command): Command {
+  const group = taskOptionGroup
+  const timeout = new Option('--timeout <seconds>', 'wait at most this long; the task goes on')
   return command
-    .option('--no-wait', 'give the task back at once instead of waiting for its end')
-    .option('--timeout <seconds>', 'wait at most this long; the task goes on', secondsOption)
-    .option('--cancel-on-interrupt', 'Ctrl-C cancels the task instead of asking')
-    .helpOption('-h, --help', 'show help')
+    .addOption(new Option('--no-wait', 'give the task back at once instead of waiting for its end').helpGroup(group))
+    .addOption(timeout.argParser(secondsOption).helpGroup(group))
+    .addOption(new Option('--cancel-on-interrupt', 'Ctrl-C cancels the task instead of asking').helpGroup(group))
 }
 
 /** The option of commands that destroy something. */

@@ -1,9 +1,10 @@
 /** The command line as a whole: finds the noun, loads it, parses, runs, and turns what happened into an exit code. */
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Help, type Option } from 'commander'
 import { HoldfastError } from '../base/errors.ts'
 import type { Cli, GlobalFlags } from './cli.ts'
 import { exitCodeMeanings, exitCodes, type ExitCode } from './exit-codes.ts'
 import { nouns, type Noun } from './nouns.ts'
+import { taskOptionGroup } from './options.ts'
 import { reportError } from './output/report-error.ts'
 
 /** What the program gets from outside: all of `Cli` but the flags, which it parses. */
@@ -123,7 +124,7 @@ function newRoot({ terminal, version }: Surroundings): Command {
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     })
-    .configureHelp({ showGlobalOptions: true, sortOptions: false })
+    .configureHelp({ showGlobalOptions: true, sortOptions: false, groupItems: ownOptionsFirst })
     .exitOverride()
     .helpOption('-h, --help', 'show help')
     .addHelpCommand(new Command('help').argument('[command]').description('show help').helpGroup('This machine:'))
@@ -134,6 +135,20 @@ function newRoot({ terminal, version }: Surroundings): Command {
     .option('--ca-file <file>', "file with the manager's certificate authority")
     .addHelpText('after', exitCodeHelp())
   return root
+}
+
+/** A command's own options come before those of the task that it starts. */
+function ownOptionsFirst<T extends Command | Option>(
+  this: Help,
+  all: T[],
+  visible: T[],
+  groupOf: (item: T) => string,
+): Map<string, T[]> {
+  const groups = new Help().groupItems(all, visible, groupOf)
+  const ofTask = groups.get(taskOptionGroup)
+  groups.delete(taskOptionGroup)
+  if (ofTask !== undefined) groups.set(taskOptionGroup, ofTask)
+  return groups
 }
 
 function exitCodeHelp(): string {

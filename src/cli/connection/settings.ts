@@ -29,6 +29,9 @@ export const machineClientFiles = [
   { path: '/var/lib/holdfast/manager/client.json', source: 'the manager on this machine' },
 ] as const
 
+/** Where `holdfast login` saves, as people are told. */
+export const loginFileName = '~/.config/holdfast/client.json'
+
 export function loginFile(env: Cli['env']): string {
   return `${personalFolder(env, 'config')}/client.json`
 }

@@ -51,7 +51,7 @@ function defineCreate(command: Command, cli: Cli): void {
     .description('add a datastore: a folder on one or several hosts')
     .argument('<name>', 'its name')
     .requiredOption('--path <folder>', 'the folder, the same on each of the hosts')
-    .option('--host <host...>', 'the hosts that have it; without it all of them')
+    .option('--host <host...>', 'the host that has it; with --shared several, or without this all of them')
     .option('--shared', 'it is the same storage on all of them (NFS, CephFS)')
     .action(async (name: string, options: { path: string; host?: string[]; shared?: true }) => {
       const session = await cli.session()

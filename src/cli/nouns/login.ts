@@ -9,7 +9,7 @@ import { writeDone } from '../output/show.ts'
 const loginHelp = `
 The token is asked for, or read from standard input where that is no terminal, or from --token-file; it is never given on
 the command line, where others could read it. What is saved is readable by you alone. --ca-file is the cluster's own
-certificate authority (ca.pem in the manager's data folder); without it the machine's authorities are believed.`
+certificate authority (ca/ca.crt in the manager's data folder); without it the machine's authorities are believed.`
 
 export function define(command: Command, cli: Cli): void {
   command
