@@ -219,13 +219,18 @@ export function machineSpec(disks: readonly { disk: DiskId; datastore: Datastore
 }
 
 /** A VM of this inventory with its disk's file; on a host it runs there already. */
-export async function addVm(world: FakeWorld, where: { on: HostId | null; datastore: DatastoreId }): Promise<VmRecord> {
+export async function addVm(
+  world: FakeWorld,
+  where: { on: HostId | null; datastore: DatastoreId; name?: string },
+): Promise<VmRecord> {
   const { store } = world.deps
-  const spec = machineSpec([{ disk: disk1, datastore: where.datastore }])
+  const disk = (await store.nextId('disk')) as DiskId
+  const name = where.name ?? 'one'
+  const spec = machineSpec([{ disk, datastore: where.datastore }])
   const vm = {
     ...base,
     id: (await store.nextId('vm')) as VmId,
-    name: 'one',
+    name,
     description: '',
     project: 'project-1',
     pool: 'pool-1',
@@ -235,14 +240,13 @@ export async function addVm(world: FakeWorld, where: { on: HostId | null; datast
     policies: { allowPostCopy: false, autoConverge: true, restart: 'on-failure' },
     operation: null,
   } as unknown as VmRecord
-  await store.nextId('disk')
   await create(store, [
     ['vm', vm],
     ['run', neverStarted(vm.id, time, 1)],
-    ['disk', { id: disk1, v: 1, datastore: where.datastore, vm: vm.id, sizeBytes: 2 ** 30, kind: 'disk' }],
-    ['claim', { id: nameClaim('vm', 'project-1', 'one'), v: 1, owner: vm.id }],
+    ['disk', { id: disk, v: 1, datastore: where.datastore, vm: vm.id, sizeBytes: 2 ** 30, kind: 'disk' }],
+    ['claim', { id: nameClaim('vm', 'project-1', name), v: 1, owner: vm.id }],
   ])
-  world.agents.files.add(`${where.datastore}/${disk1}`)
+  world.agents.files.add(`${where.datastore}/${disk}`)
   if (where.on !== null) {
     const deployment = { vm: vm.id, name: vm.name, spec, generation: 0, networks: [], leases: [], images: [] }
     await world.agents.agent(where.on).start(deployment)
