@@ -15,13 +15,15 @@ import {
 import type { LabPorts, Launcher } from './ports.ts'
 import { describeStatus, describeUp } from './show.ts'
 import { labStatus } from './status.ts'
-import { bringUp, takeDown } from './up.ts'
+import { bringUp, moveToTry, takeDown } from './up.ts'
 
 /** What the verbs need of the process they run in. */
 export interface Surroundings {
   readonly ports: () => LabPorts
   readonly launcher: Launcher
   readonly isRoot: () => boolean
+  /** How this person calls the program. */
+  readonly program: string
   readonly out: (text: string) => void
   /** Runs a program with this process's own input and output; its exit code. */
   readonly attach: (argv: readonly string[]) => Promise<number>
@@ -61,7 +63,7 @@ async function open(surroundings: Surroundings, command: Command): Promise<{ lab
   return { lab: await Lab.find(surroundings.ports(), surroundings.launcher, name, options.directory), options }
 }
 
-function lifeVerbs(lab: Command, surroundings: Surroundings): void {
+function upVerb(lab: Command, surroundings: Surroundings): void {
   const { out } = surroundings
   verb(lab, 'up', 'start a manager, hosts and two VMs on this machine')
     .option('--hosts <count>', 'how many hosts', hostCount, 3)
@@ -79,8 +81,17 @@ function lifeVerbs(lab: Command, surroundings: Surroundings): void {
         say,
       )
       if (options.json === true) out(`${JSON.stringify({ isNew: result.isNew, link: result.link, ...result.file })}\n`)
-      else out(describeUp(own, result, await labStatus(own)))
+      else {
+        const move = await moveToTry(own, result.client)
+        const facts = { program: surroundings.program, ...(move === undefined ? {} : { move }) }
+        out(describeUp(own, result, await labStatus(own), facts))
+      }
     })
+}
+
+function lifeVerbs(lab: Command, surroundings: Surroundings): void {
+  const { out } = surroundings
+  upVerb(lab, surroundings)
   verb(lab, 'down', 'remove the lab, whole').action(async (_, command: Command) => {
     const { lab: own } = await open(surroundings, command)
     const left = await takeDown(own)

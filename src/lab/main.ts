@@ -1,5 +1,6 @@
 /** The lab's door: `labCommand()` for the CLI, and the programs that the lab starts itself (`internal …`). */
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
@@ -54,6 +55,12 @@ function internalCommand(): Command {
   return internal
 }
 
+/** `holdfast` where it is installed, the checkout's launcher elsewhere; root's client file is for root alone. */
+function programName(): string {
+  const isInstalled = (process.env['PATH'] ?? '').split(':').some((folder) => existsSync(`${folder}/holdfast`))
+  return `${process.env['SUDO_USER'] === undefined ? '' : 'sudo '}${isInstalled ? 'holdfast' : './holdfast'}`
+}
+
 /** Runs a program on this terminal; Ctrl-C is the program's. */
 function attach([command = '', ...args]: readonly string[]): Promise<number> {
   const ignore = (): void => undefined
@@ -73,6 +80,7 @@ export function labCommand(): Command {
     ports,
     launcher: launcherOf(cliMain),
     isRoot: () => process.getuid?.() === 0,
+    program: programName(),
     out: (text) => process.stdout.write(text),
     attach,
     exit: (code) => process.exit(code),

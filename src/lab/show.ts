@@ -3,34 +3,41 @@ import type { Lab } from './lab.ts'
 import type { LabStatus } from './status.ts'
 import type { UpResult } from './up.ts'
 
+export interface UpFacts {
+  /** How this person calls the program: `sudo ./holdfast`. */
+  readonly program: string
+  /** A VM that runs, and a host that it is not on. */
+  readonly move?: { readonly vm: string; readonly from: string; readonly to: string }
+}
+
 /** How to go on after `lab up`. */
-export function describeUp(lab: Lab, result: UpResult, status: LabStatus): string {
+export function describeUp(lab: Lab, result: UpResult, status: LabStatus, facts: UpFacts): string {
   const { file, link } = result
-  const first = result.isNew
-    ? `The lab "${lab.name}" is up:`
-    : `The lab "${lab.name}" runs already; nothing was changed.`
   const hosts = status.nodes.filter(({ name }) => name !== 'manager').length
-  const reach = lab.isDefault
-    ? []
-    : [
-        `  For the CLI: export HOLDFAST_URL=${file.url} HOLDFAST_TOKEN=${file.token} HOLDFAST_CA=${lab.folder}/ca.pem`,
-        '',
-      ]
+  const which = lab.isDefault ? '' : ` --name ${lab.name}`
+  const { program, move } = facts
+  const environment = [
+    `  For the CLI: export HOLDFAST_URL=${file.url} HOLDFAST_CA=${lab.folder}/ca.pem \\`,
+    `                      HOLDFAST_TOKEN=${file.token}`,
+    '',
+  ]
   return [
     '',
-    `${first} a manager and ${hosts} hosts.`,
+    result.isNew
+      ? `The lab "${lab.name}" is up: a manager and ${hosts} hosts.`
+      : `The lab "${lab.name}" runs already (a manager and ${hosts} hosts); nothing was changed.`,
     '',
     `  Web page   ${link}`,
-    "             (signs in once; the certificate is of the lab's own authority)",
+    "             signs in once; the browser asks about the certificate, which is of the lab's own authority",
     `  API token  ${file.token}`,
     '',
-    ...reach,
+    ...(lab.isDefault ? [] : environment),
     'Try next:',
-    '  holdfast vm list',
-    '  holdfast vm migrate alpha --to host2',
-    '  holdfast lab crash host1',
+    `  ${program} vm list`,
+    ...(move === undefined ? [] : [`  ${program} vm migrate ${move.vm} --to ${move.to}`]),
+    `  ${program} lab crash ${move?.to ?? 'host1'}${which}`,
     '',
-    `holdfast lab${lab.isDefault ? '' : ` --name ${lab.name}`} status shows it, heal ends every fault, down removes it.`,
+    `\`${program} lab status${which}\` shows faults, \`lab heal\` ends them, \`lab down\` removes the lab.`,
     '',
   ].join('\n')
 }

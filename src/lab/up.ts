@@ -53,6 +53,17 @@ export async function bringUp(lab: Lab, options: UpOptions, say: Progress): Prom
   return { isNew: true, client, file, link: await signInLink(client, file) }
 }
 
+/** A VM that runs, and another host for it: what people may try next. Undefined where there is none. */
+export async function moveToTry(
+  lab: Lab,
+  client: Client,
+): Promise<{ vm: string; from: string; to: string } | undefined> {
+  const [{ items: vms }, { hosts }] = await Promise.all([client.call('listVms'), lab.existing()])
+  const vm = vms.find(({ state }) => state === 'running')
+  const to = hosts.find((host) => host !== vm?.host)
+  return vm?.host == null || to === undefined ? undefined : { vm: vm.name, from: vm.host, to }
+}
+
 /** Takes a lab down, whole. Answers what could not be removed: nothing, if all is well. */
 export async function takeDown(lab: Lab): Promise<string[]> {
   if (lab.isDefault) await lab.ports.files.remove(defaultLabClientFile)
