@@ -1,0 +1,72 @@
+/** The page: signs in, then shows hosts, VMs and tasks as they change. */
+import { api, ApiError } from './api.ts'
+import { byId, h } from './dom.ts'
+import { HostList } from './host-list.ts'
+import { InventoryFeed, type Inventory } from './inventory.ts'
+import { signInPanel, takeCode } from './sign-in.ts'
+import { TaskList } from './task-list.ts'
+import { VmList } from './vm-list.ts'
+
+const main = byId('main')
+const live = byId('live')
+const signOut = byId('sign-out')
+
+async function begin(): Promise<void> {
+  const code = takeCode()
+  let reason: string | null = null
+  if (code !== null) {
+    await api.signIn(code).catch((thrown: unknown) => {
+      reason = thrown instanceof Error ? thrown.message : String(thrown)
+    })
+  }
+  try {
+    await showInventory()
+  } catch (thrown) {
+    if (thrown instanceof ApiError && thrown.status === 401) return askForCode(reason)
+    main.replaceChildren(h('p', { class: 'problem' }, thrown instanceof Error ? thrown.message : String(thrown)))
+  }
+}
+
+function askForCode(reason: string | null): void {
+  signOut.hidden = true
+  live.textContent = ''
+  byId('cluster').textContent = ''
+  main.replaceChildren(signInPanel(() => void begin(), reason))
+}
+
+async function showInventory(): Promise<void> {
+  const hosts = new HostList()
+  const tasks = new TaskList(() => feed.refresh())
+  const vms = new VmList(() => feed.refresh())
+  const feed = new InventoryFeed({
+    change: (inventory) => {
+      showCluster(inventory)
+      hosts.show(inventory.hosts)
+      vms.show(inventory.vms, inventory)
+      tasks.show(inventory.tasks)
+    },
+    live: (isLive) => {
+      live.textContent = isLive ? 'live' : 'connecting …'
+      live.dataset['state'] = isLive ? 'live' : 'away'
+    },
+    signedOut: () => {
+      feed.stop()
+      askForCode('Your session is over.')
+    },
+  })
+  await feed.start()
+  main.replaceChildren(hosts.element, vms.element, tasks.element)
+  signOut.hidden = false
+  signOut.onclick = () => {
+    feed.stop()
+    void api.signOut().finally(() => askForCode(null))
+  }
+}
+
+function showCluster({ cluster }: Inventory): void {
+  const { hosts, vms, running } = cluster.counts
+  byId('cluster').textContent = `${cluster.name} · ${hosts} hosts · ${running} of ${vms} VMs run`
+  document.title = `${cluster.name} – Holdfast`
+}
+
+await begin()
