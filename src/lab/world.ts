@@ -104,7 +104,10 @@ export async function removeWorld(lab: Lab): Promise<string[]> {
   await lab.machines.cgroups.remove()
   if (isLab) await removeFolder(lab)
   await ports.files.remove(`${registryFolder}/${name}`)
-  // Folders that are there for labs alone go when they are empty; rmdir takes nothing else.
+  // Folders that are there for labs alone go when they are empty. But not while another lab stands: its hosts have their own
+  // folders mounted over these, and rmdir of a folder takes such mounts away in their namespaces.
+  const others = await ports.files.list(registryFolder).catch(() => [])
+  if (others.length > 0) return await leftovers(lab)
   for (const path of [
     registryFolder,
     insideHost.run,
