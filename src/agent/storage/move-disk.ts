@@ -22,13 +22,14 @@ export async function moveDisk(deps: MoveDiskDeps, work: MoveWork, context: JobC
   const { disks, datastores, files, keeper } = deps
   const { moving, vm } = work
   const path = datastores.diskPath(moving.to, moving.disk, moving.format)
+  // Asked again after an agent's restart: the guest wrote to the new file already, whether it still runs or not.
+  if (keeper.diskDatastore(moving.key) === moving.to) return { path }
   if (!keeper.hasMachine()) {
     return disks.copy(
       { kind: 'copy-disk', vm, disk: moving.disk, from: moving.from, to: moving.to, format: moving.format },
       context,
     )
   }
-  if (keeper.diskDatastore(moving.key) === moving.to) return { path }
   await disks.createEmpty(vm, moving)
   try {
     await keeper.moveDisk(

@@ -139,7 +139,9 @@ export function precheckDiskMove(
 ):
   | { readonly ok: true; readonly host: HostId; readonly disks: readonly MovingDisk[]; readonly spec: MachineSpec }
   | { readonly ok: false; readonly reasons: readonly Reason[] } {
-  const spec = specAfter(vm.spec, datastore)
+  const after = specAfter(vm.spec, datastore)
+  // QEMU keeps UEFI's variables open as flash memory while the guest runs: they stay where they are then.
+  const spec = vm.run.phase === 'running' ? { ...after, nvram: vm.spec.nvram } : after
   const disks = disksBetween(vm.spec, spec)
   const needed = [...new Set([datastore, ...disks.map((disk) => disk.from)])]
   const candidates =

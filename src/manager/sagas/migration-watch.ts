@@ -44,7 +44,8 @@ export function jobIdOf(task: TaskId): string {
 /** Resolves with the end: `committed`, `not-committed`, or `stuck` when nothing can be decided for `stuckAfterMs`. */
 export async function watchMigration(deps: SagaDeps, migration: Migration, options: WatchOptions): Promise<Final> {
   const watch = new Watch(deps, migration, options)
-  const pauses = pollPauses(500)
+  // A target that is held stands still until it is released from here: that must not take long.
+  const pauses = pollPauses(migration.runWhen === 'released' ? 50 : 500)
   for (;;) {
     const final = await watch.look()
     if (final !== undefined) return final

@@ -132,6 +132,7 @@ async function prepareTarget(context: Context<{ plan: Planned; move: Moved }>): 
   const { source, target, movingDisks, spec, allowPostCopy } = done.plan
   const { value: vm } = await needVm(deps, params.vm)
   const cluster = await deps.cluster()
+  const { process } = await deps.hosts.agent(source).observe(params.vm)
   return deps.hosts.agent(target).prepareIncoming({
     deployment: deploymentFor(cluster, { ...vm, spec }, target, done.move.generation),
     source,
@@ -141,6 +142,7 @@ async function prepareTarget(context: Context<{ plan: Planned; move: Moved }>): 
     runWhen: runWhenOf(done.plan),
     useTls: params.useTls,
     multifdChannels: allowPostCopy ? 0 : params.multifdChannels,
+    isGuestPaused: process === 'paused',
   })
 }
 
