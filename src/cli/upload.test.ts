@@ -47,8 +47,10 @@ test('a file arrives whole, in pieces, with its checksum', async () => {
   assert.equal(await world.run(...command), 0, world.terminal.written.err)
   assert.ok(far.stored().equals(content))
   assert.equal(far.pieces(), 3)
-  const body = far.manager.calls.find((call) => call.route === 'importImage')?.input.body
-  assert.deepEqual(body, { name: 'debian', datastore: 'fast', upload: 'up-1', sha256 })
+  const bodyOf = (route: string) => far.manager.calls.find((call) => call.route === route)?.input.body
+  assert.deepEqual(bodyOf('createUpload'), { sizeBytes: content.length, datastore: 'fast' })
+  const body = bodyOf('importImage')
+  assert.deepEqual(body, { name: 'debian', upload: 'up-1', sha256 })
 })
 
 test('broken connections are made good: nothing is missing and nothing doubled', async () => {

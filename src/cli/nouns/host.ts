@@ -26,7 +26,7 @@ const columns: readonly Column<Host>[] = [
   { title: 'CPU', value: (host) => cpuWords(host), align: 'right' },
   { title: 'MEMORY', value: memoryUse, align: 'right' },
   { title: 'ACCEL', value: (host) => orDash(host.facts?.accelerator.kind) },
-  { title: 'QEMU', value: (host) => orDash(host.facts?.qemu.version) },
+  { title: 'QEMU', value: (host) => orDash(host.facts?.qemu.version.split(' ')[0]) },
   { title: 'ADDRESS', value: (host) => orDash(host.addresses.management), shrinkTo: 15 },
   { title: 'ID', value: (host) => host.id },
 ]

@@ -94,12 +94,15 @@ async function importImage(cli: Cli, name: string, options: ImportFlags): Promis
     throw new HoldfastError('invalid-request', 'Give --file (a file here) or --path (a file on a host), one of the two')
   }
   const session = await cli.session()
-  const asked = { name, datastore, format }
+  const asked = { name, format }
   if (file === undefined) {
-    const task = await session.change('importImage', { body: given({ ...asked, path, host, sha256: options.sha256 }) })
+    const task = await session.change('importImage', {
+      body: given({ ...asked, datastore, path, host, sha256: options.sha256 }),
+    })
     await finishTask(cli, session, task, options, () => `${name} is imported`)
     return
   }
+  // The upload already lies on the datastore.
   const { uploadFile } = await import('../upload.ts')
   const upload = await uploadFile(cli, session, { path: absolutePath(cli, file), datastore, sha256: options.sha256 })
   const body = given({ ...asked, upload: upload.id, sha256: upload.sha256 })
