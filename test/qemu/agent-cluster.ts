@@ -1,0 +1,365 @@
+/**
+ * Two real agents in network namespaces of their own, each a program that was joined by its command line, and in this
+ * process a manager that is no more than run records: for the agent's tests with real QEMU.
+ */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { openSync, closeSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createServer, type Server } from 'node:https'
+import type { IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { TLSSocket } from 'node:tls'
+import { HoldfastError, toHoldfastError } from '../../src/base/errors.ts'
+import type { HostId, VmId } from '../../src/base/ids.ts'
+import { nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from '../../src/base/node/index.ts'
+import type { AgentApi, HostConfiguration, NetworkConfig, VmDeployment } from '../../src/contracts/agent-api.ts'
+import { formatJoinToken } from '../../src/contracts/join-token.ts'
+import type { HostReport } from '../../src/contracts/host.ts'
+import type { JoinRequest } from '../../src/contracts/manager-api.ts'
+import { problemMediaType, toProblem } from '../../src/contracts/problem.ts'
+import { digestOf } from '../../src/contracts/digest.ts'
+import { Authority } from '../../src/manager/app/authority.ts'
+import { httpAgent } from '../../src/server/agents/http-agent.ts'
+import { FakeManager } from '../../src/sim/fake-manager.ts'
+
+const cli = join(import.meta.dirname, '../../src/cli/main.ts')
+export const clock = nodeClock()
+const files = nodeFiles()
+const processes = nodeProcesses()
+const network = nodeNetwork()
+const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8' })
+
+/** Waits until `look` gives something; fails after a minute. */
+export async function eventually<T>(what: string, look: () => T | undefined | Promise<T | undefined>): Promise<T> {
+  const until = clock.monotonic() + 60_000
+  for (;;) {
+    const found = await look()
+    if (found !== undefined && found !== false) return found
+    if (clock.monotonic() > until) throw new Error(`${what}: not within 60 s`)
+    await clock.sleep(30)
+  }
+}
+
+export class TestAgent {
+  readonly name: string
+  readonly namespace: string
+  readonly address: string
+  readonly folder: string
+  host: HostId | undefined
+  api!: AgentApi
+  #process: ChildProcess | undefined
+
+  constructor(name: string, namespace: string, address: string, folder: string) {
+    this.name = name
+    this.namespace = namespace
+    this.address = address
+    this.folder = folder
+  }
+
+  get run(): string {
+    return join(this.folder, 'run')
+  }
+
+  command(...args: string[]): string {
+    return execFileSync('ip', ['netns', 'exec', this.namespace, ...args], { encoding: 'utf8', stdio: 'pipe' })
+  }
+
+  start(...more: string[]): void {
+    const log = openSync(join(this.folder, 'agent.log'), 'a')
+    const places = ['--data', join(this.folder, 'data'), '--run', this.run]
+    const args = ['netns', 'exec', this.namespace, process.execPath, cli, 'agent', 'run', ...places, ...more]
+    this.#process = spawn('ip', args, { stdio: ['ignore', log, log] })
+    closeSync(log)
+  }
+
+  /** SIGKILL, or a clean end. */
+  async stop(signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<void> {
+    const child = this.#process
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    const gone = new Promise((resolve) => child.once('exit', resolve))
+    child.kill(signal)
+    await gone
+  }
+
+  log(): Promise<string> {
+    return readFile(join(this.folder, 'agent.log'), 'utf8').catch(() => '')
+  }
+}
+
+/** Records, joins and reports; what a host must have is what the test says. */
+export class AgentCluster implements AsyncDisposable {
+  readonly folder: string
+  readonly agents: readonly [TestAgent, TestAgent]
+  readonly records = new FakeManager(clock)
+  readonly reports = new Map<HostId, HostReport>()
+  configuration: HostConfiguration | undefined
+  readonly #tag: string
+  readonly #subnet: string
+  readonly #authority: Authority
+  #server!: Server
+
+  private constructor(folder: string, tag: string, subnet: string, authority: Authority) {
+    this.folder = folder
+    this.#tag = tag
+    this.#subnet = subnet
+    this.#authority = authority
+    const agent = (name: string, last: number): TestAgent =>
+      new TestAgent(name, `${tag}${name}`, `${subnet}.${last}`, join(folder, name))
+    this.agents = [agent('a', 1), agent('b', 2)]
+  }
+
+  static async open(): Promise<AgentCluster> {
+    const folder = await mkdtemp('/tmp/hfa-')
+    execFileSync('chmod', ['711', folder])
+    const authority = await Authority.create(join(folder, 'ca'), 'test', {
+      clock,
+      files,
+      processes,
+      random: nodeRandom(),
+    })
+    const number = process.pid % 200
+    const cluster = new AgentCluster(folder, `hfa${number}`, `10.98.${number}`, authority)
+    try {
+      await cluster.#wire()
+      await cluster.#listen()
+      for (const agent of cluster.agents) await cluster.#join(agent)
+    } catch (thrown) {
+      await cluster[Symbol.asyncDispose]()
+      throw thrown
+    }
+    return cluster
+  }
+
+  agentOf(host: HostId): TestAgent | undefined {
+    return this.agents.find((agent) => agent.host === host)
+  }
+
+  /** What both hosts are to have. */
+  configure(networks: NetworkConfig[], leases: HostConfiguration['leases']): void {
+    const datastores = [
+      { datastore: 'ds-1' as never, name: 'shared', path: join(this.folder, 'shared'), isShared: true },
+    ]
+    const rest = { datastores, networks, leases }
+    this.configuration = { ...rest, digest: digestOf(rest) }
+  }
+
+  token(): string {
+    return formatJoinToken({ secret: 'a-secret-of-the-test-cluster', ca: this.#authority.ca })
+  }
+
+  get url(): string {
+    return `https://${this.#subnet}.254:${(this.#server.address() as AddressInfo).port}`
+  }
+
+  addressIn(last: number): string {
+    return `${this.#subnet}.${last}`
+  }
+
+  record(vm: VmId): ReturnType<FakeManager['record']> {
+    return this.records.record(vm)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const agent of this.agents) {
+      await agent.stop()
+      this.#endAll(agent)
+    }
+    this.#server?.close()
+    this.#server?.closeAllConnections()
+    for (const one of [this.#tag]) tryIp('link', 'del', one)
+    for (const agent of this.agents) {
+      tryIp('link', 'del', `${this.#tag}${agent.name}0`)
+      tryIp('netns', 'del', agent.namespace)
+    }
+    await rm(this.folder, { recursive: true, force: true })
+  }
+
+  /** Exactly the processes of this agent's namespace, which nobody else uses. */
+  #endAll(agent: TestAgent): void {
+    const pids = tryIp('netns', 'pids', agent.namespace).split('\n').filter(Boolean).map(Number)
+    for (const pid of pids) {
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {
+        // It has ended by itself.
+      }
+    }
+  }
+
+  async #wire(): Promise<void> {
+    ip('link', 'add', this.#tag, 'address', '02:98:00:00:00:01', 'type', 'bridge')
+    ip('address', 'add', `${this.#subnet}.254/24`, 'dev', this.#tag)
+    ip('link', 'set', this.#tag, 'up')
+    for (const agent of this.agents) {
+      const near = `${this.#tag}${agent.name}0`
+      ip('netns', 'add', agent.namespace)
+      ip(
+        'link',
+        'add',
+        near,
+        'mtu',
+        '1600',
+        'master',
+        this.#tag,
+        'type',
+        'veth',
+        'peer',
+        'name',
+        'management',
+        'mtu',
+        '1600',
+        'netns',
+        agent.namespace,
+      )
+      ip('link', 'set', near, 'up')
+      for (const words of [
+        ['address', 'add', `${agent.address}/24`, 'dev', 'management'],
+        ['link', 'set', 'management', 'up'],
+        ['link', 'set', 'lo', 'up'],
+      ]) {
+        ip('-n', agent.namespace, ...words)
+      }
+      await files.makeDirectory(agent.folder, { mode: 0o711 })
+    }
+  }
+
+  async #listen(): Promise<void> {
+    const pair = await this.#authority.issue({ commonName: 'manager.holdfast', subjects: ['manager.holdfast'] })
+    const options = { ...pair, ca: this.#authority.ca, requestCert: true, rejectUnauthorized: false }
+    this.#server = createServer(options, (request, response) => {
+      void this.#answer(request).then(
+        (body) => response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body)),
+        (thrown: unknown) => {
+          const problem = toProblem(toHoldfastError(thrown))
+          response.writeHead(problem.status, { 'content-type': problemMediaType }).end(JSON.stringify(problem))
+        },
+      )
+    })
+    await new Promise<void>((resolve) => this.#server.listen(0, `${this.#subnet}.254`, resolve))
+    const identity = { ca: this.#authority.ca, ...pair }
+    for (const agent of this.agents) {
+      const address = {
+        addresses: { management: agent.address },
+        agentPort: 7444,
+        tlsName: `host-${agent.name === 'a' ? 1 : 2}.holdfast`,
+      }
+      agent.api = httpAgent(address, { network, clock, identity: () => identity })
+    }
+  }
+
+  async #answer(request: IncomingMessage): Promise<unknown> {
+    let text = ''
+    for await (const chunk of request) text += String(chunk)
+    const body: unknown = JSON.parse(text)
+    const call = request.url?.replace('/agent/v1/', '') ?? ''
+    if (call === 'join') return this.#takeIn(body as JoinRequest)
+    const { socket } = request
+    if (!(socket instanceof TLSSocket) || !socket.authorized) throw new HoldfastError('not-allowed', 'who is it?')
+    const host = socket.getPeerX509Certificate()?.subject.match(/CN=(host-[0-9]+)\.holdfast/)?.[1] as HostId
+    const api = this.records.api(host)
+    if (call === 'transition') return api.transition(body as never)
+    if (call === 'record') return api.record((body as { vm: VmId }).vm)
+    if (call !== 'report') throw new HoldfastError('not-found', `there is no ${call}`)
+    const report = body as HostReport
+    this.reports.set(host, report)
+    const isSame = this.configuration === undefined || report.configurationDigest === this.configuration.digest
+    return { ...(await api.report(report)), configuration: isSame ? null : this.configuration }
+  }
+
+  async #takeIn(request: JoinRequest): Promise<unknown> {
+    if (request.token !== this.token()) throw new HoldfastError('not-allowed', 'the join token is unknown')
+    const agent = this.agents.find(({ name }) => name === request.name)
+    const host = `host-${request.name === 'a' ? 1 : 2}` as HostId
+    if (agent !== undefined) agent.host = host
+    const tlsName = `${host}.holdfast`
+    const subjects = [tlsName, request.addresses.management]
+    const certificate = await this.#authority.sign(request.certificateRequest, { commonName: tlsName, subjects })
+    return { host, cluster: '7d0c2a52-5f0e-4b4f-9b53-6c8f2b1d9a11', certificate, ca: this.#authority.ca, tlsName }
+  }
+
+  /** As a person does it. The manager answers in this process, so the command must not block it. */
+  async #join(agent: TestAgent): Promise<void> {
+    const args = ['netns', 'exec', agent.namespace, process.execPath, cli, 'agent', 'join', this.url]
+    const { code, stdout, stderr } = await processes.run('ip', [
+      ...args,
+      ...['--token', this.token(), '--name', agent.name, '--yes', '--data', join(agent.folder, 'data')],
+    ])
+    if (code !== 0) throw new Error(`join: ${stdout}${stderr}`)
+  }
+}
+
+function tryIp(...args: string[]): string {
+  try {
+    return execFileSync('ip', args, { encoding: 'utf8', stdio: 'pipe' })
+  } catch {
+    return ''
+  }
+}
+
+export const testNetwork: NetworkConfig = {
+  network: 'net-1' as never,
+  name: 'default',
+  kind: 'vxlan',
+  tag: 4242,
+  uplink: null,
+  mtu: 1500,
+  peers: [],
+  macSpoofing: 'dropped',
+  ipSpoofing: 'dropped',
+  ipv4: { cidr: '10.77.0.0/24', gateway: null, dns: [], service: '10.77.0.2' },
+}
+
+export function lease(vm: VmId, last: number): HostConfiguration['leases'][number] {
+  const mac = `52:54:00:00:00:${last.toString(16).padStart(2, '0')}`
+  return { vm, network: testNetwork.network, mac, address: `10.77.0.${last}`, hostname: `guest ${last}` }
+}
+
+/** A small guest with one disk and one NIC on the shared datastore. */
+export function deploymentOf(
+  vm: VmId,
+  last: number,
+  generation: number,
+  change: Partial<VmDeployment> = {},
+): VmDeployment {
+  const own = lease(vm, last)
+  return {
+    vm,
+    name: `guest ${last}`,
+    generation,
+    networks: [testNetwork],
+    leases: [own],
+    images: [
+      { image: 'img-1' as never, datastore: 'ds-1' as never, format: 'raw' },
+      { image: 'img-2' as never, datastore: 'ds-1' as never, format: 'raw' },
+    ],
+    spec: {
+      uuid: `0b6f1f0e-3c0e-4a51-9d8e-2f5d8f6f0a${last.toString(16).padStart(2, '0')}`,
+      machine: 'pc',
+      machineType: 'pc-i440fx-7.2',
+      minQemu: '7.2',
+      firmware: 'bios',
+      cpu: { model: 'qemu64', features: [] },
+      vcpus: 1,
+      memoryMiB: 96,
+      video: 'std',
+      nvram: null,
+      disks: [
+        {
+          key: 1,
+          disk: `disk-${last}` as never,
+          datastore: 'ds-1' as never,
+          format: 'qcow2',
+          bus: 'virtio',
+          sizeBytes: 64 * 2 ** 20,
+          slot: '4',
+        },
+      ],
+      nics: [{ key: 2, network: testNetwork.network, model: 'virtio', mac: own.mac, address: own.address, slot: '5' }],
+      cdroms: [],
+      kernelBoot: { kernel: 'img-1' as never, initrd: 'img-2' as never, cmdline: 'console=ttyS0 quiet' },
+      nextKey: 3,
+    },
+    ...change,
+  }
+}
