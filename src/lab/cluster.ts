@@ -224,8 +224,16 @@ const pieceBytes = 4 * 1024 * 1024
 
 /** Imports a file of this machine as a raw image by upload; one of this name that is there is taken as it is. */
 export async function importFile(lab: Lab, client: Client, image: ImageFile, say: Progress): Promise<void> {
-  const known = (await client.call('listImages')).items.find(({ name }) => name === image.name)
-  if (known?.state === 'ready') return
+  const find = async () => (await client.call('listImages')).items.find(({ name }) => name === image.name)
+  // One that is being imported is from an `up` that was cut short: the manager goes on with it by itself.
+  const isWhole = async (): Promise<boolean> => {
+    const known = await find()
+    if (known?.state === 'importing')
+      throw new HoldfastError('operation-in-progress', `${image.name} is being imported`)
+    return known !== undefined
+  }
+  const explain = async (): Promise<string> => `the import of ${image.name} does not end; see \`holdfast task list\``
+  if (await until(lab, taskTimeoutMs, isWhole, explain)) return
   say(`image ${image.name}`)
   const data = await lab.ports.files.read(image.path)
   const body = { sizeBytes: data.length, datastore: image.datastore }
