@@ -85,8 +85,8 @@ export class LinuxNetworks implements HostNetworks {
       if (plugged.taps.length > 0) {
         // The rules name the taps and are there before the first of them is.
         await this.#loadRules()
-        await this.#makeTaps(plugged, before)
-        for (const network of this.#networksOf(plugged)) await this.#serveLeases(network)
+        const serving = this.#networksOf(plugged).map((network) => this.#serveLeases(network))
+        await Promise.all([this.#makeTaps(plugged, before), ...serving])
       }
       return new Map(plugged.taps.map(({ key, tap }) => [key, tap]))
     })
@@ -178,19 +178,31 @@ export class LinuxNetworks implements HostNetworks {
   }
 
   async #makeTaps(plugged: Plugged, before: Plugged | undefined): Promise<void> {
+    const isKnown = before !== undefined
+    if (!isKnown) {
+      // Usually none is there, and asking first would take as long again.
+      const isMade = await this.#batch('ip', this.#tapLines(plugged, plugged.taps)).then(
+        () => true,
+        () => false,
+      )
+      if (isMade) return
+    }
     const links = await this.#links()
-    const lines: string[] = []
-    for (const { tap, network } of plugged.taps) {
+    const lines = plugged.taps.flatMap((tap) => {
+      const existing = links.find((link) => link.ifname === tap.tap)
+      if (existing?.master === bridgeName(tap.network) && isKnown && before.uid === plugged.uid) return []
+      return [...(existing === undefined ? [] : [`link del ${tap.tap}`]), ...this.#tapLines(plugged, [tap])]
+    })
+    await this.#batch('ip', lines)
+  }
+
+  #tapLines(plugged: Plugged, taps: Plugged['taps']): string[] {
+    return taps.flatMap(({ tap, network }) => {
       const config = this.#networks().find((one) => one.network === network)
       if (config === undefined)
         throw new HoldfastError('invalid-request', `the deployment does not describe ${network}`)
-      const existing = links.find((link) => link.ifname === tap)
-      const isKept = existing?.master === bridgeName(network) && before?.uid === plugged.uid
-      if (isKept) continue
-      if (existing !== undefined) lines.push(`link del ${tap}`)
-      lines.push(...tapCommands(tap, bridgeName(network), config.mtu, plugged.uid))
-    }
-    await this.#batch('ip', lines)
+      return tapCommands(tap, bridgeName(network), config.mtu, plugged.uid)
+    })
   }
 
   async #loadRules(): Promise<void> {
