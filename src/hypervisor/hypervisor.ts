@@ -185,6 +185,11 @@ export interface Machine extends AsyncDisposable {
     signal: AbortSignal,
     beforeSwitch?: () => Promise<void>,
   ): Promise<void>
+  /**
+   * For a machine that was adopted, or whose `moveDisk` failed: ends what is left of the move of this disk, and gives the
+   * path of the file that the guest's disk is on. The guest may stand paused where the switch was cut short.
+   */
+  settleDiskMove(key: number): Promise<string>
   /** Tells the guest's networks where it is now (RARP), from the new host. */
   announce(): Promise<void>
   changeCdrom(key: number, image: { path: string; format: 'raw' | 'qcow2' } | null): Promise<void>

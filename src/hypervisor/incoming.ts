@@ -4,8 +4,8 @@
  * Who lets the guest go, when its whole state is here:
  * - `complete` without moving disks: QEMU itself, at once. It needs nobody.
  * - `complete` with moving disks: this machine's owner, as soon as QEMU says that it is complete (`arrive`): the guest's
- *   devices take their disks only once the NBD server has let go of them, and QEMU does not do that by itself. It costs
- *   no message between hosts. An owner that died meanwhile does it when it adopts the machine.
+ *   devices lock their disks against other writers only if the NBD server has let go of them before they run, and QEMU
+ *   does not do that by itself. It costs no message between hosts. An owner that died meanwhile does it when it adopts the machine.
  * - `hold`: nobody before `resume`; but once post-copy has begun the source never runs again, so then at once.
  *
  * `incoming.json` in the run folder tells an arriving guest from one that somebody paused.

@@ -13,6 +13,7 @@
  */
 import type { Clock } from '../base/clock.ts'
 import { describeError, HoldfastError } from '../base/errors.ts'
+import type { Processes } from '../base/processes.ts'
 import { Convergence } from './convergence.ts'
 import { diskNode } from './command-line.ts'
 import {
@@ -24,6 +25,7 @@ import {
   type MirrorJob,
   type MirrorProgress,
 } from './disk-mirror.ts'
+import { withoutHanging } from './handshake-guard.ts'
 import type { OutgoingOptions, OutgoingResult } from './hypervisor.ts'
 import type { MigrateStatus } from './machine-state.ts'
 import { addTlsClient, applySettings, removeTls, tcpUri } from './migration-settings.ts'
@@ -36,6 +38,7 @@ export interface OutgoingDeps {
   readonly qmp: Qmp
   readonly features: QemuFeatures
   readonly clock: Clock
+  readonly processes: Processes
   readonly tlsDirectory: string | null
 }
 
@@ -160,7 +163,7 @@ class Outgoing implements AsyncDisposable {
       const mirror = this.#mirrors[at]
       if (mirror === undefined) continue
       const node = await nodeOfDevice(qmp, diskNode(key))
-      await qmp.execute('blockdev-add', {
+      const added = qmp.execute('blockdev-add', {
         driver: 'nbd',
         'node-name': mirror.target,
         server: { type: 'inet', host, port: String(nbdPort) },
@@ -168,6 +171,7 @@ class Outgoing implements AsyncDisposable {
         discard: 'unmap',
         ...(creds === null ? {} : { 'tls-creds': creds, 'tls-hostname': tlsName }),
       })
+      await withoutHanging(this.#deps, { host, port: nbdPort }, added)
       await startMirror(qmp, features, { ...mirror, node, maxBandwidth })
     }
     const started = clock.monotonic()
@@ -186,7 +190,7 @@ class Outgoing implements AsyncDisposable {
     const { qmp, clock } = this.#deps
     for (;;) {
       const changed = this.#changed.promise
-      const status = await qmp.execute<MigrateStatus>('query-migrate')
+      const status = await this.#query()
       this.#status = status.status ?? this.#status
       if (endings.has(this.#status)) return this.#result(this.#explained(await endOf(qmp, clock, status)))
       if (this.#signal.aborted) await this.#cancel()
@@ -202,6 +206,17 @@ class Outgoing implements AsyncDisposable {
       ])
       stop.abort()
     }
+  }
+
+  async #query(): Promise<MigrateStatus> {
+    const { host, port } = this.#options
+    const answer = this.#deps.qmp.execute<MigrateStatus>('query-migrate')
+    // Once the migration is past its handshake, a slow answer is only slow.
+    return await (this.#isPastHandshake ? answer : withoutHanging(this.#deps, { host, port }, answer))
+  }
+
+  get #isPastHandshake(): boolean {
+    return this.#status !== 'none' && this.#status !== 'setup'
   }
 
   /** Silence of the network would last for a quarter of an hour before the kernel gives up, with a guest that stands still. */

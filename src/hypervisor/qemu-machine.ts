@@ -12,6 +12,7 @@ import type { Processes } from '../base/processes.ts'
 import type { Random } from '../base/random.ts'
 import { changeMedium } from './cdrom.ts'
 import { moveDisk } from './disk-move.ts'
+import { settleDiskMove } from './disk-move-settle.ts'
 import type {
   IncomingEndpoint,
   IncomingOptions,
@@ -44,6 +45,7 @@ export interface MachineDeps {
 
 const politeMs = 3000
 const killedMs = 15_000
+const dyingMs = 1000
 
 export class QemuMachine implements Machine {
   readonly name: string
@@ -91,6 +93,16 @@ export class QemuMachine implements Machine {
 
   async state(): Promise<MachineState> {
     if (!(await this.#deps.processes.isAlive(this.#record.process))) return 'gone'
+    try {
+      return await this.#askState()
+    } catch (thrown) {
+      // It may have ended while it was asked; the connection goes a moment before the process.
+      if (!this.#qmp.isOpen && !this.#isLetGo && (await this.#goneWithin(dyingMs))) return 'gone'
+      throw thrown
+    }
+  }
+
+  async #askState(): Promise<MachineState> {
     const { status } = await this.#qmp.execute<{ status: string }>('query-status')
     const migrate = await this.#qmp.execute<MigrateStatus>('query-migrate')
     return machineState({ status, migration: migrate.status ?? 'none', isArriving: this.#incoming !== undefined })
@@ -180,9 +192,9 @@ export class QemuMachine implements Machine {
   }
 
   async migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult> {
-    const { clock } = this.#deps
+    const { clock, processes } = this.#deps
     return await migrateOut(
-      { qmp: this.#qmp, features: this.#features, clock, tlsDirectory: this.#record.config.tlsDirectory },
+      { qmp: this.#qmp, features: this.#features, clock, processes, tlsDirectory: this.#record.config.tlsDirectory },
       options,
       signal,
     )
@@ -206,6 +218,10 @@ export class QemuMachine implements Machine {
       { key, to: { ...to, cache }, onProgress, beforeSwitch: beforeSwitch ?? null },
       signal,
     )
+  }
+
+  async settleDiskMove(key: number): Promise<string> {
+    return await settleDiskMove(this.#qmp, this.#deps.clock, key)
   }
 
   async announce(): Promise<void> {

@@ -9,6 +9,8 @@ export interface Cut {
   readonly stall?: number
   /** So many bytes are kept back; when the source has closed its end they are thrown away. */
   readonly tail?: number
+  /** From this byte on; before it everything goes through at once. */
+  readonly tailFrom?: number
   /** Nothing that the target says reaches the source, and when the source is silent for long, the wire breaks. */
   readonly answers?: boolean
 }
@@ -59,12 +61,12 @@ export class Wire implements AsyncDisposable {
   }
 
   #pass(source: Socket, target: Socket, data: Buffer): void {
-    const { after, tail, stall } = this.#cut
+    const { after, tail, tailFrom, stall } = this.#cut
     if (stall !== undefined && this.sent + data.length > stall) return void source.pause()
     let part = data
     if (after !== undefined && this.sent + data.length >= after) part = data.subarray(0, after - this.sent)
     this.sent += data.length
-    if (tail !== undefined) {
+    if (tail !== undefined && this.sent > (tailFrom ?? 0)) {
       const all = Buffer.concat([this.#kept, part])
       this.#kept = all.subarray(Math.max(0, all.length - tail))
       part = all.subarray(0, Math.max(0, all.length - tail))
