@@ -51,11 +51,11 @@ export async function startManager(lab: Lab, state: LabState, say: Progress): Pr
 }
 
 /** A client of the lab's manager that has answered. */
-export async function connect(lab: Lab, file: ClientFile): Promise<Client> {
+export async function connect(lab: Lab, file: ClientFile, timeoutMs = readyTimeoutMs): Promise<Client> {
   const client = createClient(lab.ports.network, file)
   await until(
     lab,
-    readyTimeoutMs,
+    timeoutMs,
     () => client.call('getCluster'),
     async () => {
       const log = await readTail(lab.ports, `${nodeFolders(lab.folder, managerName).data}/init/manager.log`)

@@ -88,7 +88,7 @@ export async function serveLabd(machines: Machines, log: Logger): Promise<void> 
         mend: `Use one of: ${[...state.hosts, managerName].join(', ')}.`,
       })
     }
-    log.info({ host: node, verb: message['verb'] }, 'power')
+    if (message['verb'] !== 'status') log.info({ host: node, verb: message['verb'] }, 'power')
     return await obey(power, node, message)
   })
   log.info({ lab: machines.lab, pid: process.pid }, 'labd serves')

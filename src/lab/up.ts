@@ -1,4 +1,5 @@
 /** `lab up` and `lab down`: the whole of it, in order. */
+import { HoldfastError } from '../base/errors.ts'
 import type { Client } from '../contracts/client.ts'
 import {
   connect,
@@ -11,7 +12,8 @@ import {
 } from './cluster.ts'
 import { installPackages, smallGuest } from './guest.ts'
 import type { Lab } from './lab.ts'
-import { defaultLabClientFile } from './names.ts'
+import { defaultLabClientFile, managerName } from './names.ts'
+import { labNamespaces } from './switch.ts'
 import { createWorld, removeWorld, type Progress, type WorldOptions } from './world.ts'
 
 export interface UpOptions extends WorldOptions {
@@ -33,9 +35,8 @@ export interface UpResult {
 export async function bringUp(lab: Lab, options: UpOptions, say: Progress): Promise<UpResult> {
   const before = await lab.state()
   if (before?.phase === 'up') {
-    const file = await readClientFile(lab)
-    const client = await connect(lab, file)
-    return { isNew: false, client, file, link: await signInLink(client, file) }
+    if (await isStanding(lab)) return await findRunning(lab)
+    say('the machine was restarted since: the lab is put up again, with its disks and its inventory as they were')
   }
   await installPackages(lab.ports, say)
   // The guest may take a while the first time: it is made while the hosts come up.
@@ -51,6 +52,26 @@ export async function bringUp(lab: Lab, options: UpOptions, say: Progress): Prom
   if (guest !== undefined && options.hasVms) await createVms(lab, state, client, await guest, say)
   await lab.save({ ...((await lab.state()) ?? state), phase: 'up' })
   return { isNew: true, client, file, link: await signInLink(client, file) }
+}
+
+/** After a restart of the machine the files of a lab are there, and nothing else of it. */
+async function isStanding(lab: Lab): Promise<boolean> {
+  return (await labNamespaces(lab.ports, lab.name)).length > 0
+}
+
+const answerMs = 15_000
+
+async function findRunning(lab: Lab): Promise<UpResult> {
+  await lab.withOutside()
+  const { power } = await lab.power(managerName, 'status')
+  if (power !== 'on') {
+    throw new HoldfastError('wrong-state', `the lab "${lab.name}" runs, but its manager is ${power}`, {
+      mend: 'Run `holdfast lab heal`, which ends every fault.',
+    })
+  }
+  const file = await readClientFile(lab)
+  const client = await connect(lab, file, answerMs)
+  return { isNew: false, client, file, link: await signInLink(client, file) }
 }
 
 /** A VM that runs, and another host for it: what people may try next. Undefined where there is none. */
