@@ -26,7 +26,7 @@ export function pageOf<T extends { readonly id: string }>(
   let start = 0
   if (query.after !== undefined) {
     const after = idNumber(query.after)
-    if (!Number.isInteger(after)) {
+    if (!/^[a-z]+-[1-9][0-9]{0,15}$/.test(query.after)) {
       throw new HoldfastError('invalid-request', '`after` is not the `next` of a page', { field: 'after' })
     }
     const found = ordered.findIndex((item) => (newestFirst ? idNumber(item.id) < after : idNumber(item.id) > after))

@@ -20,6 +20,7 @@ export class FakeHost {
   readonly vms = new Map<VmId, VmObservation>()
   readonly uploads = new Map<string, Buffer>()
   readonly jobs: JobRequest[] = []
+  readonly #lines = new Set<Duplex>()
   /** The configuration that the manager has told this host to have. */
   configuration: ReportResponse['configuration'] = null
   #sequence = 0
@@ -91,11 +92,21 @@ export class FakeHost {
       upload: async (id, _datastore, offset, body) => this.#append(id, offset, body),
       uploadStatus: async (id) => ({ offset: this.uploads.get(id)?.length ?? 0 }),
       screenshot: async () => Buffer.from('89504e470d0a1a0a', 'hex'),
-      console: async (vm) => echo(`${this.id}:${vm}> `),
+      console: async (vm) => {
+        const line = echo(`${this.id}:${vm}> `)
+        this.#lines.add(line)
+        return line
+      },
       deleteDisk: async () => undefined,
       deleteImage: async () => undefined,
       tellRecord: async () => undefined,
     }
+  }
+
+  /** Ends every console, as when QEMU ends. */
+  hangUp(): void {
+    for (const line of this.#lines) line.destroy()
+    this.#lines.clear()
   }
 
   #job(request: JobRequest): JobStatus {
