@@ -22,6 +22,7 @@ export async function moveDisk(deps: MoveDiskDeps, work: MoveWork, context: JobC
   const { disks, datastores, files, keeper } = deps
   const { moving, vm } = work
   const path = datastores.diskPath(moving.to, moving.disk, moving.format)
+  await keeper.settleDiskMove()
   // Asked again after an agent's restart: the guest wrote to the new file already, whether it still runs or not.
   if (keeper.diskDatastore(moving.key) === moving.to) return { path }
   if (!keeper.hasMachine()) {
@@ -39,8 +40,8 @@ export async function moveDisk(deps: MoveDiskDeps, work: MoveWork, context: JobC
       context.signal,
     )
   } catch (thrown) {
-    // The guest writes to the old file unless the state says otherwise.
-    if (keeper.diskDatastore(moving.key) !== moving.to) await files.remove(path)
+    // Only when it is certain that the guest is on the old file.
+    if (keeper.diskDatastore(moving.key) === moving.from) await files.remove(path)
     throw thrown
   }
   return { path }

@@ -111,7 +111,14 @@ async function beginTransition(core: VmCore, event: AgentRunEvent, cause: StopCa
 /** Ends QEMU and forgets what it was for. */
 export async function endMachine(core: VmCore): Promise<void> {
   await core.quitMachine()
-  await core.save({ role: 'none', pausedByUser: false, outOfSpace: false, startedAt: null, incoming: null })
+  await core.save({
+    role: 'none',
+    pausedByUser: false,
+    outOfSpace: false,
+    startedAt: null,
+    incoming: null,
+    movingDisk: null,
+  })
 }
 
 /** QEMU cannot go on. The cause is durable before QEMU, who knows it, is gone. */

@@ -2,7 +2,7 @@
  * The keeper of one VM: commands, QEMU's events and the manager's answers come to it from all sides and pass through one
  * queue, so that each sees the state that the one before left, durably.
  */
-import { describeError, HoldfastError } from '../../base/errors.ts'
+import { describeError } from '../../base/errors.ts'
 import type { DatastoreId, VmId } from '../../base/ids.ts'
 import type {
   DiscardResponse,
@@ -20,6 +20,7 @@ import type { VmObservation } from '../../contracts/host.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Static } from '../../contracts/schema.ts'
 import type { Machine, MachineEvent } from '../../hypervisor/hypervisor.ts'
+import { beginDiskMove, noteDiskMoved, settleDiskMove } from './disk-move.ts'
 import { discardIncoming, onComplete, prepareIncoming, releaseIncoming } from './incoming.ts'
 import { beginOutgoing, finishOutgoing, sendOut, settle, unknownOutcome } from './outgoing.ts'
 import { afterAnswer, arrive, endMachine, reconcile } from './reconcile.ts'
@@ -124,20 +125,26 @@ export class VmKeeper implements AsyncDisposable {
     onProgress: (done: number, total: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const machine = await this.#queue.run(async () => {
-      this.#core.refuseOlder(generation)
-      if (this.#core.state.role !== 'running') {
-        throw new HoldfastError('wrong-state', `${this.vm} is ${this.#core.state.role} here`)
-      }
-      return this.#core.mustHaveMachine()
-    })
-    await machine.moveDisk(to.key, { path: to.path, format: to.format }, onProgress, signal, () =>
-      this.#queue.run(() => this.#core.save({ deployment: movedDisk(this.#core.state.deployment, to) })),
-    )
+    const machine = await this.#queue.run(() => beginDiskMove(this.#core, generation, to))
+    try {
+      await machine.moveDisk(to.key, { path: to.path, format: to.format }, onProgress, signal, () =>
+        this.#queue.run(() => noteDiskMoved(this.#core)),
+      )
+    } catch (thrown) {
+      await this.#queue.run(() => settleDiskMove(this.#core))
+      throw thrown
+    }
+    await this.#queue.run(() => this.#core.save({ movingDisk: null }))
   }
 
-  /** The datastore that a disk of the VM is on, by this host's own state. */
+  /** Ends what an earlier attempt left of a disk's move. After it, `diskDatastore` tells where the disk is. */
+  settleDiskMove(): Promise<void> {
+    return this.#queue.run(() => settleDiskMove(this.#core))
+  }
+
+  /** The datastore that a disk of the VM is on, by this host's own state; undefined while that is not settled. */
   diskDatastore(key: number): DatastoreId | undefined {
+    if (this.#core.state.movingDisk?.key === key) return undefined
     return this.#core.state.deployment?.spec.disks.find((disk) => disk.key === key)?.datastore
   }
 
@@ -178,7 +185,12 @@ export class VmKeeper implements AsyncDisposable {
     const { state } = this.#core
     if (state.pending !== null) this.#core.background.pump()
     else if (machine !== undefined || state.role !== 'none') this.#core.background.refresh()
-    const isPausedUnseen = this.#core.machineState === 'paused' && state.role === 'running' && !state.pausedByUser
+    if (state.movingDisk != null && this.hasMachine()) this.#enqueue(() => settleDiskMove(this.#core))
+    const isPausedUnseen =
+      state.movingDisk == null &&
+      this.#core.machineState === 'paused' &&
+      state.role === 'running' &&
+      !state.pausedByUser
     if (isPausedUnseen) await this.#core.save({ outOfSpace: true })
     if (this.#core.state.outOfSpace) this.#core.background.watchSpace()
   }
@@ -308,12 +320,6 @@ export class VmKeeper implements AsyncDisposable {
       })
     }
   }
-}
-
-function movedDisk(deployment: VmDeployment | null, to: { key: number; datastore: DatastoreId }): VmDeployment | null {
-  if (deployment === null) return null
-  const disks = deployment.spec.disks.map((disk) => (disk.key === to.key ? { ...disk, datastore: to.datastore } : disk))
-  return { ...deployment, spec: { ...deployment.spec, disks } }
 }
 
 type OutgoingEnd = ReturnType<typeof unknownOutcome> | undefined

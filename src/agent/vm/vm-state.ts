@@ -13,7 +13,7 @@ import {
   PrepareIncomingResponse,
   VmDeployment,
 } from '../../contracts/agent-api.ts'
-import { VmIdSchema } from '../../contracts/ids.ts'
+import { DatastoreIdSchema, VmIdSchema } from '../../contracts/ids.ts'
 import { agentEvents, stopCauses } from '../../contracts/run-record.ts'
 import { Nullable, OneOf, Open, Type, type Static } from '../../contracts/schema.ts'
 
@@ -59,6 +59,8 @@ export const VmState = Open({
   incoming: Nullable(Open({ request: PrepareIncomingRequest, response: Nullable(PrepareIncomingResponse) })),
   /** How the migration of `moveGeneration` away from here ended. */
   outcome: Nullable(MigrateOutcome),
+  /** A disk that is being moved on this host: where to. Until it is settled QEMU alone knows which file counts. */
+  movingDisk: Type.Optional(Nullable(Open({ key: Type.Integer(), datastore: DatastoreIdSchema, path: Type.String() }))),
   pausedByUser: Type.Boolean(),
   outOfSpace: Type.Boolean(),
   problem: Nullable(Type.String()),
