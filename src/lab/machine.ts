@@ -5,7 +5,7 @@ import { Cgroups, outsideGroup } from './cgroups.ts'
 import { insideHost, managerName, namespaceOf, nodeFolders, registryFolder } from './names.ts'
 import type { LabPorts, Launcher } from './ports.ts'
 import { readTail } from './read-tail.ts'
-import { shell } from './shell.ts'
+import { makeMountPoints } from './registry.ts'
 
 export interface Machines {
   readonly ports: LabPorts
@@ -97,7 +97,7 @@ async function prepareFolders(ports: LabPorts, own: ReturnType<typeof nodeFolder
   for (const path of [own.data, own.run, own.etc, `${own.data}/init`, `${own.run}/bmc`]) {
     await ports.files.makeDirectory(path)
   }
-  await shell(ports, 'mkdir', ['-p', insideHost.data, insideHost.run, insideHost.etc])
+  await makeMountPoints(ports)
   for (const name of await ports.files.list(own.run)) {
     if (name !== 'bmc') await ports.files.remove(`${own.run}/${name}`)
   }

@@ -33,6 +33,8 @@ export const defaultLabsFolder = '/var/lib/holdfast/labs'
 export const defaultLabName = 'lab'
 /** Where the CLI looks for the manager of the default lab. */
 export const defaultLabClientFile = '/var/lib/holdfast/lab/client.json'
+/** Folders of the machine that hosts mount their own over. They are there while a lab is. */
+export const mountPoints = ['/var/lib/holdfast', '/run/holdfast', '/etc/holdfast'] as const
 /** One file per lab that exists, with its folder; gone after a restart of the machine, as all else but the folder is. */
 export const registryFolder = '/run/holdfast/labs'
 

@@ -11,17 +11,10 @@ import {
   loopDevices,
   removeMounts,
 } from './mounts.ts'
-import {
-  defaultLabClientFile,
-  defaultLabsFolder,
-  hostNames,
-  insideHost,
-  managerName,
-  registryFolder,
-  storageFolders,
-} from './names.ts'
+import { hostNames, managerName, storageFolders } from './names.ts'
 import { applyCuts } from './partitions.ts'
-import { shell, succeeds } from './shell.ts'
+import { register, unregister } from './registry.ts'
+import { shell } from './shell.ts'
 import { writeState, type LabState } from './state.ts'
 import { createWires, labNamespaces, machineRoutes, removeWires } from './switch.ts'
 import { stateFile } from './state.ts'
@@ -71,8 +64,7 @@ async function claim(lab: Lab): Promise<void> {
       })
     }
   }
-  await files.makeDirectory(registryFolder, { mode: 0o755 })
-  await files.write(`${registryFolder}/${lab.name}`, `${lab.folder}\n`)
+  await register(lab.ports, lab.name, lab.folder)
   // Guests run as unprivileged users and must pass through to their disks.
   await files.makeDirectory(lab.folder, { mode: 0o755 })
 }
@@ -103,21 +95,7 @@ export async function removeWorld(lab: Lab): Promise<string[]> {
   await removeWires(ports, name)
   await lab.machines.cgroups.remove()
   if (isLab) await removeFolder(lab)
-  await ports.files.remove(`${registryFolder}/${name}`)
-  // Folders that are there for labs alone go when they are empty. But not while another lab stands: its hosts have their own
-  // folders mounted over these, and rmdir of a folder takes such mounts away in their namespaces.
-  const others = await ports.files.list(registryFolder).catch(() => [])
-  if (others.length > 0) return await leftovers(lab)
-  for (const path of [
-    registryFolder,
-    insideHost.run,
-    defaultLabsFolder,
-    defaultLabClientFile.replace(/\/[^/]*$/, ''),
-    insideHost.data,
-    insideHost.etc,
-  ]) {
-    await succeeds(ports, 'rmdir', [path])
-  }
+  await unregister(ports, name)
   return await leftovers(lab)
 }
 
