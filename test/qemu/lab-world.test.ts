@@ -218,6 +218,15 @@ test('a service that dies is started again', async () => {
   await eventually('the service runs again', async () => (await log()).length === 2)
 })
 
+test('another lab comes and goes, and this one keeps its mounts', async () => {
+  const other = await Lab.find(ports, launcher, 'tother', directory)
+  await createWorld(other, { hosts: 1, hasShared: false, diskGiB: 1 }, () => undefined)
+  assert.deepEqual(await removeWorld(other), [])
+  for (const path of [insideHost.data, insideHost.run, insideHost.etc]) {
+    assert.equal((await run('host1', 'mountpoint', '-q', path)).code, 0, path)
+  }
+})
+
 test('verbs work when labd was killed, and say what cannot be', async () => {
   const labd = (await ports.processes.run('sh', ['-c', `grep -l -z -x labd /proc/[0-9]*/cmdline`])).stdout
   const mine = (await lab.machines.cgroups.processes('outside')).filter((pid) => labd.includes(`/proc/${pid}/`))
