@@ -47,7 +47,7 @@ function hostCard(): { element: HTMLElement; update: (host: Host) => void } {
     facts.textContent =
       what === null
         ? 'has not reported yet'
-        : `${host.vmCount} VM${host.vmCount === 1 ? '' : 's'} · QEMU ${what.qemu.version} · ${what.accelerator.kind.toUpperCase()}`
+        : `${host.vmCount} VM${host.vmCount === 1 ? '' : 's'} · QEMU ${what.qemu.version.split(' ', 1).join('')} · ${what.accelerator.kind.toUpperCase()}`
     facts.title = what === null ? '' : `${what.cpu.model}; ${what.accelerator.reason}`
     cpu.show(host.load?.cpuUsed ?? 0, what === null ? '' : `${what.cpu.cores} cores`)
     const total = what?.memoryMiB ?? 0

@@ -7,6 +7,7 @@ import { signInPanel, takeCode } from './sign-in.ts'
 import { TaskList } from './task-list.ts'
 import { VmList } from './vm-list.ts'
 
+const retryMs = 2000
 const main = byId('main')
 const live = byId('live')
 const signOut = byId('sign-out')
@@ -23,7 +24,9 @@ async function begin(): Promise<void> {
     await showInventory()
   } catch (thrown) {
     if (thrown instanceof ApiError && thrown.status === 401) return askForCode(reason)
-    main.replaceChildren(h('p', { class: 'problem' }, thrown instanceof Error ? thrown.message : String(thrown)))
+    const why = thrown instanceof Error ? thrown.message : String(thrown)
+    main.replaceChildren(h('p', { class: 'problem' }, `The manager does not answer (${why}); trying again …`))
+    setTimeout(() => void begin(), retryMs)
   }
 }
 
@@ -41,8 +44,8 @@ async function showInventory(): Promise<void> {
   const feed = new InventoryFeed({
     change: (inventory) => {
       showCluster(inventory)
-      hosts.show(inventory.hosts)
-      vms.show(inventory.vms, inventory)
+      hosts.show(inventory.hosts.toSorted(byName))
+      vms.show(inventory.vms.toSorted(byName), inventory)
       tasks.show(inventory.tasks)
     },
     live: (isLive) => {
@@ -61,6 +64,11 @@ async function showInventory(): Promise<void> {
     feed.stop()
     void api.signOut().finally(() => askForCode(null))
   }
+}
+
+/** As people count: host2 before host10. */
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name.localeCompare(b.name, undefined, { numeric: true })
 }
 
 function showCluster({ cluster }: Inventory): void {

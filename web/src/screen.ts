@@ -20,6 +20,15 @@ const novncPath = '/novnc/core/rfb.js'
 const retryMs = 400
 const patienceMs = 60_000
 
+let novnc: RfbClass | undefined
+
+/** A browser remembers that a module could not be loaded; under another address it tries again. */
+async function loadNovnc(attempt: number): Promise<RfbClass> {
+  const path = attempt === 0 ? novncPath : `${novncPath}?again=${attempt}`
+  novnc ??= ((await import(path)) as { default: RfbClass }).default
+  return novnc
+}
+
 export function openScreen(vm: Vm): void {
   new Screen(vm).open()
 }
@@ -63,10 +72,10 @@ class Screen {
   }
 
   async #stayConnected(): Promise<void> {
-    const { default: rfbClass } = (await import(novncPath)) as { default: RfbClass }
     let giveUpAt = performance.now() + patienceMs
-    while (this.#isOpen) {
+    for (let attempt = 0; this.#isOpen; attempt++) {
       try {
+        const rfbClass = await loadNovnc(attempt)
         const { url } = await api.ticket(this.#vm.id)
         const ended = await this.#connect(rfbClass, url)
         if (ended === 'shown') giveUpAt = performance.now() + patienceMs
