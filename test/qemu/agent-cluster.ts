@@ -13,7 +13,14 @@ import { TLSSocket } from 'node:tls'
 import { HoldfastError, toHoldfastError } from '../../src/base/errors.ts'
 import type { HostId, VmId } from '../../src/base/ids.ts'
 import { nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from '../../src/base/node/index.ts'
-import type { AgentApi, HostConfiguration, NetworkConfig, VmDeployment } from '../../src/contracts/agent-api.ts'
+import type {
+  AgentApi,
+  HostConfiguration,
+  JobRequest,
+  JobStatus,
+  NetworkConfig,
+  VmDeployment,
+} from '../../src/contracts/agent-api.ts'
 import { formatJoinToken } from '../../src/contracts/join-token.ts'
 import type { HostReport } from '../../src/contracts/host.ts'
 import type { JoinRequest } from '../../src/contracts/manager-api.ts'
@@ -135,11 +142,11 @@ export class AgentCluster implements AsyncDisposable {
     return this.agents.find((agent) => agent.host === host)
   }
 
-  /** What both hosts are to have. */
-  configure(networks: NetworkConfig[], leases: HostConfiguration['leases']): void {
-    const datastores = [
-      { datastore: 'ds-1' as never, name: 'shared', path: join(this.folder, 'shared'), isShared: true },
-    ]
+  /** What both hosts are to have: `ds-1`, `ds-2`, … are folders that both see, by these names. */
+  configure(networks: NetworkConfig[], leases: HostConfiguration['leases'], folders = ['shared']): void {
+    const datastores = folders.map((name, index) => ({
+      ...{ datastore: `ds-${index + 1}` as never, name, path: join(this.folder, name), isShared: name === 'shared' },
+    }))
     const rest = { datastores, networks, leases }
     this.configuration = { ...rest, digest: digestOf(rest) }
   }
@@ -160,11 +167,17 @@ export class AgentCluster implements AsyncDisposable {
     return this.records.record(vm)
   }
 
+  /** What agents leave running: their guests and DHCP servers. */
+  async endAll(): Promise<void> {
+    for (const agent of this.agents) this.#endAll(agent)
+    await eventually('all processes gone', () =>
+      this.agents.every((agent) => tryIp('netns', 'pids', agent.namespace).trim() === '') ? true : undefined,
+    )
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const agent of this.agents) {
-      await agent.stop()
-      this.#endAll(agent)
-    }
+    for (const agent of this.agents) await agent.stop()
+    await this.endAll()
     this.#server?.close()
     this.#server?.closeAllConnections()
     for (const one of [this.#tag]) tryIp('link', 'del', one)
@@ -295,6 +308,52 @@ function tryIp(...args: string[]): string {
   } catch {
     return ''
   }
+}
+
+/** Runs a job to its end. */
+export async function job(api: AgentApi, id: string, work: JobRequest['work']): Promise<JobStatus> {
+  await api.startJob({ id, task: null, work })
+  return eventually(`job ${id}`, async () => {
+    const status = await api.job(id)
+    return status.state === 'running' ? undefined : status
+  })
+}
+
+/** The guest's serial line, with a shell that answers. */
+export async function serial(
+  agent: TestAgent,
+  vm: VmId,
+): Promise<{ run: (line: string) => Promise<string>; type: (line: string) => void; end: () => void }> {
+  const stream = await agent.api.console(vm, 'serial')
+  let text = ''
+  stream.on('data', (data: Buffer) => (text += data.toString('latin1')))
+  stream.on('error', () => undefined)
+  let count = 0
+  // What is typed before the guest's shell is there is lost.
+  await eventually('a shell', async () => {
+    stream.write('\n')
+    await clock.sleep(300)
+    return /# (\x1b\[6n)?$/.test(text) ? true : undefined
+  }).catch((cause: unknown) => {
+    throw new Error(`no shell: ${JSON.stringify(text.slice(-300))}`, { cause })
+  })
+  return {
+    async run(line) {
+      const mark = `M${process.pid}x${count++}`
+      const from = text.length
+      stream.write(`echo "<"${mark}; ${line}; echo ">"${mark}\n`)
+      const done = new RegExp(`<${mark}\\r?\\n([^]*)>${mark}`)
+      return eventually(`the end of ${line}`, () => done.exec(text.slice(from))?.[1]?.trim())
+    },
+    type: (line) => void stream.write(line),
+    end: () => stream.destroy(),
+  }
+}
+
+/** The folder with the small guest's `vmlinuz` and `initrd.gz`. */
+export function guestFolder(): string {
+  const build = join(import.meta.dirname, '../../dev/guests/build')
+  return execFileSync(build, ['busybox'], { encoding: 'utf8' }).trim().split('\n').at(-1) ?? ''
 }
 
 export const testNetwork: NetworkConfig = {

@@ -2,24 +2,32 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
 import type { VmId } from '../../src/base/ids.ts'
-import type { AgentApi, JobRequest, JobStatus, MigrateOutcome } from '../../src/contracts/agent-api.ts'
-import { AgentCluster, clock, deploymentOf, eventually, lease, testNetwork, type TestAgent } from './agent-cluster.ts'
+import type { JobStatus, MigrateOutcome } from '../../src/contracts/agent-api.ts'
+import {
+  AgentCluster,
+  deploymentOf,
+  eventually,
+  guestFolder,
+  job,
+  lease,
+  serial,
+  testNetwork,
+  type TestAgent,
+} from './agent-cluster.ts'
 
 const vm = 'vm-7' as VmId
 let cluster: AgentCluster
 let a: TestAgent
 let b: TestAgent
-let guestFolder: string
+let guest: string
 
 before(async () => {
-  const build = join(import.meta.dirname, '../../dev/guests/build')
-  guestFolder = execFileSync(build, ['busybox'], { encoding: 'utf8' }).trim().split('\n').at(-1) ?? ''
+  guest = guestFolder()
   cluster = await AgentCluster.open()
   ;[a, b] = cluster.agents
-  for (const agent of cluster.agents) agent.start('--allow-import', guestFolder, cluster.folder)
+  for (const agent of cluster.agents) agent.start('--allow-import', guest, cluster.folder)
 })
 
 after(async () => {
@@ -27,39 +35,6 @@ after(async () => {
     for (const agent of cluster.agents) console.log(await agent.log())
   await cluster[Symbol.asyncDispose]()
 })
-
-async function job(api: AgentApi, id: string, work: JobRequest['work']): Promise<JobStatus> {
-  await api.startJob({ id, task: null, work })
-  return eventually(`job ${id}`, async () => {
-    const status = await api.job(id)
-    return status.state === 'running' ? undefined : status
-  })
-}
-
-async function serial(agent: TestAgent): Promise<{ run: (line: string) => Promise<string>; end: () => void }> {
-  const stream: Duplex = await agent.api.console(vm, 'serial')
-  let text = ''
-  stream.on('data', (data: Buffer) => (text += data.toString('latin1')))
-  let count = 0
-  // What is typed before the guest's shell is there is lost.
-  await eventually('a shell', async () => {
-    stream.write('\n')
-    await clock.sleep(300)
-    return /# (\x1b\[6n)?$/.test(text) ? true : undefined
-  }).catch((cause: unknown) => {
-    throw new Error(`no shell: ${JSON.stringify(text.slice(-300))}`, { cause })
-  })
-  return {
-    async run(line) {
-      const mark = `M${process.pid}x${count++}`
-      const from = text.length
-      stream.write(`echo "<"${mark}; ${line}; echo ">"${mark}\n`)
-      const done = new RegExp(`<${mark}\\r?\\n([^]*)>${mark}`)
-      return eventually(`the end of ${line}`, () => done.exec(text.slice(from))?.[1]?.trim())
-    },
-    end: () => stream.destroy(),
-  }
-}
 
 test('a joined agent reports its host, and takes its configuration', async () => {
   for (const agent of cluster.agents) {
@@ -89,7 +64,7 @@ test('images come in by path, and what is no sound image does not', async () => 
     ['img-1', 'vmlinuz'],
     ['img-2', 'initrd.gz'],
   ] as const) {
-    const status = await take(image, join(guestFolder, name), 'raw')
+    const status = await take(image, join(guest, name), 'raw')
     assert.equal(status.state, 'done', JSON.stringify(status.problem))
   }
   const at = (name: string): string => join(cluster.folder, name)
@@ -115,7 +90,7 @@ test('images come in by path, and what is no sound image does not', async () => 
 
 test('an upload goes on where it broke off', async () => {
   const { Readable } = await import('node:stream')
-  const whole = readFileSync(join(guestFolder, 'initrd.gz'))
+  const whole = readFileSync(join(guest, 'initrd.gz'))
   const first = await a.api.upload('up1', 'ds-1' as never, 0, Readable.from([whole.subarray(0, 1_000_000)]))
   assert.equal(first.offset, 1_000_000)
   await assert.rejects(a.api.upload('up1', 'ds-1' as never, 5, Readable.from(['x'])), { code: 'conflict' })
@@ -138,7 +113,7 @@ test('a VM starts, gets its address, and may send as nobody else', async () => {
   assert.equal(cluster.record(vm).phase, 'running')
   const pid = Number(a.command('cat', join(a.run, 'vms', vm, 'machine.json')).match(/"pid": ?([0-9]+)/)?.[1])
   assert.match(readFileSync(`/proc/${pid}/status`, 'utf8'), /^Uid:\s+640007/m)
-  const line = await serial(a)
+  const line = await serial(a, vm)
   await eventually('an address by DHCP', async () =>
     (await line.run('ip -4 -o addr show eth0')).includes('10.77.0.7/24') ? true : undefined,
   )
@@ -158,17 +133,17 @@ test('a VM starts, gets its address, and may send as nobody else', async () => {
 })
 
 test('an agent that is killed and started again finds its VM, which noticed nothing', async () => {
-  const before = await serial(a)
+  const before = await serial(a, vm)
   await before.run('echo here >/tmp/mark')
   before.end()
   const session = cluster.reports.get(a.host!)?.session
   await a.stop('SIGKILL')
-  a.start('--allow-import', guestFolder, cluster.folder)
+  a.start('--allow-import', guest, cluster.folder)
   await eventually('a report of the new agent', () => {
     const report = cluster.reports.get(a.host!)
     return report?.session !== session && report?.vms[0]?.process === 'running' ? true : undefined
   })
-  const line = await serial(a)
+  const line = await serial(a, vm)
   assert.equal(await line.run('cat /tmp/mark'), 'here')
   line.end()
 })
@@ -196,7 +171,7 @@ test('the VM moves to the other host over TLS, with its address, and the old one
   assert.equal(outcome?.outcome, 'sent', JSON.stringify(status))
   await eventually('the record', () => (cluster.record(vm).host === b.host ? true : undefined))
   await a.api.settle(vm, { generation, verdict: 'release', targetDiscarded: false, movedDisks: [] })
-  const line = await serial(b)
+  const line = await serial(b, vm)
   assert.equal(await line.run('cat /tmp/mark'), 'here')
   assert.match(await line.run('ping -c 1 -W 2 10.77.0.2'), /1 packets received/)
   line.end()
