@@ -22,6 +22,18 @@ export interface FakeGuestHabits {
   readonly obeysPowerButton: boolean
 }
 
+/** What a guest knows: which power-on it lives since, and a counter that it raises while its vCPUs run. */
+export interface GuestMemory {
+  readonly boot: number
+  readonly counter: number
+}
+
+interface Stream {
+  isStopped(): boolean
+  isBroken(): boolean
+}
+type MemoryEnd = 'converged' | 'post-copy' | 'cancelled' | 'broken'
+
 const transferSteps = 10
 const frozenState = new Set<MachineState>(['prelaunch', 'paused', 'incoming-complete', 'sent'])
 
@@ -32,16 +44,30 @@ export class FakeGuest implements WireEnd {
   readonly #clock: Clock
   readonly #wire: FakeWire<FakeGuest>
   readonly #habits: FakeGuestHabits
+  /** Paths of disks that were moved while it ran. */
+  readonly movedTo = new Map<number, string>()
   readonly listeners = new Set<(event: MachineEvent) => void>()
   #state: MachineState
   #incoming: IncomingOptions | undefined
   /** `stop` while incoming: vCPUs stay still when the state is whole. */
   #isHeldByStop = false
   #isCancelled = false
+  #settleAsked = Promise.withResolvers<void>()
   #outgoing: Promise<OutgoingResult> | undefined
+  #memory: GuestMemory
+  #runningSince: number | undefined
+  /** Device key → what names the file that it writes to. */
+  readonly disks: Map<number, string>
 
   constructor(
-    place: { host: string; pid: number; clock: Clock; wire: FakeWire<FakeGuest>; habits: FakeGuestHabits },
+    place: {
+      host: string
+      pid: number
+      clock: Clock
+      wire: FakeWire<FakeGuest>
+      habits: FakeGuestHabits
+      disks?: Map<number, string>
+    },
     config: MachineConfig,
     state: 'prelaunch' | 'incoming',
   ) {
@@ -51,7 +77,15 @@ export class FakeGuest implements WireEnd {
     this.#wire = place.wire
     this.#habits = place.habits
     this.config = config
+    this.disks = place.disks ?? new Map<number, string>()
     this.#state = state
+    this.#memory = { boot: state === 'prelaunch' ? this.#wire.nextBoot() : 0, counter: 0 }
+  }
+
+  /** As it is now. */
+  get memory(): GuestMemory {
+    const ran = this.#runningSince === undefined ? 0 : this.#clock.monotonic() - this.#runningSince
+    return { ...this.#memory, counter: this.#memory.counter + ran }
   }
 
   get guest(): string {
@@ -110,6 +144,19 @@ export class FakeGuest implements WireEnd {
     if (this.#habits.obeysPowerButton) this.#clock.timer(500, () => this.shutDown())
   }
 
+  /** The guest stands still, both files are equal, and it goes on with the new one when `beforeSwitch` has resolved. */
+  async moveDisk(key: number, name: string | undefined, beforeSwitch?: () => Promise<void>): Promise<void> {
+    this.#mustBeAlive()
+    const before = this.#state
+    if (before === 'running') this.#become('paused')
+    if (name !== undefined) {
+      this.#wire.mirrorDisk(this, key, name)
+      this.disks.set(key, name)
+    }
+    await beforeSwitch?.()
+    if (before === 'running' && this.#state === 'paused') this.#become('running')
+  }
+
   listen(options: IncomingOptions): number {
     this.#mustBeAlive()
     if (this.#state !== 'incoming') throw new HoldfastError('hypervisor-error', `cannot listen in ${this.#state}`)
@@ -123,12 +170,14 @@ export class FakeGuest implements WireEnd {
       throw new HoldfastError('hypervisor-error', `cannot migrate from ${this.#state}`)
     }
     this.#isCancelled = false
+    this.#settleAsked = Promise.withResolvers<void>()
     this.#outgoing = this.#send(options, signal, this.#state)
     return this.#outgoing
   }
 
   async settleOutgoing(): Promise<OutgoingResult> {
     this.#isCancelled = true
+    this.#settleAsked.resolve()
     return this.#outgoing ?? this.#result(this.#state === 'sent' ? 'sent' : 'not-sent', null)
   }
 
@@ -144,30 +193,34 @@ export class FakeGuest implements WireEnd {
       return this.#result('not-sent', 'connection refused')
     }
     this.#become('outgoing', before === 'running')
-    const isStopped = (): boolean => signal.aborted || this.#isCancelled
-    const end = await this.#sendMemory(options, target, isStopped)
-    if (this.#isGone()) return this.#result('unknown', 'QEMU is gone')
-    if (end === 'post-copy') return this.#postCopy(options, target)
+    const epoch = this.#wire.epoch(this.host, target.host)
+    const stream: Stream = {
+      isStopped: () => signal.aborted || this.#isCancelled,
+      isBroken: () => this.#wire.epoch(this.host, target.host) !== epoch,
+    }
+    const end = await this.#sendMemory(options, target, stream)
+    if (this.#isGone()) {
+      target.#breakOff()
+      return this.#result('unknown', 'QEMU is gone')
+    }
+    if (end === 'post-copy') return this.#postCopy(options, target, stream)
     if (end !== 'converged') return this.#goBack(target, before, end)
-    return this.#switchOver(options, target, before, isStopped)
+    return this.#switchOver(options, target, before, stream)
   }
 
-  async #sendMemory(
-    options: OutgoingOptions,
-    target: FakeGuest,
-    isStopped: () => boolean,
-  ): Promise<'converged' | 'post-copy' | 'cancelled' | 'broken'> {
+  async #sendMemory(options: OutgoingOptions, target: FakeGuest, stream: Stream): Promise<MemoryEnd> {
     for (let step = 1; ; step++) {
       await this.#clock.sleep(this.#habits.transferMs / transferSteps)
-      if (this.#isGone()) return 'broken'
-      if (isStopped()) return 'cancelled'
-      if (target.#isGone()) return 'broken'
+      if (this.#isGone() || target.#isGone() || stream.isBroken()) return 'broken'
+      if (stream.isStopped()) return 'cancelled'
       if (!this.#wire.reaches(this.host, target.host)) continue
       const fraction = Math.min(1, step / transferSteps)
       options.onProgress(progressOf(fraction, 'memory'))
       if (fraction < 1) continue
       if (!this.#habits.neverConverges) return 'converged'
-      if (options.allowPostCopy && (await isPermitted(options))) return 'post-copy'
+      if (!options.allowPostCopy) continue
+      const isPermitted = await this.#orSettled(permission(options))
+      if (isPermitted === true && !stream.isStopped()) return 'post-copy'
     }
   }
 
@@ -175,41 +228,50 @@ export class FakeGuest implements WireEnd {
     options: OutgoingOptions,
     target: FakeGuest,
     before: MachineState,
-    isStopped: () => boolean,
+    stream: Stream,
   ): Promise<OutgoingResult> {
     // With disks the switch is driven from outside: a driver that died leaves QEMU standing before it.
-    if (options.nbdPort !== null) await Promise.resolve(options.onProgress(progressOf(1, 'switch')))
+    if (options.nbdPort !== null) await this.#orSettled(Promise.resolve(options.onProgress(progressOf(1, 'switch'))))
     if (this.#isGone()) return this.#result('unknown', 'QEMU is gone')
-    if (isStopped() || target.#isGone()) return this.#goBack(target, before, 'cancelled')
-    this.#wire.note(this, false)
+    if (stream.isStopped() || target.#isGone() || stream.isBroken()) return this.#goBack(target, before, 'cancelled')
+    this.#note(false)
+    if (options.nbdPort !== null) this.#wire.mirror(this, target)
     if (target.#incoming?.then === 'complete') {
       // Handed to the network; whether it arrives, this side never learns.
       void this.#wire
-        .carry(this, target, () => true)
+        .carry(this, target, () => !stream.isBroken())
         .then((hasArrived) => {
-          if (hasArrived) target.#complete(before)
+          if (hasArrived) target.#complete(this, before)
+          else target.#breakOff()
         })
       this.#become('sent')
       return this.#result('sent', null)
     }
-    const hasArrived = await this.#wire.carry(this, target, () => !this.#isGone() && !isStopped())
+    const isWanted = (): boolean => !this.#isGone() && !stream.isStopped() && !stream.isBroken()
+    const hasArrived = await this.#wire.carry(this, target, isWanted)
     if (this.#isGone()) return this.#result('unknown', 'QEMU is gone')
     if (!hasArrived) return this.#goBack(target, before, 'broken')
-    target.#complete(before)
-    await this.#wire.carry(target, this, () => !isStopped())
+    target.#complete(this, before)
+    const isAcknowledged = await this.#wire.carry(target, this, () => !stream.isStopped() && !stream.isBroken())
     if (this.#isGone()) return this.#result('unknown', 'QEMU is gone')
+    // The return path broke: for this side the migration has failed, and its guest goes on; the other side is held.
+    if (!isAcknowledged && stream.isBroken()) return this.#goBack(target, before, 'the return path broke')
     this.#become('sent')
     return this.#result('sent', null)
   }
 
-  async #postCopy(options: OutgoingOptions, target: FakeGuest): Promise<OutgoingResult> {
-    this.#wire.note(this, false)
-    await this.#wire.carry(this, target, () => !this.#isGone())
+  async #postCopy(options: OutgoingOptions, target: FakeGuest, stream: Stream): Promise<OutgoingResult> {
+    this.#note(false)
+    await this.#wire.carry(this, target, () => !this.#isGone() && !stream.isBroken())
     if (this.#isGone()) return this.#result('unknown', 'QEMU is gone')
-    if (target.#state === 'incoming') target.#become('running')
+    if (target.#state === 'incoming' && !stream.isBroken()) {
+      target.#takeOver(this)
+      target.#become('running')
+    }
     options.onProgress(progressOf(1, 'post-copy'))
     await this.#clock.sleep(this.#habits.transferMs)
-    if (this.#isGone() || target.#isGone() || !this.#wire.reaches(this.host, target.host)) {
+    const isCut = !this.#wire.reaches(this.host, target.host) || stream.isBroken()
+    if (this.#isGone() || target.#isGone() || isCut) {
       if (!target.#isGone()) target.fail()
       if (!this.#isGone()) this.fail()
       return this.#result('unknown', 'the other side was lost in post-copy')
@@ -218,21 +280,35 @@ export class FakeGuest implements WireEnd {
     return this.#result('sent', null)
   }
 
+  /** What is waited for, or undefined when somebody asks for the end of this migration meanwhile. */
+  #orSettled<T>(work: Promise<T>): Promise<T | undefined> {
+    return Promise.race([work, this.#settleAsked.promise.then(() => undefined)])
+  }
+
   /** The stream never completed: the guest goes on here, and the target's process ends. */
   #goBack(target: FakeGuest, before: MachineState, reason: string): OutgoingResult {
     this.#become(before)
-    if (!target.#isGone() && target.#state === 'incoming') {
-      target.#become('incoming-failed')
-      target.kill()
-    }
+    target.#breakOff()
     return this.#result('not-sent', reason)
   }
 
-  #complete(sourceState: MachineState): void {
+  /** The incoming stream ends before it is whole: QEMU says so and ends. */
+  #breakOff(): void {
     if (this.#state !== 'incoming') return
+    this.#become('incoming-failed')
+    this.kill()
+  }
+
+  #complete(source: FakeGuest, sourceState: MachineState): void {
+    if (this.#state !== 'incoming') return
+    this.#takeOver(source)
     const stays = this.#incoming?.then === 'hold' || this.#isHeldByStop
     if (stays) this.#become('incoming-complete')
     else this.#become(sourceState === 'paused' ? 'paused' : 'running')
+  }
+
+  #takeOver(source: FakeGuest): void {
+    this.#memory = source.memory
   }
 
   #result(outcome: OutgoingResult['outcome'], reason: string | null): OutgoingResult {
@@ -242,8 +318,17 @@ export class FakeGuest implements WireEnd {
   #become(state: MachineState, isRunning = state === 'running'): void {
     if (this.#state === 'gone') return
     this.#state = state
-    this.#wire.note(this, isRunning)
+    this.#note(isRunning)
     if (state !== 'gone') this.emit({ kind: 'state', state })
+  }
+
+  /** vCPUs run from now on, or do no more; only then does the memory change. */
+  #note(isRunning: boolean): void {
+    if (!isRunning) {
+      this.#memory = this.memory
+      this.#runningSince = undefined
+    } else this.#runningSince ??= this.#clock.monotonic()
+    this.#wire.note(this, isRunning)
   }
 
   /** A method, since it may change at every wait. */
@@ -256,7 +341,7 @@ export class FakeGuest implements WireEnd {
   }
 }
 
-async function isPermitted(options: OutgoingOptions): Promise<boolean> {
+async function permission(options: OutgoingOptions): Promise<boolean> {
   try {
     await options.beforePostCopy()
     return true

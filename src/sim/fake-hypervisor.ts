@@ -28,6 +28,8 @@ export interface FakeHypervisorOptions {
   readonly habits?: Partial<FakeGuestHabits>
   /** From the call until QEMU stands. */
   readonly startMs?: number
+  /** What names the file at a path; rejects when there is none. Absent: disks are not looked at. */
+  readonly openDisk?: (path: string) => Promise<string>
 }
 
 const defaultHabits: FakeGuestHabits = { transferMs: 200, neverConverges: false, obeysPowerButton: true }
@@ -49,6 +51,11 @@ export class FakeHypervisor implements Hypervisor {
   guest(name: string): FakeGuest | undefined {
     const guest = this.#guests.get(name)
     return guest?.isAlive === true ? guest : undefined
+  }
+
+  /** Every process on this host. */
+  alive(): FakeGuest[] {
+    return [...this.#guests.values()].filter((guest) => guest.isAlive)
   }
 
   /** Every process on this host ends at once. */
@@ -77,15 +84,29 @@ export class FakeHypervisor implements Hypervisor {
     if (this.guest(config.name) !== undefined) {
       throw new HoldfastError('hypervisor-error', `a QEMU named ${config.name} is already there`)
     }
+    const disks = await this.#openDisks(config)
     const { host, clock, wire } = this.#options
-    const guest = new FakeGuest({ host, clock, wire, habits: this.habits, pid: this.#nextPid++ }, config, mode)
+    const guest = new FakeGuest({ host, clock, wire, disks, habits: this.habits, pid: this.#nextPid++ }, config, mode)
     this.#guests.set(config.name, guest)
-    return new FakeMachine(guest)
+    return new FakeMachine(guest, this.#options)
+  }
+
+  async #openDisks(config: MachineConfig): Promise<Map<number, string>> {
+    const disks = new Map<number, string>()
+    const { openDisk } = this.#options
+    if (openDisk === undefined) return disks
+    for (const { key, path } of config.disks) {
+      const name = await openDisk(path).catch((cause: unknown) => {
+        throw new HoldfastError('hypervisor-error', `QEMU cannot open ${path}`, {}, { cause })
+      })
+      disks.set(key, name)
+    }
+    return disks
   }
 
   async adopt(name: string, runDirectory: string): Promise<Machine | undefined> {
     const guest = this.guest(name)
-    return guest?.config.runDirectory === runDirectory ? new FakeMachine(guest) : undefined
+    return guest?.config.runDirectory === runDirectory ? new FakeMachine(guest, this.#options) : undefined
   }
 }
 
@@ -96,10 +117,12 @@ class FakeMachine implements Machine {
   readonly vncSocket: string
   readonly guestAgentSocket: string
   readonly #guest: FakeGuest
+  readonly #options: FakeHypervisorOptions
   readonly #mine = new Set<(event: MachineEvent) => void>()
 
-  constructor(guest: FakeGuest) {
+  constructor(guest: FakeGuest, options: FakeHypervisorOptions) {
     this.#guest = guest
+    this.#options = options
     this.name = guest.config.name
     this.pid = guest.pid
     this.serialSocket = `${guest.config.runDirectory}/serial.sock`
@@ -156,13 +179,25 @@ class FakeMachine implements Machine {
   }
 
   async moveDisk(
-    _key: number,
-    _to: { path: string; format: 'qcow2' | 'raw' },
+    key: number,
+    to: { path: string; format: 'qcow2' | 'raw' },
     onProgress: (done: number, total: number) => void,
     signal: AbortSignal,
+    beforeSwitch?: () => Promise<void>,
   ): Promise<void> {
     signal.throwIfAborted()
     onProgress(1, 1)
+    const { openDisk } = this.#options
+    const name = openDisk === undefined ? undefined : await openDisk(to.path)
+    await this.#guest.moveDisk(key, name, async () => {
+      this.#guest.movedTo.set(key, to.path)
+      await beforeSwitch?.()
+    })
+  }
+
+  async settleDiskMove(key: number): Promise<string> {
+    const { movedTo, config } = this.#guest
+    return movedTo.get(key) ?? config.disks.find((disk) => disk.key === key)?.path ?? ''
   }
 
   async announce(): Promise<void> {

@@ -18,7 +18,13 @@ export class FakeWire<End extends WireEnd = WireEnd> {
   readonly #cuts = new Set<string>()
   readonly #listeners = new Map<string, End>()
   readonly #running = new Map<string, Set<End>>()
+  readonly #resets = new Map<string, number>()
   #nextPort = 49152
+  /** The second copy's own disks are now equal to the first one's, whose guest stands still. */
+  mirror: (from: End, to: End) => void = () => undefined
+  /** The file `name` is now equal to the one that this copy has under `key`. */
+  mirrorDisk: (end: End, key: number, name: string) => void = () => undefined
+  #boots = 0
 
   constructor(clock: Clock, options: { latencyMs?: number } = {}) {
     this.#clock = clock
@@ -41,6 +47,22 @@ export class FakeWire<End extends WireEnd = WireEnd> {
 
   reaches(from: string, to: string): boolean {
     return !this.#cuts.has(`${from}>${to}`)
+  }
+
+  /** Every connection between two hosts breaks: what was on its way is lost, in either direction. */
+  reset(a: string, b: string): void {
+    const key = pairOf(a, b)
+    this.#resets.set(key, (this.#resets.get(key) ?? 0) + 1)
+  }
+
+  /** Rises with every reset of the connections between two hosts: a stream is whole while it stays the same. */
+  epoch(a: string, b: string): number {
+    return this.#resets.get(pairOf(a, b)) ?? 0
+  }
+
+  /** Names one life of a guest's memory, from power on to its end. */
+  nextBoot(): number {
+    return ++this.#boots
   }
 
   listen(end: End): number {
@@ -78,4 +100,8 @@ export class FakeWire<End extends WireEnd = WireEnd> {
   runningOn(guest: string): string[] {
     return [...(this.#running.get(guest) ?? [])].map((copy) => copy.host)
   }
+}
+
+function pairOf(a: string, b: string): string {
+  return a < b ? `${a}|${b}` : `${b}|${a}`
 }

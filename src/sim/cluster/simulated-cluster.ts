@@ -1,0 +1,149 @@
+/**
+ * A whole simulated datacenter on one virtual clock: the real manager over the store in memory, real agents over simulated
+ * QEMUs and files, and the networks between them. One seed gives one run.
+ *
+ * Hosts are node1 to nodeN; each has a datastore of its own (local1 …), and all share one (shared).
+ */
+import type { DatastoreId, HostId } from '../../base/ids.ts'
+import { MemoryStore } from '../../manager/store/memory/memory-store.ts'
+import type { Manager } from '../../manager/app/manager.ts'
+import type { Caller } from '../../manager/app/context.ts'
+import type { HostRecord } from '../../manager/store/records.ts'
+import type { Change } from '../../manager/store/store.ts'
+import { nameClaim } from '../../manager/domain/names.ts'
+import { isoTime } from '../../base/clock.ts'
+import type { FakeGuestHabits } from '../fake-guest.ts'
+import { MemoryFiles } from '../memory-files.ts'
+import { SeededRandom } from '../seeded-random.ts'
+import { VirtualClock } from '../virtual-clock.ts'
+import { FileNames } from './disk-images.ts'
+import { agentLine, managerLine } from './lines.ts'
+import { ManagementNetwork } from './management-network.ts'
+import { SimulatedHost } from './simulated-host.ts'
+import { SimulatedManager } from './simulated-manager.ts'
+import { Trace } from './trace.ts'
+import { Truth } from './truth.ts'
+import { withPlanted, type Planted } from './planted.ts'
+
+export interface ClusterOptions {
+  readonly seed: number
+  readonly hosts?: number
+  readonly habits?: Partial<FakeGuestHabits>
+  /** Faults of the program itself, to prove that the invariants see them. */
+  readonly planted?: ReadonlySet<Planted>
+  /** The processes' logs go into the trace. */
+  readonly isVerbose?: boolean
+}
+
+const caller: Caller = { name: 'simulation', role: 'administrator', id: 'simulation' }
+/** As whom the simulation asks. */
+export const call = { caller, signal: new AbortController().signal }
+
+export class SimulatedCluster {
+  readonly seed: number
+  readonly clock = new VirtualClock()
+  /** For the choices of a scenario; every process and network has a stream of its own. */
+  readonly random: SeededRandom
+  readonly trace: Trace
+  readonly truth: Truth
+  readonly store: MemoryStore
+  readonly network: ManagementNetwork
+  readonly hosts: SimulatedHost[] = []
+  readonly manager: SimulatedManager
+  readonly shared = new MemoryFiles()
+  readonly #names = new FileNames()
+
+  private constructor(options: ClusterOptions) {
+    this.seed = options.seed
+    this.random = new SeededRandom(options.seed)
+    this.trace = new Trace(this.clock, options.isVerbose ?? false)
+    const note = (text: string): void => this.trace.note(text)
+    this.truth = new Truth(this.clock, note)
+    this.store = new MemoryStore(this.clock)
+    this.network = new ManagementNetwork(this.clock, this.random.fork(), note)
+    const planted = withPlanted(options.planted ?? new Set(), this.clock)
+    this.manager = new SimulatedManager({
+      ...{ clock: this.clock, trace: this.trace, random: this.random.fork() },
+      store: planted.store(this.store),
+      agents: (id) => planted.agent(agentLine(this.network, id, () => this.host(id).agent)),
+    })
+    for (let at = 1; at <= (options.hosts ?? 3); at++) {
+      const parts = {
+        ...{ clock: this.clock, trace: this.trace, truth: this.truth, shared: this.shared, random: this.random.fork() },
+        names: this.#names,
+        cluster: 'the cluster',
+        habits: options.habits ?? {},
+        manager: (id: HostId) => planted.manager(managerLine(this.network, id, () => this.manager.running)),
+      }
+      this.hosts.push(new SimulatedHost(parts, at))
+    }
+  }
+
+  /** Resolves when every host is connected and its datastores are usable. */
+  static async open(options: ClusterOptions): Promise<SimulatedCluster> {
+    const world = new SimulatedCluster(options)
+    await world.run(world.manager.start())
+    await world.run(world.#makeHosts())
+    for (const host of world.hosts) await world.run(host.boot())
+    await world.run(world.#makeDatastores())
+    while (!(await world.run(world.#isReady()))) await world.clock.advance(200)
+    return world
+  }
+
+  /** Whether the manager hears every host and each has its two datastores. */
+  async #isReady(): Promise<boolean> {
+    const { items } = await this.ask((manager) => manager.api.listHosts({ params: {} }, call))
+    return items.every(({ state, datastores }) => {
+      return state === 'connected' && datastores.filter((each) => each.isUsable).length === 2
+    })
+  }
+
+  host(id: HostId): SimulatedHost {
+    const found = this.hosts.find((each) => each.id === id)
+    if (found === undefined) throw new Error(`there is no ${id}`)
+    return found
+  }
+
+  /** Moves time until the promise settles; half an hour at most. */
+  run<T>(work: Promise<T>, withinMs = 1_800_000): Promise<T> {
+    return this.clock.run(work, withinMs)
+  }
+
+  ask<T>(work: (manager: Manager) => Promise<T>): Promise<T> {
+    return this.manager.ask(work)
+  }
+
+  get datastores(): { shared: DatastoreId; local: DatastoreId[] } {
+    return { shared: 'ds-1' as DatastoreId, local: this.hosts.map((_host, at) => `ds-${at + 2}` as DatastoreId) }
+  }
+
+  /** Hosts as they are after their joins. */
+  async #makeHosts(): Promise<void> {
+    const [cluster] = (await this.store.list('cluster')).items
+    if (cluster === undefined) throw new Error('the inventory has no cluster')
+    for (const host of this.hosts) {
+      const id = (await this.store.nextId('host')) as HostId
+      const record: HostRecord = {
+        ...{ id, uuid: this.random.uuid(), name: host.name, created: isoTime(this.clock.now()), v: 1 },
+        ...{ cluster: cluster.value.id, agentPort: 1, tlsName: `${id}.holdfast`, certificateFingerprint: id },
+        addresses: { management: host.address, storage: host.address, guests: host.address },
+        ...{ maintenance: 'off', confirmedOff: false, facts: null },
+      }
+      const claim = { id: nameClaim('host', record.cluster, record.name), v: 1 as const, owner: id }
+      const changes: Change[] = [
+        { do: 'create', kind: 'host', value: record },
+        { do: 'create', kind: 'claim', value: claim },
+      ]
+      await this.store.commit({ changes, events: [] })
+    }
+  }
+
+  async #makeDatastores(): Promise<void> {
+    const make = (body: { name: string; path: string; hosts?: string[]; isShared?: boolean }): Promise<unknown> =>
+      this.ask((manager) => manager.api.createDatastore({ params: {}, body }, call))
+    await make({ name: 'shared', path: '/shared', isShared: true })
+    for (const host of this.hosts) {
+      await make({ name: host.name.replace('node', 'local'), path: '/local', hosts: [host.name] })
+    }
+  }
+}

@@ -1,0 +1,70 @@
+/** The real manager as a process that can be killed at any call that it makes, and started again over the same store. */
+import { HoldfastError } from '../../base/errors.ts'
+import type { HostId } from '../../base/ids.ts'
+import type { AgentApi } from '../../contracts/agent-api.ts'
+import { Manager } from '../../manager/app/manager.ts'
+import type { MemoryStore } from '../../manager/store/memory/memory-store.ts'
+import type { SeededRandom } from '../seeded-random.ts'
+import type { VirtualClock } from '../virtual-clock.ts'
+import { SimulatedProcess } from './process.ts'
+import type { Trace } from './trace.ts'
+
+export interface ManagerParts {
+  readonly clock: VirtualClock
+  readonly random: SeededRandom
+  readonly trace: Trace
+  readonly store: MemoryStore
+  readonly agents: (host: HostId) => AgentApi
+}
+
+const noAuthority = {
+  ca: '',
+  sign: () => Promise.reject(new HoldfastError('not-allowed', 'the simulation signs nothing')),
+}
+
+export class SimulatedManager {
+  readonly #parts: ManagerParts
+  running: { readonly process: SimulatedProcess; readonly api: Manager } | undefined
+  #process: SimulatedProcess | undefined
+  #starts = 0
+
+  constructor(parts: ManagerParts) {
+    this.#parts = parts
+  }
+
+  get process(): SimulatedProcess | undefined {
+    return this.#process
+  }
+
+  /** Starts it, when none runs. It dies after `dieAfter` calls when that is given. */
+  async start(dieAfter?: number): Promise<void> {
+    if (this.#process?.isAlive === true) return
+    const { clock, random, trace, store, agents } = this.#parts
+    const process = new SimulatedProcess(clock)
+    this.#process = process
+    if (dieAfter !== undefined) process.life.endAfter(dieAfter)
+    const api = await Manager.open({
+      store: process.port(store),
+      clock: process.clock,
+      random: random.fork(),
+      logger: trace.logger(`manager#${++this.#starts}`),
+      authority: noAuthority,
+      agents: (host) => process.port(agents(host.id)),
+      version: '0.1.0',
+      clusterName: 'sim',
+    })
+    if (process.isAlive) this.running = { process, api }
+  }
+
+  kill(): void {
+    this.#process?.kill()
+    this.running = undefined
+  }
+
+  /** A use case as somebody's request: `unreachable` when no manager runs, or it dies meanwhile. */
+  async ask<T>(work: (manager: Manager) => Promise<T>): Promise<T> {
+    const { running } = this
+    if (running === undefined) throw new HoldfastError('unreachable', 'no manager runs')
+    return running.process.serve(() => work(running.api))
+  }
+}
