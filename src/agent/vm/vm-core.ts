@@ -95,6 +95,7 @@ export class VmCore {
   }
 
   #note(event: MachineEvent): void {
+    if (event.kind === 'ran') this.hasRun = true
     if (event.kind === 'gone') this.machineState = 'gone'
     if (event.kind === 'state') {
       this.machineState = event.state
