@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { clock, Console, forever, outgoing, record, TestHost, untilState } from './hypervisor-guest.ts'
+import { clock, Console, eventually, forever, outgoing, record, TestHost, untilState } from './hypervisor-guest.ts'
 
 const plain = { listenHost: '127.0.0.1', peerTlsName: null, nbdDisks: [], allowPostCopy: false } as const
 
@@ -18,7 +18,9 @@ test('a running guest moves: it goes on at the target, and stands still at the s
   assert.ok(result.ramBytes > 1e7 && result.totalMs > 0)
   assert.equal(await source.state(), 'sent')
   await untilState(target, 'running')
-  assert.ok(events.some((event) => event.kind === 'state' && event.state === 'running'))
+  await eventually('an event says that it runs', () =>
+    events.some((event) => event.kind === 'state' && event.state === 'running'),
+  )
   const there = await Console.open(target)
   assert.equal(await there.command('cat /tmp/x'), 'remembered')
   await target.announce()
