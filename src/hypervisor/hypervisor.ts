@@ -72,6 +72,8 @@ export type MachineState =
   | 'gone'
 
 export type MachineEvent =
+  /** vCPUs run, or may have run before QEMU ended. Told ahead of all other events, as soon as it is read. */
+  | { readonly kind: 'ran' }
   | { readonly kind: 'state'; readonly state: MachineState }
   | { readonly kind: 'shutdown'; readonly byGuest: boolean }
   | { readonly kind: 'reset'; readonly byGuest: boolean }

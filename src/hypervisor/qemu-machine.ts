@@ -81,10 +81,19 @@ export class QemuMachine implements Machine {
   static async open(deps: MachineDeps, record: MachineRecord, qmp: Qmp, features: QemuFeatures): Promise<QemuMachine> {
     const machine = new QemuMachine(deps, record, qmp, features)
     machine.#incoming = await readRecord<IncomingRecord>(deps.files, machine.#paths.incoming)
-    machine.#resources.use(qmp.onEvent((event) => machine.#enqueue(() => machine.#take(event))))
+    machine.#resources.use(
+      qmp.onEvent((event) => {
+        // QEMU says so before the first vCPU goes; it may be dead by the time that anything can be asked of it.
+        if (event.event === 'RESUME') machine.#tell({ kind: 'ran' })
+        machine.#enqueue(() => machine.#take(event))
+      }),
+    )
     machine.#resources.use(keepSerialLogShort(deps, machine.#paths.serialLog))
     qmp.closed.then(
-      () => machine.#enqueue(() => machine.#lost()),
+      () => {
+        if (!qmp.heardAll) machine.#tell({ kind: 'ran' })
+        machine.#enqueue(() => machine.#lost())
+      },
       () => undefined,
     )
     if (machine.#incoming !== undefined) await machine.#arrive()
@@ -92,7 +101,11 @@ export class QemuMachine implements Machine {
   }
 
   async state(): Promise<MachineState> {
-    if (!(await this.#deps.processes.isAlive(this.#record.process))) return 'gone'
+    if (!(await this.#deps.processes.isAlive(this.#record.process))) {
+      // What it said before it ended is read first: that it ran may be among it.
+      await this.#closedWithin(dyingMs)
+      return 'gone'
+    }
     try {
       return await this.#askState()
     } catch (thrown) {
@@ -176,6 +189,12 @@ export class QemuMachine implements Machine {
       () => true,
       () => false,
     )
+  }
+
+  async #closedWithin(ms: number): Promise<void> {
+    const stop = new AbortController()
+    await Promise.race([this.#qmp.closed, this.#deps.clock.sleep(ms, stop.signal).catch(() => undefined)])
+    stop.abort()
   }
 
   async listen(options: IncomingOptions): Promise<IncomingEndpoint> {

@@ -93,3 +93,23 @@ test('no greeting in time rejects; nonsense ends the connection', async () => {
   theirs.write('HTTP/1.1 400 Bad Request\r\n\r\n')
   await assert.rejects(openQmp(mine, clock, 1000), { code: 'unreachable' })
 })
+
+test('a connection that ends in order has told every event; one that breaks may have kept one back', async () => {
+  const clean = await openQmp(
+    server((_command, send) => send({ event: 'RESUME' })),
+    clock,
+  )
+  const events: string[] = []
+  clean.onEvent(({ event }) => events.push(event))
+  clean.execute('cont').catch(() => undefined)
+  clean.execute('hang-up').catch(() => undefined)
+  await clean.closed
+  assert.deepEqual(events, ['RESUME'])
+  assert.equal(clean.heardAll, true)
+
+  const stream = server(() => undefined)
+  const broken = await openQmp(stream, clock)
+  stream.destroy(new Error('reset by the other end'))
+  await broken.closed
+  assert.equal(broken.heardAll, false)
+})

@@ -25,6 +25,8 @@ export interface Qmp {
   /** Resolves when the connection has ended, for whatever reason. */
   readonly closed: Promise<void>
   readonly isOpen: boolean
+  /** The connection has ended, and all that QEMU said before was read: no event was lost. */
+  readonly heardAll: boolean
   close(): void
 }
 
@@ -68,6 +70,7 @@ class QmpConnection implements Qmp {
   readonly #greeting = Promise.withResolvers<void>()
   readonly #closed = Promise.withResolvers<void>()
   #isOpen = true
+  #heardAll = false
   #nextId = 1
   #chunks: string[] = []
   #length = 0
@@ -79,7 +82,10 @@ class QmpConnection implements Qmp {
     stream.setEncoding('utf8')
     stream.on('data', (text: string) => this.#take(text))
     stream.once('error', () => this.#end())
-    stream.once('end', () => this.#end())
+    stream.once('end', () => {
+      this.#heardAll = this.#isOpen
+      this.#end()
+    })
     stream.once('close', () => this.#end())
   }
 
@@ -89,6 +95,10 @@ class QmpConnection implements Qmp {
 
   get isOpen(): boolean {
     return this.#isOpen
+  }
+
+  get heardAll(): boolean {
+    return this.#heardAll
   }
 
   async greeting(timeoutMs: number): Promise<void> {
