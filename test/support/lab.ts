@@ -35,6 +35,9 @@ export interface TestLabOptions {
   readonly main?: string
 }
 
+/** Names a lab that is up and stays up, so that a test can be tried again and again without bringing one up each time. */
+const standing = process.env['HOLDFAST_TEST_LAB']
+
 const cliMain = resolve(import.meta.dirname, '../../src/cli/main.ts')
 
 export function realPorts(): LabPorts {
@@ -74,6 +77,7 @@ export class TestLab implements AsyncDisposable {
   /** Brings a lab up. What goes wrong takes down what was there. */
   static async open(options: TestLabOptions): Promise<TestLab> {
     const ports = realPorts()
+    if (standing !== undefined) return await TestLab.#join(ports, standing, options)
     // Short, as sockets lie below it; on a disk, as locks and O_DIRECT want a real file system.
     const directory = await mkdtemp('/var/tmp/hf')
     const launcher = { node: process.execPath, main: options.main ?? cliMain }
@@ -98,6 +102,14 @@ export class TestLab implements AsyncDisposable {
       await rm(directory, { recursive: true, force: true })
       throw thrown
     }
+  }
+
+  static async #join(ports: LabPorts, name: string, options: TestLabOptions): Promise<TestLab> {
+    const lab = await Lab.find(ports, { node: process.execPath, main: options.main ?? cliMain }, name)
+    const { hosts = 2, hasShared = true, hasGuest = true, diskGiB = 4 } = options
+    const up = await bringUp(lab, { hosts, hasShared, hasVms: false, hasGuest, diskGiB }, () => undefined)
+    const guest = hasGuest ? await smallGuest(ports, () => undefined) : undefined
+    return new TestLab(ports, lab, up, (await lab.existing()).hosts, '', guest)
   }
 
   get client(): Client {
@@ -182,6 +194,7 @@ export class TestLab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (standing !== undefined) return
     const left = await takeDown(this.lab)
     await rm(this.#directory, { recursive: true, force: true })
     assert.deepEqual(left, [], 'the lab left something behind')

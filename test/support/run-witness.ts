@@ -1,0 +1,171 @@
+/**
+ * Watches from outside where a VM's vCPUs run: it speaks to every QEMU of the VM, on every host of a lab, over the spare
+ * control socket, which nothing of Holdfast uses. QEMU's own STOP and RESUME events bear the machine's time, so the spans
+ * in which each QEMU ran its vCPUs can be laid side by side to the microsecond; beside that, each is asked every 20 ms.
+ */
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { nodeFolders } from '../../src/lab/names.ts'
+import type { TestLab } from './lab.ts'
+
+/** vCPUs of one QEMU ran from `from` until `until`, milliseconds of the machine's clock; no `until`: they run still. */
+export interface RunSpan {
+  readonly host: string
+  readonly from: number
+  until?: number
+}
+
+type Moment = 'STOP' | 'RESUME' | 'gone'
+
+const lookMs = 20
+
+export class RunWitness implements AsyncDisposable {
+  readonly spans: RunSpan[] = []
+  readonly #lab: TestLab
+  readonly #vm: string
+  readonly #speakers = new Map<string, Speaker>()
+  readonly #listeners = new Set<(host: string, moment: Moment) => void>()
+  readonly #stop = new AbortController()
+  #done: Promise<void>
+
+  constructor(lab: TestLab, vm: string) {
+    this.#lab = lab
+    this.#vm = vm
+    this.#done = this.#watch()
+  }
+
+  /** Calls back as soon as a QEMU says so. */
+  on(listener: (host: string, moment: Moment) => void): Disposable {
+    this.#listeners.add(listener)
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) }
+  }
+
+  /** Hosts whose QEMU says that its vCPUs run, by its last answer. */
+  get running(): string[] {
+    return [...this.#speakers.values()].filter((speaker) => speaker.isRunning).map(({ host }) => host)
+  }
+
+  /** Hosts on which a QEMU of the VM answers. */
+  get present(): string[] {
+    return [...this.#speakers.keys()]
+  }
+
+  /** No two QEMUs ever ran their vCPUs at the same time. */
+  assertNeverTwo(): void {
+    const spans = this.spans.toSorted((a, b) => a.from - b.from)
+    for (const [at, span] of spans.entries()) {
+      for (const later of spans.slice(at + 1)) {
+        if (later.host === span.host) continue
+        assert.ok(
+          span.until !== undefined && span.until <= later.from,
+          `two copies ran at once: ${JSON.stringify(spans)}`,
+        )
+      }
+    }
+  }
+
+  async #watch(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      for (const host of this.#lab.hosts) this.#look(host)
+      await this.#lab.ports.clock.sleep(lookMs, this.#stop.signal).catch(() => undefined)
+    }
+    for (const speaker of this.#speakers.values()) speaker.end()
+  }
+
+  #look(host: string): void {
+    const known = this.#speakers.get(host)
+    if (known !== undefined) return known.ask()
+    const path = `${nodeFolders(this.#lab.lab.folder, host).run}/vms/${this.#vm}/q/qmp2`
+    if (!existsSync(path)) return
+    const speaker = new Speaker(host, path, this.spans, (moment) => {
+      if (moment === 'gone' && this.#speakers.get(host) === speaker) this.#speakers.delete(host)
+      for (const listener of this.#listeners) listener(host, moment)
+    })
+    this.#speakers.set(host, speaker)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#done
+  }
+}
+
+interface Message {
+  readonly QMP?: unknown
+  readonly event?: string
+  readonly timestamp?: { readonly seconds: number; readonly microseconds: number }
+  readonly return?: { readonly running?: boolean }
+}
+
+class Speaker {
+  readonly host: string
+  readonly #socket: Socket
+  readonly #spans: RunSpan[]
+  readonly #tell: (moment: Moment) => void
+  readonly #seen = performance.timeOrigin + performance.now()
+  #span: RunSpan | undefined
+  #rest = ''
+  #isAsked = true
+
+  constructor(host: string, path: string, spans: RunSpan[], tell: (moment: Moment) => void) {
+    this.host = host
+    this.#spans = spans
+    this.#tell = tell
+    this.#socket = connect(path)
+    this.#socket.on('data', (data) => this.#hear(data.toString()))
+    this.#socket.on('error', () => undefined)
+    this.#socket.on('close', () => {
+      this.#close(performance.timeOrigin + performance.now())
+      this.#tell('gone')
+    })
+  }
+
+  get isRunning(): boolean {
+    return this.#span !== undefined
+  }
+
+  ask(): void {
+    if (this.#isAsked) return
+    this.#isAsked = true
+    this.#socket.write('{"execute":"query-status"}\n')
+  }
+
+  end(): void {
+    this.#socket.removeAllListeners('close')
+    this.#socket.destroy()
+  }
+
+  #hear(text: string): void {
+    const lines = (this.#rest + text).split('\n')
+    this.#rest = lines.pop() ?? ''
+    for (const line of lines) if (line.trim() !== '') this.#take(JSON.parse(line) as Message)
+  }
+
+  #take(message: Message): void {
+    if (message.QMP !== undefined) {
+      this.#socket.write('{"execute":"qmp_capabilities"}\n{"execute":"query-status"}\n')
+      return
+    }
+    const { seconds = 0, microseconds = 0 } = message.timestamp ?? {}
+    if (message.event === 'RESUME') this.#open(seconds * 1000 + microseconds / 1000)
+    if (message.event === 'STOP') this.#close(seconds * 1000 + microseconds / 1000)
+    if (message.event === 'RESUME' || message.event === 'STOP') this.#tell(message.event)
+    if (message.return?.running === undefined) return
+    this.#isAsked = false
+    // It ran before it was first asked, or its event was lost: the span is as long as it can have been.
+    if (message.return.running) this.#open(this.#seen)
+    else this.#close(performance.timeOrigin + performance.now())
+  }
+
+  #open(from: number): void {
+    if (this.#span !== undefined) return
+    this.#span = { host: this.host, from }
+    this.#spans.push(this.#span)
+  }
+
+  #close(until: number): void {
+    if (this.#span !== undefined) this.#span.until = until
+    this.#span = undefined
+  }
+}
