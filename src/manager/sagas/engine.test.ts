@@ -180,6 +180,30 @@ test('an undo that fails for good makes the task stuck, says so once, and goes o
   assert.equal(view.record.problem?.code, 'refused')
 })
 
+for (const silent of ['undo', 'third']) {
+  test(`what stays unknown for a minute is said to be stuck, with the runbook that it names: ${silent}`, async () => {
+    const { clock, store, log, engine } = world()
+    await using one = engine()
+    one.register(threeSteps, log)
+    log.fail = (line) => {
+      if (silent === 'undo' && line.startsWith('second')) throw new HoldfastError('refused', 'no')
+      if (line.startsWith(silent)) throw new HoldfastError('unreachable', 'no answer', { runbook: 'migration-stuck' })
+    }
+    const task = await begin(one, threeSteps, { size: 2 })
+    await clock.advance(30_000)
+    assert.notEqual((await one.view(task))?.record.state, 'stuck')
+    await clock.advance(60_000)
+    const stuck = await one.view(task)
+    assert.equal(stuck?.record.state, 'stuck')
+    assert.equal(stuck.record.problem?.details?.['runbook'], 'migration-stuck')
+    assert.equal((await eventTypes(store)).filter((type) => type === 'task.stuck').length, 1)
+    log.fail = () => undefined
+    one.nudge(task)
+    const view = await clock.run(one.wait(task, never), 1)
+    assert.equal(view.record.state, silent === 'undo' ? 'failed' : 'done')
+  })
+}
+
 test('a step after the commit is tried until it succeeds, and cannot be cancelled', async () => {
   const { clock, log, engine } = world()
   await using one = engine()

@@ -45,9 +45,11 @@ export function cancelledProblem(step: string | null): Problem {
   return { code: 'cancelled', detail: 'The task was cancelled and what it had done was undone.', details: { step } }
 }
 
-/** `runbook` is the name of a file in docs/runbooks. */
-export function stuckProblem(thrown: unknown, step: string, runbook: string): Problem {
+/** `usual` is the name of a file in docs/runbooks; an error that names one of its own is believed. */
+export function stuckProblem(thrown: unknown, step: string, usual: string): Problem {
   const problem = problemOf(thrown, step)
+  const own = problem.details?.['runbook']
+  const runbook = typeof own === 'string' ? own : usual
   return {
     ...problem,
     mend: problem.mend ?? `It is tried again by itself; see docs/runbooks/${runbook}.md.`,

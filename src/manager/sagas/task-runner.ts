@@ -44,7 +44,7 @@ type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: fals
 
 /** An undo, a settle or a step after the commit that fails this often with a definite answer makes the task stuck. */
 const definiteTries = 5
-/** A commit that cannot be judged for this long makes the task stuck. */
+/** A commit that cannot be judged, or an undo whose outcome stays unknown, for this long makes the task stuck. */
 const settlePatienceMs = 60_000
 const defaultPatienceMs = 60_000
 /** After these the far side has surely not done the commit. Anything vaguer is settled by asking. */
@@ -164,7 +164,9 @@ export class TaskRunner {
       const { error } = outcome
       const leftMs = until - this.#options.clock.monotonic()
       if (!isFinal && (!error.isUnknown || leftMs <= 0)) return this.#turnBack(step, error)
-      if (isFinal && !error.isUnknown && ++definite >= definiteTries) await this.#stuck(step, error)
+      // Still tried, but no longer in silence.
+      const isHopeless = leftMs <= 0 || (!error.isUnknown && ++definite >= definiteTries)
+      if (isFinal && isHopeless) await this.#stuck(step, error)
       const pauseMs = (this.log.record.state === 'stuck' ? stuckPauses : pauses).next()
       await this.#pause(isFinal ? pauseMs : Math.min(pauseMs, leftMs))
     }
@@ -211,12 +213,14 @@ export class TaskRunner {
   async #undoUntilDone(step: AnyStep, index: number, undo: NonNullable<PlainStep['undo']>): Promise<void> {
     const pauses = new Pauses(this.#options.random, this.#options.retryPauses)
     const stuckPauses = new Pauses(this.#options.random, this.#options.stuckPauses)
+    const until = this.#options.clock.monotonic() + settlePatienceMs
     const { output } = this.log.record.outputs.find((entry) => entry.step === step.name) ?? { output: undefined }
     for (let definite = 0; ;) {
       const context = { ...this.#context(step, index, this.#never), output }
       const outcome = await this.#call(step, 'undo', () => undo(context))
       if (outcome.ok) return
-      if (!outcome.error.isUnknown && ++definite >= definiteTries) await this.#stuck(step, outcome.error)
+      const isOver = this.#options.clock.monotonic() >= until
+      if (isOver || (!outcome.error.isUnknown && ++definite >= definiteTries)) await this.#stuck(step, outcome.error)
       await this.#pause((this.log.record.state === 'stuck' ? stuckPauses : pauses).next())
     }
   }
