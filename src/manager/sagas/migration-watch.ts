@@ -19,6 +19,8 @@ export interface Migration {
   readonly target: HostId
   readonly runWhen: 'complete' | 'released'
   readonly movesDisks: boolean
+  /** The source was never told to send: whatever became of both sides, no stream of this move was ever whole. */
+  readonly isNeverSent?: boolean
 }
 
 export interface WatchOptions {
@@ -194,7 +196,8 @@ class Watch {
   }
 
   async #job(): Promise<JobSight> {
-    const { source, task } = this.#migration
+    const { source, task, isNeverSent } = this.#migration
+    if (isNeverSent === true) return { state: 'not-sent', reason: null }
     if (await this.#isOff(source)) return noJob
     let status: JobStatus
     try {

@@ -53,7 +53,7 @@ interface BeforeTransfer {
 export const migrateVmSaga = saga<MigrateVmParams, SagaDeps>('vm.migrate/1')
   .step({ name: 'plan', weight: 1, do: plan })
   .step({ name: 'move', weight: 1, do: beginMove, undo: undoMove })
-  .step({ name: 'prepare', weight: 2, patienceMs: 20_000, do: prepareTarget })
+  .step({ name: 'prepare', weight: 2, patienceMs: 20_000, do: prepareTarget, undo: undoPrepare })
   .commit({ name: 'transfer', weight: 92, do: transfer, settle })
   .step({ name: 'release', weight: 4, do: releaseSource })
   .result((done) => ({ host: done.plan.target, ...done.release }))
@@ -144,6 +144,20 @@ async function prepareTarget(context: Context<{ plan: Planned; move: Moved }>): 
     multifdChannels: allowPostCopy ? 0 : params.multifdChannels,
     isGuestPaused: process === 'paused',
   })
+}
+
+/**
+ * While this step has no output the transfer was never begun. That is known here alone: with it both sides may be down,
+ * and the disks at the source are the VM's all the same.
+ */
+async function undoPrepare(
+  context: Context<{ plan: Planned; move: Moved }> & { readonly output: PrepareIncomingResponse | undefined },
+): Promise<void> {
+  const { params, deps, done, task, output } = context
+  if (output !== undefined) return
+  const run = await deps.store.get('run', params.vm)
+  if (run?.value.run.phase !== 'moving' || run.value.run.task !== task) return
+  await bringHome(deps, { ...migrationOf(params.vm, task, done.plan), isNeverSent: true })
 }
 
 function requestOf(params: MigrateVmParams, done: BeforeTransfer): MigrateOutRequest {
