@@ -8,6 +8,7 @@ import { MemoryStore } from '../store/memory/memory-store.ts'
 import { registerSagas } from './all.ts'
 import type { OperationsPort } from './deps.ts'
 import { SagaEngine, type TaskView } from './engine.ts'
+import { setMaintenance } from './host-maintenance.ts'
 import { addVm, fakeWorld, host1, locals, shared, type FakeWorld } from './fake-world.ts'
 import { beginOperation } from './operation.ts'
 import { maintenanceOperation, migrateOperation } from './vm-operations.ts'
@@ -102,4 +103,17 @@ test('a manager that dies in the middle goes on emptying the host', async () => 
   const view = await ended({ ...made, engine }, task)
   assert.equal(view.record.state, 'done', view.record.problem?.detail)
   assert.ok((await hostsOf(made)).every((host) => host !== host1))
+})
+
+test('a host that is taken out of maintenance while it is emptied stays out of it', async () => {
+  const made = await bench()
+  for (const name of ['one', 'two', 'three']) await addVm(made.world, { on: host1, datastore: shared, name })
+  const task = await enter(made)
+  await made.clock.advance(150)
+  await setMaintenance(made.world.deps, host1, 'off')
+  const view = await ended(made, task)
+  assert.equal(view.record.state, 'failed')
+  assert.equal(view.record.problem?.code, 'wrong-state')
+  await made.clock.advance(60_000)
+  assert.equal((await made.store.get('host', host1))!.value.maintenance, 'off')
 })

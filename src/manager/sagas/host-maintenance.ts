@@ -5,7 +5,7 @@
  */
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId, VmId } from '../../base/ids.ts'
-import type { TaskRecord } from '../store/records.ts'
+import type { HostRecord, TaskRecord } from '../store/records.ts'
 import { hostsHeldBy, type VmView } from '../domain/cluster-view.ts'
 import type { OperationsPort, SagaDeps } from './deps.ts'
 import { saga, type StepContext } from './saga.ts'
@@ -36,7 +36,7 @@ export const maintenanceSaga = saga<MaintenanceParams, MaintenanceDeps>('host.ma
   .step({ name: 'empty', do: ({ params, deps }) => setMaintenance(deps, params.host, 'on') })
   .result((done) => ({ moved: done.evacuate.moved }))
 
-/** Sets the host's maintenance state; the same again changes nothing. */
+/** Sets the host's maintenance state; the same again changes nothing. Throws `wrong-state` for `on` from `off`. */
 export async function setMaintenance(
   deps: Pick<SagaDeps, 'store'>,
   host: HostId,
@@ -45,10 +45,17 @@ export async function setMaintenance(
   await commitChanges(deps, async () => {
     const stored = await deps.store.get('host', host)
     if (stored === undefined) throw new HoldfastError('not-found', `There is no host ${host}`)
+    if (maintenance === 'on') mustBeEntering(stored.value)
     if (stored.value.maintenance === maintenance) return undefined
     return [{ do: 'update', kind: 'host', value: { ...stored.value, maintenance }, expected: stored.revision }]
   })
   return null
+}
+
+/** Throws `wrong-state` when somebody has taken the host out of maintenance while it was still being emptied. */
+function mustBeEntering(host: Pick<HostRecord, 'name' | 'maintenance'>): void {
+  if (host.maintenance !== 'off') return
+  throw new HoldfastError('wrong-state', `${host.name} was taken out of maintenance before it was empty`)
 }
 
 interface Stay {
@@ -88,7 +95,8 @@ class Evacuation {
   }
 
   async #vmsHere(): Promise<VmView[]> {
-    const { vms } = await this.#context.deps.cluster()
+    const { hosts, vms } = await this.#context.deps.cluster()
+    for (const host of hosts) if (host.id === this.#context.params.host) mustBeEntering(host)
     return vms.filter((vm) => hostsHeldBy(vm).includes(this.#context.params.host))
   }
 
