@@ -12,9 +12,7 @@ export const plantedFaults = [
   'judge-guesses',
   /** An agent whose transition is not answered in time believes that it was made. */
   'agent-runs-without-record',
-  /** A refused transition is taken for an accepted one. */
-  'agent-ignores-refusal',
-  /** The store acknowledges every fifth commit of a task's end without keeping it. */
+  /** The store acknowledges every fifth change of a run record without keeping it. */
   'store-forgets',
 ] as const
 export type Planted = (typeof plantedFaults)[number]
@@ -30,10 +28,7 @@ const patienceMs = 1000
 export function withPlanted(planted: ReadonlySet<Planted>, clock: VirtualClock): Plants {
   return {
     agent: (api) => (planted.has('judge-guesses') ? guessing(api) : api),
-    manager: (api) => {
-      const hasty = planted.has('agent-runs-without-record') ? believing(api, clock) : api
-      return planted.has('agent-ignores-refusal') ? ignoring(hasty) : hasty
-    },
+    manager: (api) => (planted.has('agent-runs-without-record') ? believing(api, clock) : api),
     store: (store) => (planted.has('store-forgets') ? forgetting(store) : store),
   }
 }
@@ -66,24 +61,11 @@ function believing(api: ManagerApi, clock: VirtualClock): ManagerApi {
   })
 }
 
-function ignoring(api: ManagerApi): ManagerApi {
-  return replaced(api, 'transition', async (request) => {
-    const answer = await api.transition(request)
-    if (answer.isAccepted || (request.event !== 'returned' && request.event !== 'started')) return answer
-    const { record } = answer
-    return {
-      isAccepted: true,
-      reason: null,
-      record: { ...record, phase: 'running', generation: record.generation + 1 },
-    }
-  })
-}
-
 function forgetting(store: MemoryStore): MemoryStore {
-  let ends = 0
+  let changes = 0
   return replaced(store, 'commit', async (commit) => {
-    const isEnd = commit.changes.some((change) => change.kind === 'run' && change.do === 'update')
-    if (isEnd && ++ends % 5 === 0) return { ok: true, revision: await store.revision() }
+    const isOfRun = commit.changes.some((change) => change.kind === 'run' && change.do === 'update')
+    if (isOfRun && ++changes % 5 === 0) return { ok: true, revision: await store.revision() }
     return store.commit(commit)
   })
 }
