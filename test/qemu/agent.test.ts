@@ -190,9 +190,9 @@ test('off leaves no process, tap or folder, and the record says stopped', async 
 })
 
 test('a second agent on the same data folder is refused, and a malformed command named', async () => {
+  await assert.rejects(a.api.observe('../vm' as VmId), { code: 'invalid-request' })
   const first = await a.log()
   assert.match(first, /the agent listens/)
   const args = ['src/cli/main.ts', 'agent', 'run', '--data', join(a.folder, 'data'), '--run', a.run]
   assert.throws(() => a.command(process.execPath, ...args), /works on .* already/)
-  await assert.rejects(a.api.observe('../vm' as VmId), { code: 'invalid-request' })
 })
