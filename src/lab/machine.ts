@@ -6,6 +6,7 @@ import { insideHost, managerName, namespaceOf, nodeFolders, registryFolder } fro
 import type { LabPorts, Launcher } from './ports.ts'
 import { readTail } from './read-tail.ts'
 import { makeMountPoints } from './registry.ts'
+import { resetNode } from './switch.ts'
 
 export interface Machines {
   readonly ports: LabPorts
@@ -68,6 +69,7 @@ export async function powerOn(machines: Machines, node: string): Promise<void> {
   if ((await cgroups.power(node)) !== 'off') return
   const own = nodeFolders(folder, node)
   await prepareFolders(ports, own)
+  await resetNode(ports, lab, node)
   const inside = [own.data, own.run, own.etc, registryFolder]
   await ports.processes.startDetached(
     'sh',

@@ -105,6 +105,19 @@ async function createGateway(ports: LabPorts, { lab, plan, hosts }: Wiring): Pro
   }
 }
 
+/** What a power cut leaves of a node's networks: its cables. Bridges, tunnels, taps and rules were in its memory. */
+export async function resetNode(ports: LabPorts, lab: string, node: string): Promise<void> {
+  const namespace = namespaceOf(lab, node)
+  const kept: readonly string[] = ['lo', ...networksOf(node)]
+  const gone = (await listLinks(ports, namespace)).filter((link) => !kept.includes(link))
+  await ipBatch(
+    ports,
+    gone.map((link) => `link del ${link}`),
+    { namespace, force: true },
+  )
+  await shell(ports, 'ip', ['netns', 'exec', namespace, 'nft', 'flush', 'ruleset'])
+}
+
 /** Removes every namespace and link of a lab, by their names. */
 export async function removeWires(ports: LabPorts, lab: string): Promise<void> {
   const here = new Set(await listLinks(ports))

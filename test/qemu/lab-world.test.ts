@@ -218,6 +218,15 @@ test('a service that dies is started again', async () => {
   await eventually('the service runs again', async () => (await log()).length === 2)
 })
 
+test('a host that was crashed boots with its cables alone, as one whose memory is gone', async () => {
+  await run('host2', 'sh', '-c', 'ip link add br9 type bridge && nft add table inet mine')
+  await lab.crash('host2')
+  await lab.boot('host2')
+  const seen = await run('host2', 'sh', '-c', 'ip -br link; nft list tables')
+  assert.match(seen.stdout, /management/)
+  assert.doesNotMatch(seen.stdout, /br9|mine/)
+})
+
 test('another lab comes and goes, and this one keeps its mounts', async () => {
   const other = await Lab.find(ports, launcher, 'tother', directory)
   await createWorld(other, { hosts: 1, hasShared: false, diskGiB: 1 }, () => undefined)
