@@ -1,0 +1,17 @@
+/** Runs seeds one after the other; the first that is not sound fails with the command that replays it. */
+import assert from 'node:assert/strict'
+import { replayCommand, runScenario, type ScenarioName } from '../../src/sim/cluster/scenarios.ts'
+
+/** Returns how often each end was reached. */
+export async function soundSeeds(name: ScenarioName, from: number, count: number): Promise<Record<string, number>> {
+  const tally: Record<string, number> = {}
+  for (let seed = from; seed < from + count; seed++) {
+    const { wrong, tally: seen } = await runScenario(name, { seed })
+    assert.deepEqual(wrong, [], `replay it with: ${replayCommand(name, seed)}`)
+    for (const [key, times] of Object.entries(seen)) tally[key] = (tally[key] ?? 0) + times
+  }
+  return tally
+}
+
+/** Worlds of three moves each, for one test; `HOLDFAST_SIM_SEEDS` changes it. */
+export const migrationWorlds = Number(process.env['HOLDFAST_SIM_SEEDS'] ?? 350)
