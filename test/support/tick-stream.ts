@@ -26,7 +26,7 @@ export class TickStream implements Disposable {
   }
 
   /** Resolves when the first ticks are there. */
-  static async open(lab: TestLab, address: string, timeoutMs = 90_000): Promise<TickStream> {
+  static async open(lab: TestLab, address: string, timeoutMs = 180_000): Promise<TickStream> {
     return await lab.eventually(
       `ticks from ${address}`,
       async () => {
