@@ -82,7 +82,7 @@ export function describeError(thrown: unknown): string {
     at !== undefined && parts.length < 8;
     at = at instanceof Error ? at.cause : undefined
   ) {
-    const text = at instanceof Error ? at.message : String(at)
+    const text = at instanceof Error ? at.message : typeof at === 'string' ? at : JSON.stringify(at)
     if (parts.at(-1) !== text) parts.push(text)
   }
   return parts.join(': ')
