@@ -36,10 +36,14 @@ export class DhcpServers {
     const args = dnsmasqArgs(network, network.ipv4, folder)
     const running = await this.#running(folder)
     if (running !== undefined && running.args.join('\0') === args.join('\0')) {
-      if (isChanged) await this.#processes.signal(running.process, 'SIGHUP')
-      return
+      if (!isChanged) return
+      if (!(await this.#isInTheWay(folder, leases))) {
+        await this.#processes.signal(running.process, 'SIGHUP')
+        return
+      }
     }
     if (running !== undefined) await this.#end(running.process)
+    await this.#forgetOld(folder, leases)
     const process = await this.#processes.startDetached('dnsmasq', args, { logFile: join(folder, 'log') })
     const record: Running = { process, args }
     await this.#files.write(join(folder, 'running.json'), JSON.stringify(record))
@@ -76,6 +80,20 @@ export class DhcpServers {
     return true
   }
 
+  /** Whether a guest that is no more still holds an address that another one has now: dnsmasq would not give it out. */
+  async #isInTheWay(folder: string, leases: readonly LeaseConfig[]): Promise<boolean> {
+    const text = await this.#files.readText(join(folder, 'leases')).catch(() => '')
+    return stillRight(text, leases) !== text
+  }
+
+  /** dnsmasq reads its leases when it starts, and only then. */
+  async #forgetOld(folder: string, leases: readonly LeaseConfig[]): Promise<void> {
+    const path = join(folder, 'leases')
+    const text = await this.#files.readText(path).catch(() => '')
+    const right = stillRight(text, leases)
+    if (right !== text) await this.#files.write(path, right)
+  }
+
   async #running(folder: string): Promise<Running | undefined> {
     try {
       const record = JSON.parse(await this.#files.readText(join(folder, 'running.json'))) as Running
@@ -99,6 +117,17 @@ export class DhcpServers {
 
 export function hostsFile(leases: readonly LeaseConfig[]): string {
   return leases.map(({ mac, address, hostname }) => `${mac},${address},${hostLabel(hostname)},12h\n`).join('')
+}
+
+/** dnsmasq's own list (`EXPIRY MAC ADDRESS …`) without addresses that have gone to another MAC since. */
+export function stillRight(text: string, leases: readonly LeaseConfig[]): string {
+  const owners = new Map(leases.map(({ address, mac }) => [address as string, mac as string]))
+  const isRight = (line: string): boolean => {
+    const [, mac, address = ''] = line.split(' ')
+    const owner = owners.get(address)
+    return owner === undefined || owner === mac
+  }
+  return text.split('\n').filter(isRight).join('\n')
 }
 
 export function dnsmasqArgs(
