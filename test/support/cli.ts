@@ -48,6 +48,7 @@ export class Cli {
   async problem(...args: readonly string[]): Promise<Problem & { exitCode: number | null }> {
     const { code, err } = await this.run(['--json', ...args])
     assert.notEqual(code, 0, `holdfast ${args.join(' ')} should have failed`)
-    return { ...(JSON.parse(err) as Problem), exitCode: code }
+    // Progress is told on standard error too, before it.
+    return { ...(JSON.parse(err.slice(Math.max(0, err.indexOf('{')))) as Problem), exitCode: code }
   }
 }
