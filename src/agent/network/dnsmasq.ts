@@ -121,7 +121,7 @@ export function hostsFile(leases: readonly LeaseConfig[]): string {
 
 /** dnsmasq's own list (`EXPIRY MAC ADDRESS …`) without addresses that have gone to another MAC since. */
 export function stillRight(text: string, leases: readonly LeaseConfig[]): string {
-  const owners = new Map(leases.map(({ address, mac }) => [address as string, mac as string]))
+  const owners = new Map(leases.map(({ address, mac }) => [address, mac]))
   const isRight = (line: string): boolean => {
     const [, mac, address = ''] = line.split(' ')
     const owner = owners.get(address)
