@@ -35,7 +35,7 @@ bin() { "$holdfast_node" "$holdfast_root/node_modules/$1" "${@:2}"; }
 check_format() { bin prettier/bin/prettier.cjs --check --log-level warn .; }
 check_types() { bin typescript/bin/tsc --noEmit && bin typescript/bin/tsc --noEmit -p web; }
 check_lint() { bin eslint/bin/eslint.js --max-warnings=0 --cache --cache-location node_modules/.cache/eslint/ .; }
-check_layers() { bin dependency-cruiser/bin/dependency-cruise.mjs --config .dependency-cruiser.cjs src test bench dev; }
+check_layers() { bin dependency-cruiser/bin/dependency-cruiser.mjs --config .dependency-cruiser.cjs src test bench dev; }
 
 # run_tests NAME SECONDS OPTIONS... -- FOLDER...: node's own test runner over all *.test.ts in the folders. No tests there
 # is said, not hidden; the caller sees to it that not everything is empty.
