@@ -92,7 +92,8 @@ test("the framework's own errors are problem documents too", async () => {
 test('a role may do what is its own and no more', async () => {
   await refused('/v1/vms', { token: '' }, 'not-signed-in')
   await refused('/v1/vms', { token: 'hft.token-1.x' }, 'not-signed-in')
-  await refused('/v1/vms', { token: tokens.reader.slice(0, -1) + 'A' }, 'not-signed-in')
+  const otherEnd = tokens.reader.endsWith('A') ? 'E' : 'A'
+  await refused('/v1/vms', { token: tokens.reader.slice(0, -1) + otherEnd }, 'not-signed-in')
   assert.equal((await ask('/v1/vms', { token: tokens.reader })).status, 200)
   await refused('/v1/vms', { method: 'POST', token: tokens.reader, body: { name: 'x' } }, 'not-allowed')
   await refused('/v1/tokens', { token: tokens.operator }, 'not-allowed')
