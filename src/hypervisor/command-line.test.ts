@@ -109,12 +109,14 @@ test('IDE places follow the keys', () => {
   )
 })
 
-test('QEMU joins its cgroup before it is QEMU, and drops everything before it starts', () => {
-  assert.deepEqual(launchOf('qemu', small, ['-S']), { command: 'qemu', args: ['-S'] })
-  const { command, args } = launchOf('qemu', large, ['-S'])
+test('QEMU joins its cgroup and has its permit before it is QEMU, and drops everything before it starts', () => {
+  const { args: plain } = launchOf('qemu', small, ['-S'], '/run/a/permit-1')
+  assert.deepEqual(plain.slice(2), ['sh', '/run/a/permit-1', 'qemu', '-S'])
+  const { command, args } = launchOf('qemu', large, ['-S'], '/run/a/permit-1')
   assert.equal(command, 'sh')
   assert.deepEqual(args.slice(2), [
     'sh',
+    '/run/a/permit-1',
     '/sys/fs/cgroup/holdfast/vm-2',
     'setpriv',
     '--reuid',

@@ -88,12 +88,18 @@ function machine(config: MachineConfig): string[] {
   ]
 }
 
+/** The argument that names a machine's control socket: no other process of this host has it. */
+export function controlChardev(runDirectory: string): string {
+  return socketChardev('qmp', runPaths(runDirectory).qmp)
+}
+
+function socketChardev(id: string, path: string): string {
+  return `socket,id=${id},path=${comma(path)},server=on,wait=off`
+}
+
 function controls(config: MachineConfig): string[] {
   const paths = runPaths(config.runDirectory)
-  const socket = (id: string, path: string, more = ''): string[] => [
-    '-chardev',
-    `socket,id=${id},path=${comma(path)},server=on,wait=off${more}`,
-  ]
+  const socket = (id: string, path: string, more = ''): string[] => ['-chardev', socketChardev(id, path) + more]
   return [
     ...socket('qmp', paths.qmp),
     ...['-mon', 'chardev=qmp,mode=control'],

@@ -1,4 +1,9 @@
-/** How QEMU is started: in its cgroup, as its user, with no capability and no way to get one. Pure. */
+/**
+ * How QEMU is started: in its cgroup, as its user, with no capability and no way to get one. Pure.
+ *
+ * The started program becomes QEMU only while its permit, a file of one launch, is there: whoever finds a launch that was
+ * cut short takes the permit away, and then ends what has passed it (orphans.ts). So no QEMU comes up unknown.
+ */
 import type { MachineConfig } from './hypervisor.ts'
 
 export interface Launch {
@@ -6,10 +11,16 @@ export interface Launch {
   readonly args: readonly string[]
 }
 
+const checkPermit = 'test -e "$1" && shift && exec "$@"'
 /** Writes itself into the cgroup before it becomes QEMU, so that QEMU has no instant outside of it. */
-const joinCgroup = 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"'
+const joinCgroup = 'echo $$ > "$2/cgroup.procs" && test -e "$1" && shift 2 && exec "$@"'
 
-export function launchOf(binary: string, config: MachineConfig, qemuArguments: readonly string[]): Launch {
+export function launchOf(
+  binary: string,
+  config: MachineConfig,
+  qemuArguments: readonly string[],
+  permit: string,
+): Launch {
   let argv = [binary, ...qemuArguments]
   if (config.runAs !== null) {
     const groups = config.accelerator === 'kvm' ? ['--groups', 'kvm'] : ['--clear-groups']
@@ -28,7 +39,6 @@ export function launchOf(binary: string, config: MachineConfig, qemuArguments: r
       ...argv,
     ]
   }
-  if (config.cgroup !== null) argv = ['sh', '-c', joinCgroup, 'sh', config.cgroup, ...argv]
-  const [command = binary, ...args] = argv
-  return { command, args }
+  const guard = config.cgroup === null ? [checkPermit, 'sh', permit] : [joinCgroup, 'sh', permit, config.cgroup]
+  return { command: 'sh', args: ['-c', ...guard, ...argv] }
 }

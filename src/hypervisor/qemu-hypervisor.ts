@@ -1,5 +1,4 @@
 /** QEMU on this host: starts machines, finds them again, and says what it can do. */
-import { join } from 'node:path'
 import { describeError, HoldfastError } from '../base/errors.ts'
 import { fileErrorCode } from '../base/files.ts'
 import type { ProcessId } from '../base/processes.ts'
@@ -11,7 +10,8 @@ import { launchOf } from './launch.ts'
 import { QemuMachine, type MachineDeps } from './qemu-machine.ts'
 import { featuresOf, versionOf, type QemuVersionReply } from './qemu-version.ts'
 import { openQmp, type Qmp } from './qmp.ts'
-import { checkSocketPaths, readRecord, runPaths, type MachineRecord } from './run-directory.ts'
+import { endOrphans } from './orphans.ts'
+import { checkSocketPaths, readRecord, runPaths, type LaunchIntent, type MachineRecord } from './run-directory.ts'
 
 export interface HypervisorDeps extends MachineDeps {
   readonly taps: Taps
@@ -72,7 +72,11 @@ async function startMachine(
   await using stack = new AsyncDisposableStack()
   const taps: OpenTap[] = []
   for (const nic of config.nics) taps.push(stack.use(await deps.taps.open(nic.tap)))
-  const launch = launchOf(binary, config, qemuArgs)
+  // Before the program runs: a QEMU of which nobody knows could stay for ever.
+  const intent: LaunchIntent = { process: null, permit: paths.permit + deps.random.uuid() }
+  await deps.files.write(intent.permit, '')
+  await deps.files.replace(paths.record, JSON.stringify(intent), { mode: 0o600 })
+  const launch = launchOf(binary, config, qemuArgs, intent.permit)
   const id = await deps.processes.startDetached(launch.command, launch.args, {
     logFile: paths.log,
     inheritFds: taps.map((tap) => tap.fd),
@@ -80,9 +84,10 @@ async function startMachine(
   })
   const record: MachineRecord = { process: id, config }
   try {
-    // At once: a QEMU of which nobody knows could run for ever.
     await deps.files.replace(paths.record, JSON.stringify(record), { mode: 0o600 })
-    return await takeUp(deps, record)
+    const machine = await takeUp(deps, record)
+    await deps.files.remove(intent.permit)
+    return machine
   } catch (thrown) {
     await deps.processes.signal(id, 'SIGKILL')
     await deps.processes.waitGone(id)
@@ -91,7 +96,7 @@ async function startMachine(
 }
 
 async function refuseSecond(deps: HypervisorDeps, config: MachineConfig): Promise<void> {
-  const record = await readRecord<MachineRecord>(deps.files, runPaths(config.runDirectory).record)
+  const record = await knownMachine(deps, config.runDirectory)
   if (record !== undefined && (await deps.processes.isAlive(record.process))) {
     throw new HoldfastError('wrong-state', `${config.name} already has a QEMU process (${record.process.pid})`, {
       mend: 'Adopt it instead.',
@@ -139,12 +144,7 @@ function isAlive(deps: MachineDeps, id: ProcessId): Promise<boolean> {
 
 /** Undefined when there is no process (any more). Rejects with `timeout` or `unreachable` when there is one that does not answer. */
 async function adoptMachine(deps: HypervisorDeps, runDirectory: string): Promise<Machine | undefined> {
-  let record: MachineRecord | undefined
-  try {
-    record = await readRecord<MachineRecord>(deps.files, join(runPaths(runDirectory).record))
-  } catch (thrown) {
-    if (fileErrorCode(thrown) !== 'ENOENT') throw thrown
-  }
+  const record = await knownMachine(deps, runDirectory)
   if (record === undefined || !(await isAlive(deps, record.process))) return undefined
   try {
     return await takeUp(deps, record)
@@ -153,4 +153,18 @@ async function adoptMachine(deps: HypervisorDeps, runDirectory: string): Promise
     if (await isAlive(deps, record.process)) throw thrown
     return undefined
   }
+}
+
+/** The machine that was started in a folder. A launch that was cut short there is cleaned up. */
+async function knownMachine(deps: HypervisorDeps, runDirectory: string): Promise<MachineRecord | undefined> {
+  let record: MachineRecord | LaunchIntent | undefined
+  try {
+    record = await readRecord<MachineRecord | LaunchIntent>(deps.files, runPaths(runDirectory).record)
+  } catch (thrown) {
+    if (fileErrorCode(thrown) !== 'ENOENT') throw thrown
+  }
+  if (record === undefined || record.process !== null) return record
+  deps.log.warn({ folder: runDirectory }, 'a start of QEMU was cut short; what is left of it is ended')
+  await endOrphans(deps, runDirectory, record)
+  return undefined
 }

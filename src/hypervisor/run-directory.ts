@@ -22,6 +22,8 @@ export interface RunPaths {
   readonly log: string
   readonly record: string
   readonly incoming: string
+  /** Beginning of the names of permits to start (launch.ts). */
+  readonly permit: string
 }
 
 /** Room in sockaddr_un, with the closing zero. */
@@ -40,6 +42,7 @@ export function runPaths(runDirectory: string): RunPaths {
     log: join(runDirectory, 'qemu.log'),
     record: join(runDirectory, 'machine.json'),
     incoming: join(runDirectory, 'incoming.json'),
+    permit: join(runDirectory, 'permit-'),
   }
 }
 
@@ -55,6 +58,13 @@ export function checkSocketPaths(paths: RunPaths): void {
 export interface MachineRecord {
   readonly process: ProcessId
   readonly config: MachineConfig
+}
+
+/** Written before a QEMU is started, and replaced by its record as soon as it is known which process it is. */
+export interface LaunchIntent {
+  readonly process: null
+  /** File without which the started program does not become QEMU. */
+  readonly permit: string
 }
 
 /** What an incoming machine was told; gone once the guest was let go. */

@@ -3,6 +3,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { inflateSync } from 'node:zlib'
+import type { ProcessId, Processes } from '../../src/base/processes.ts'
+import type { MachineConfig } from '../../src/hypervisor/hypervisor.ts'
+import { qemuHypervisor } from '../../src/hypervisor/qemu-hypervisor.ts'
 import { deps, eventually, record, TestHost, untilState } from './hypervisor-guest.ts'
 
 test('a guest boots to its serial line, pauses, goes on, and is reset', async () => {
@@ -68,6 +71,60 @@ test('a second start in the same folder is refused while the first one lives', a
   const config = await host.config('a', { kernelBoot: null, memoryMiB: 16 })
   await host.start(config)
   await assert.rejects(host.hypervisor.start(config, 'prelaunch'), { code: 'wrong-state' })
+})
+
+/** A host whose agent dies at the moment that `started` is called: nothing of the start goes on after it. */
+async function cutShort(host: TestHost, started: Processes['startDetached']): Promise<MachineConfig> {
+  const config = await host.config('cut', { kernelBoot: null, memoryMiB: 16 })
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const dying: Processes = {
+    ...deps.processes,
+    async startDetached(...launch) {
+      await started(...launch)
+      resolve()
+      return await new Promise(() => undefined)
+    },
+  }
+  const settings = { probeFile: join(host.folder, 'probe.json'), accelerator: 'tcg' as const }
+  void qemuHypervisor({ ...deps, processes: dying }, settings).start(config, 'prelaunch')
+  await promise
+  return config
+}
+
+test('a QEMU whose agent died before it knew which process that is, is found and ended', async () => {
+  await using host = await TestHost.open()
+  const pids: ProcessId[] = []
+  for (const isUp of [false, true]) {
+    const config = await cutShort(host, async (...launch) => {
+      const id = await deps.processes.startDetached(...launch)
+      pids.push(id)
+      return id
+    })
+    const id = pids.at(-1)
+    assert.ok(id && (await deps.processes.isAlive(id)))
+    if (isUp) {
+      await eventually('its control socket', async () =>
+        (await deps.files.stat(join(config.runDirectory, 'q/qmp'))) === undefined ? undefined : true,
+      )
+    }
+    assert.equal(await host.hypervisor.adopt('cut', config.runDirectory), undefined)
+    assert.equal(await deps.processes.isAlive(id), false)
+  }
+  // And the folder is good for a new start.
+  await host.start(await host.config('cut', { kernelBoot: null, memoryMiB: 16 }))
+})
+
+test('a program that comes to run only after its launch was given up does not become QEMU', async () => {
+  await using host = await TestHost.open()
+  let launch: Parameters<Processes['startDetached']> | undefined
+  const config = await cutShort(host, async (...asked) => {
+    launch = asked
+    return { pid: 0, startTicks: 0 }
+  })
+  assert.equal(await host.hypervisor.adopt('cut', config.runDirectory), undefined)
+  assert.ok(launch)
+  const { code, stderr } = await deps.processes.run(launch[0], launch[1])
+  assert.deepEqual([code, stderr], [1, ''])
 })
 
 test('a killed QEMU is gone, and tells so last', async () => {

@@ -143,9 +143,9 @@ export class TestLab implements AsyncDisposable {
     return found
   }
 
-  /** The QEMU processes that a host runs. */
+  /** The QEMU processes of a host's VMs; those that its agent asks about QEMU itself have no name. */
   qemus(host: string): Promise<number[]> {
-    return this.processesOf(host, /(^|\/)qemu-system-x86_64 /)
+    return this.processesOf(host, /^[^ ]*qemu-system-x86_64 -name guest=/)
   }
 
   /** Sends a signal to processes that belong to this lab's host, and to no other. */

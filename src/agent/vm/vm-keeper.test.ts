@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import type { HoldfastError } from '../../base/errors.ts'
 import type { StopCause } from '../../contracts/run-record.ts'
 import { AgentWorld, testVm } from '../../sim/agent-world.ts'
 
@@ -132,6 +133,25 @@ describe('the end of a guest', () => {
     await world.run((await world.a.keeper()).tellRecord(world.manager.record(testVm)))
     assert.deepEqual(world.runsOn, [])
     assert.match((await (await world.a.keeper()).observe()).problem ?? '', /does not permit/)
+  })
+})
+
+describe('an agent that ends', () => {
+  test('does nothing more about a guest that it has let go of, and takes it for nothing', async () => {
+    const world = await started()
+    const keeper = await world.a.keeper()
+    const told = keeper.tellRecord(world.manager.record(testVm))
+    const ending = keeper[Symbol.asyncDispose]()
+    const late = keeper.stop({ generation: 2, how: 'off' })
+    const ends = await world.run(Promise.allSettled([ending, told, late]))
+    assert.deepEqual(
+      ends.map((end) => (end.status === 'rejected' ? (end.reason as HoldfastError).code : end.status)),
+      ['fulfilled', 'cancelled', 'cancelled'],
+    )
+    await world.clock.advance(10_000)
+    assert.deepEqual([world.runsOn, world.manager.record(testVm).phase], [['10.0.0.1'], 'running'])
+    assert.equal(world.a.places.prepared.size, 1)
+    assert.equal((await keeper.observe()).generation, 2)
   })
 })
 

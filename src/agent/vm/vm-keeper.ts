@@ -166,13 +166,18 @@ export class VmKeeper implements AsyncDisposable {
     this.#core.background.refresh()
   }
 
-  /** Lets go; QEMU runs on. */
+  /**
+   * Lets go; QEMU runs on. Nothing works on the VM any more when it is let go of: what did would take a QEMU that it
+   * cannot see for one that has ended.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#queue.close()
     await this.#core.detach()
   }
 
   async #adopt(): Promise<void> {
     const { ports, vm } = this.#core
+    if (this.#core.state.incoming?.request.allowPostCopy === true) await ports.places.endPostCopyRight(vm)
     const machine = await ports.hypervisor.adopt(vm, ports.places.runDirectory(vm))
     if (machine !== undefined) {
       this.#core.attach(machine, 'running')
