@@ -18,6 +18,7 @@ import type { FolderId, PoolId, ProjectId, VmId } from '../src/base/ids.ts'
 import { aRun, aSpec } from '../src/manager/domain/cluster-fixture.ts'
 import { openSqliteStore } from '../src/manager/store/sqlite/sqlite-store.ts'
 import type { Change } from '../src/manager/store/store.ts'
+import { cpuSeconds } from './support/process-usage.ts'
 import { numberOptions, quantile, Report, type Row } from './support/report.ts'
 
 const { seconds, rounds, connections, vms } = numberOptions({ seconds: 4, rounds: 3, connections: 8, vms: 1000 })
@@ -35,7 +36,8 @@ await fill()
 const client = JSON.parse(await readFile(`${data}/client.json`, 'utf8')) as { token: string; ca: string }
 const agent = new Agent({ keepAlive: true, maxSockets: connections, ca: client.ca, servername: 'manager.holdfast' })
 stack.defer(() => agent.destroy())
-stack.defer(await serve([cli, 'manager', 'run', ...listen], ports.manager))
+const manager = await serve([cli, 'manager', 'run', ...listen], ports.manager)
+stack.use(manager)
 
 const pages = { list: '/v1/vms?limit=1000', one: '/v1/vms/vm-500' }
 const bodies = Object.fromEntries(
@@ -46,7 +48,9 @@ report.fact('VMs in the list', listed)
 report.fact('bytes of the list', bodies[pages.list]?.length ?? 0)
 await writeFile(`${folder}/bodies.json`, JSON.stringify(bodies))
 const bareServer = resolve(import.meta.dirname, 'support/bare-server.ts')
-stack.defer(await serve([bareServer, `${folder}/bodies.json`, `${data}/server`, String(ports.bare)], ports.bare))
+const bare = await serve([bareServer, `${folder}/bodies.json`, `${data}/server`, String(ports.bare)], ports.bare)
+stack.use(bare)
+const pids = { manager: manager.pid, bare: bare.pid }
 
 for (const [what, path] of Object.entries(pages)) await compare(what, path)
 await report.write()
@@ -54,13 +58,16 @@ await report.write()
 async function compare(what: string, path: string): Promise<void> {
   const perSecond = { manager: [] as number[], bare: [] as number[] }
   const slowest = { manager: [] as number[], bare: [] as number[] }
+  const cpu = { manager: [] as number[], bare: [] as number[] }
   for (let round = 0; round <= rounds; round++) {
     for (const who of ['manager', 'bare'] as const) {
+      const before = await cpuSeconds(pids[who])
       const times = await load(ports[who], path, round === 0 ? 1 : seconds)
       // The first round warms both up.
       if (round === 0) continue
       perSecond[who].push(times.length / seconds)
       slowest[who].push(quantile(times, 0.99))
+      cpu[who].push((((await cpuSeconds(pids[who])) - before) / times.length) * 1000)
     }
   }
   const rows = (of: typeof perSecond): Row[] => [
@@ -70,6 +77,7 @@ async function compare(what: string, path: string): Promise<void> {
   const base = 'bare Fastify, same bytes'
   report.add({ title: `${what}: requests`, unit: '1/s', base, rows: rows(perSecond) })
   report.add({ title: `${what}: 99th percentile`, unit: 'ms', base, rows: rows(slowest) })
+  report.add({ title: `${what}: CPU of the server for a request`, unit: 'ms', base, rows: rows(cpu) })
 }
 
 /** Milliseconds of each request that all connections together made, one after the other on each. */
@@ -132,8 +140,8 @@ function start(args: readonly string[]): ChildProcess {
   return spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] })
 }
 
-/** Starts a server; resolves with what ends it, when it answers. */
-async function serve(args: readonly string[], port: number): Promise<() => Promise<void>> {
+/** Starts a server; resolves when it answers. Disposing of it ends it. */
+async function serve(args: readonly string[], port: number): Promise<AsyncDisposable & { readonly pid: number }> {
   const child = start(args)
   const end = async (): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return
@@ -146,7 +154,7 @@ async function serve(args: readonly string[], port: number): Promise<() => Promi
       () => true,
       () => false,
     )
-    if (isUp) return end
+    if (isUp) return { pid: child.pid ?? 0, [Symbol.asyncDispose]: end }
     if (tries > 300 || child.exitCode !== null) {
       await end()
       throw new Error(`${args.join(' ')} does not answer`)

@@ -7,17 +7,16 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { managerName } from '../src/lab/names.ts'
 import { BenchLab } from './support/bench-lab.ts'
+import { cpuSeconds, residentMiB } from './support/process-usage.ts'
 import { numberOptions, Report } from './support/report.ts'
 
 const { seconds } = numberOptions({ seconds: 60 })
 /** Start-up is over by then. */
 const settleMs = 15_000
-const ticksPerSecond = 100
 
 await using lab = await BenchLab.open('rest', 3)
 const report = new Report('at-rest', { seconds, hosts: 3, vms: 2 })
@@ -49,14 +48,3 @@ report.add({ title: 'resident memory', unit: 'MiB', base, rows: rows((pid) => me
 const used = (pid: number): number => (after.get(pid) ?? 0) - (before.get(pid) ?? 0)
 report.add({ title: 'CPU', unit: '% of a core', base, rows: rows((pid) => (used(pid) / seconds) * 100) })
 await report.write()
-
-async function residentMiB(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8')
-  return Number(/^VmRSS:\s+([0-9]+)/m.exec(status)?.[1]) / 1024
-}
-
-async function cpuSeconds(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond
-}

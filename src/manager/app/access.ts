@@ -2,6 +2,7 @@
  * Who may call: API tokens, sign-in codes (one use, traded for a session), and browser sessions. The store has hashes
  * alone; a secret is told once, to the one who asked for it.
  */
+import { timingSafeEqual } from 'node:crypto'
 import { isoTime } from '../../base/clock.ts'
 import { HoldfastError } from '../../base/errors.ts'
 import type { TokenId } from '../../base/ids.ts'
@@ -22,6 +23,8 @@ const lastUsedEveryMs = 60 * minuteMs
 
 export class Access {
   readonly #context: AppContext
+  /** Secrets that were right, by the record that they were compared with; in memory alone, and gone with the record. */
+  readonly #shown = new WeakMap<TokenRecord, Buffer>()
 
   constructor(context: AppContext) {
     this.#context = context
@@ -89,7 +92,7 @@ export class Access {
   async callerOfToken(text: string): Promise<Caller | undefined> {
     const id = /^hft\.(token-[1-9][0-9]*)\.[A-Za-z0-9_-]{43}$/.exec(text)?.[1]
     const stored = id === undefined ? undefined : await this.#context.store.get('token', id)
-    if (stored === undefined || !hashMatches(stored.value.secretHash, text)) return undefined
+    if (stored === undefined || !this.#isSecretOf(stored.value, text)) return undefined
     const token = stored.value
     const now = this.#context.clock.now()
     if (token.expires !== null && Date.parse(token.expires) <= now) return undefined
@@ -100,6 +103,16 @@ export class Access {
       await this.#context.store.commit({ changes: [change], events: [] })
     }
     return { name: `token ${token.name}`, role: token.role, id: token.id }
+  }
+
+  /** The hash is made once for each record: programs show the same token with every request. */
+  #isSecretOf(token: TokenRecord, text: string): boolean {
+    const given = Buffer.from(text)
+    const shown = this.#shown.get(token)
+    if (shown !== undefined) return shown.length === given.length && timingSafeEqual(shown, given)
+    if (!hashMatches(token.secretHash, text)) return false
+    this.#shown.set(token, given)
+    return true
   }
 
   async createSignInCode(caller: Caller): Promise<ReplyOf<'createSignInCode'>> {

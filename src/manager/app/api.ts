@@ -15,6 +15,11 @@ export type ApiHandlers = {
   readonly [N in Exclude<RouteName, SpecialRoute>]: (call: CallOf<N>, context: CallContext) => Promise<ReplyOf<N>>
 }
 
+/** Routes that are asked often and answer much: beside their handlers, the same answers as JSON, ready to be sent. */
+export type ReadyRoute = 'listVms' | 'getVm'
+
+export type ReadyAnswers = { readonly [N in ReadyRoute]: (call: CallOf<N>) => Promise<string | Buffer> }
+
 /** Routes whose answers bear a secret. */
 export const secretRoutes: ReadonlySet<RouteName> = new Set<RouteName>([
   'createToken',

@@ -2,7 +2,7 @@
 import type { TaskId } from '../../base/ids.ts'
 import type { Task } from '../../contracts/inventory.ts'
 import type { Access } from './access.ts'
-import type { ApiHandlers } from './api.ts'
+import type { ApiHandlers, ReadyAnswers } from './api.ts'
 import type { Cluster } from './cluster.ts'
 import type { Consoles } from './consoles.ts'
 import type { Datastores } from './datastores.ts'
@@ -33,6 +33,13 @@ export interface UseCases {
 export function apiHandlers(use: UseCases): ApiHandlers {
   const task = async (begun: Promise<TaskId>): Promise<Task> => use.tasks.get(await begun)
   return { ...inventoryHandlers(use, task), ...vmHandlers(use, task), ...otherHandlers(use) }
+}
+
+export function readyAnswers(vms: Vms): ReadyAnswers {
+  return {
+    listVms: ({ query }) => vms.listBytes(query),
+    getVm: ({ params }) => vms.getText(params.vm),
+  }
 }
 
 type Begun = (begun: Promise<TaskId>) => Promise<Task>

@@ -14,6 +14,8 @@ export const unreachableAfterMs = 8000
 
 export interface KnownHost {
   readonly report: HostReport
+  /** Of the report. */
+  readonly vms: ReadonlyMap<VmId, VmObservation>
   /** By the clock that does not jump. */
   readonly heardAt: number
   readonly lastSeen: string
@@ -46,6 +48,7 @@ export class HostRegistry {
     const wasAway = !this.isConnected(report.host)
     this.#hosts.set(report.host, {
       report,
+      vms: new Map(report.vms.map((each) => [each.vm, each])),
       heardAt: this.#clock.monotonic(),
       lastSeen: new Date(now).toISOString(),
       clockSkewMs: Date.parse(report.sentAt) - now,
@@ -82,7 +85,7 @@ export class HostRegistry {
   /** What a connected host sees of a VM. */
   observation(host: HostId | null, vm: VmId): VmObservation | undefined {
     if (host === null || !this.isConnected(host)) return undefined
-    return this.#hosts.get(host)?.report.vms.find((each) => each.vm === vm)
+    return this.#hosts.get(host)?.vms.get(vm)
   }
 
   forget(host: HostId): void {

@@ -18,7 +18,7 @@ import { migrateOperation } from '../sagas/vm-operations.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { Access } from './access.ts'
-import type { ApiHandlers } from './api.ts'
+import type { ApiHandlers, ReadyAnswers } from './api.ts'
 import { bootstrap } from './bootstrap.ts'
 import { Cluster } from './cluster.ts'
 import { clusterSnapshot } from './cluster-snapshot.ts'
@@ -26,7 +26,7 @@ import { Consoles } from './consoles.ts'
 import type { AppContext } from './context.ts'
 import { Datastores } from './datastores.ts'
 import { Events } from './events.ts'
-import { apiHandlers } from './handlers.ts'
+import { apiHandlers, readyAnswers } from './handlers.ts'
 import { HostRegistry } from './host-registry.ts'
 import { HostReports } from './host-reports.ts'
 import { Hosts } from './hosts.ts'
@@ -62,6 +62,7 @@ const drainMs = 3000
 export class Manager implements AsyncDisposable {
   readonly version: string
   readonly api: ApiHandlers
+  readonly ready: ReadyAnswers
   readonly access: Access
   readonly consoles: Consoles
   readonly events: Events
@@ -95,6 +96,8 @@ export class Manager implements AsyncDisposable {
     this.uploads = new Uploads(context)
     this.tasks = new Tasks(context, engine)
     const { access, consoles, events, joins, uploads, tasks } = this
+    const vms = new Vms(context, engine, deps)
+    this.ready = readyAnswers(vms)
     this.api = apiHandlers({
       ...{ access, consoles, events, joins, uploads, tasks },
       cluster: new Cluster(context, options.version),
@@ -102,7 +105,7 @@ export class Manager implements AsyncDisposable {
       hosts: new Hosts(context, engine),
       images: new Images(context, engine, uploads),
       networks: new Networks(context),
-      vms: new Vms(context, engine, deps),
+      vms,
     })
   }
 

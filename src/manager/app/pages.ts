@@ -29,12 +29,23 @@ export function pageOf<T extends { readonly id: string }>(
     if (!/^[a-z]+-[1-9][0-9]{0,15}$/.test(query.after)) {
       throw new HoldfastError('invalid-request', '`after` is not the `next` of a page', { field: 'after' })
     }
-    const found = ordered.findIndex((item) => (newestFirst ? idNumber(item.id) < after : idNumber(item.id) > after))
-    start = found < 0 ? ordered.length : found
+    start = firstIndex(ordered, ({ id }) => (newestFirst ? idNumber(id) < after : idNumber(id) > after))
   }
   const items = ordered.slice(start, start + limit)
   const isLast = start + limit >= ordered.length
   return { items, next: isLast ? null : (items.at(-1)?.id ?? null) }
+}
+
+/** The first place from which on all are `past`, by halving: the items are in order. */
+function firstIndex<T>(items: readonly T[], isPast: (item: T) => boolean): number {
+  let [low, high] = [0, items.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const item = items[middle]
+    if (item === undefined || isPast(item)) high = middle
+    else low = middle + 1
+  }
+  return low
 }
 
 /** Whether a record has the name that a list is asked for. Names are one in any case of letters. */

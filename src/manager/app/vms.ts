@@ -16,52 +16,68 @@ import type { VmSignal } from '../sagas/vm-signal.ts'
 import type { VmRecord } from '../store/records.ts'
 import type { Change } from '../store/store.ts'
 import type { AppContext, Caller } from './context.ts'
-import type { Mirror } from './mirror.ts'
 import { hasName, pageOf, type PageOf } from './pages.ts'
 import { resolve } from './references.ts'
-import { vmView } from './views/vm-view.ts'
+import { VmViews, type KeptView } from './views/vm-views.ts'
 import { claim, need, newEvent, notFound, subjectOf, unclaim, write } from './write.ts'
 
 export class Vms {
   readonly #context: AppContext
   readonly #engine: SagaEngine
   readonly #deps: SagaDeps
+  readonly #views: VmViews
 
   constructor(context: AppContext, engine: SagaEngine, deps: SagaDeps) {
     this.#context = context
     this.#engine = engine
     this.#deps = deps
+    this.#views = new VmViews(context.mirror, context.registry)
   }
 
   async list(query: CallOf<'listVms'>['query'] = {}): Promise<PageOf<Vm>> {
-    const mirror = await this.#context.mirror.fresh()
-    const states = query.state?.split(',')
-    const named = mirror.list('vm').filter((vm) => hasName(vm, query.name))
-    // What needs no view is filtered and cut before views are made.
-    if (states === undefined && query.host === undefined) {
-      const page = pageOf(named, query)
-      return { ...page, items: page.items.flatMap((vm) => this.#view(mirror, vm) ?? []), revision: mirror.revision }
-    }
-    const isAsked = (vm: Vm): boolean =>
-      (states === undefined || states.includes(vm.state)) &&
-      (query.host === undefined || vm.hostId === query.host || vm.host?.toLowerCase() === query.host.toLowerCase())
-    const shown = named.flatMap((vm) => this.#view(mirror, vm) ?? []).filter(isAsked)
-    return { ...pageOf(shown, query), revision: mirror.revision }
+    const page = await this.#page(query)
+    return { ...page, items: page.items.map(({ view }) => view) }
+  }
+
+  /** The same as JSON. */
+  async listBytes(query: CallOf<'listVms'>['query'] = {}): Promise<Buffer> {
+    return this.#views.pageBytes(await this.#page(query))
   }
 
   async get(id: string): Promise<Vm> {
-    const mirror = await this.#context.mirror.fresh()
-    const vm = mirror.get('vm', id)
-    const view = vm === undefined ? undefined : this.#view(mirror, vm)
-    if (view === undefined) throw notFound('vm', id)
-    return view
+    return (await this.#kept(id)).view
   }
 
-  #view(mirror: Mirror, vm: VmRecord): Vm | undefined {
-    const run = mirror.get('run', vm.id)?.run
-    if (run === undefined) return undefined
-    const [host, task] = [mirror.get('host', run.host), mirror.get('task', vm.operation)]
-    return vmView({ vm, revision: mirror.revisionOf('vm', vm.id), run, host, task }, this.#context.registry)
+  /** The same as JSON. */
+  async getText(id: string): Promise<string> {
+    return (await this.#kept(id)).text
+  }
+
+  async #page(query: NonNullable<CallOf<'listVms'>['query']>): Promise<PageOf<KeptView>> {
+    const mirror = await this.#context.mirror.fresh()
+    const all = mirror.list('vm')
+    const named = query.name === undefined ? all : all.filter((vm) => hasName(vm, query.name))
+    const viewsOf = (vms: readonly VmRecord[]): KeptView[] => vms.flatMap((vm) => this.#views.of(vm) ?? [])
+    const { revision } = mirror
+    // What needs no view is filtered and cut before views are made.
+    if (query.state === undefined && query.host === undefined) {
+      const page = pageOf(named, query)
+      return { ...page, items: viewsOf(page.items), revision }
+    }
+    const states = query.state?.split(',')
+    const host = query.host?.toLowerCase()
+    const isAsked = ({ view }: KeptView): boolean =>
+      (states === undefined || states.includes(view.state)) &&
+      (host === undefined || view.hostId === host || view.host?.toLowerCase() === host)
+    return { ...pageOf(viewsOf(named).filter(isAsked), query), revision }
+  }
+
+  async #kept(id: string): Promise<KeptView> {
+    const mirror = await this.#context.mirror.fresh()
+    const vm = mirror.get('vm', id)
+    const kept = vm === undefined ? undefined : this.#views.of(vm)
+    if (kept === undefined) throw notFound('vm', id)
+    return kept
   }
 
   create(body: CreateVm, caller: Caller): Promise<TaskId> {

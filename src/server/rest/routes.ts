@@ -20,6 +20,8 @@ export interface RestParts {
 
 const noQuery = Strict({})
 type AnyHandler = (call: unknown, context: CallContext) => Promise<unknown>
+type AnyReady = (call: unknown) => Promise<string | Buffer>
+const json = 'application/json; charset=utf-8'
 
 export function installRoutes(server: FastifyInstance, parts: RestParts): void {
   server.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload))
@@ -32,6 +34,7 @@ export function installRoutes(server: FastifyInstance, parts: RestParts): void {
 function install(server: FastifyInstance, parts: RestParts, name: Exclude<RouteName, SpecialRoute>): void {
   const route: Route = routes[name]
   const handler = parts.manager.api[name] as AnyHandler
+  const ready = (parts.manager.ready as Partial<Record<RouteName, AnyReady>>)[name]
   server.route({
     method: route.method,
     url: urlOf(route),
@@ -40,6 +43,11 @@ function install(server: FastifyInstance, parts: RestParts, name: Exclude<RouteN
     },
     handler: async (request, reply) => {
       const call = readCall(route, parts.validation, request)
+      if (ready !== undefined)
+        return reply
+          .code(route.status)
+          .type(json)
+          .send(await ready(call))
       const caller = request.caller ?? nobody
       const context: CallContext = { caller, signal: goneSignal(reply) }
       const run = async (): Promise<unknown> => handler(call, context)
@@ -130,7 +138,7 @@ function readCall(
 function send(reply: FastifyReply, route: Route, body: unknown): FastifyReply {
   if (route.status === 204) return reply.code(204).send()
   if (body instanceof Uint8Array) return reply.code(200).type('image/png').send(Buffer.from(body))
-  return reply.code(route.status).type('application/json; charset=utf-8').send(JSON.stringify(body))
+  return reply.code(route.status).type(json).send(JSON.stringify(body))
 }
 
 /** `/v1/vms/{vm}` as the router writes it: `/v1/vms/:vm`. */

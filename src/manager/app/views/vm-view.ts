@@ -1,31 +1,29 @@
 /** A VM as the API shows it: what should be, what the run record says, and what its host sees. */
+import type { VmObservation } from '../../../contracts/host.ts'
 import type { Vm } from '../../../contracts/inventory.ts'
 import type { RunRecord } from '../../../contracts/run-record.ts'
+import type { HostState } from '../../domain/cluster-view.ts'
 import { vmState } from '../../domain/vm-state.ts'
-import type { HostRecord, TaskRecord, VmRecord } from '../../store/records.ts'
-import type { HostRegistry } from '../host-registry.ts'
+import type { TaskRecord, VmRecord } from '../../store/records.ts'
 
+/** All that a view is made of, and nothing else: the same parts make the same view. */
 export interface VmParts {
   readonly vm: VmRecord
   readonly revision: number
   readonly run: RunRecord
-  /** The record's host. */
-  readonly host: HostRecord | undefined
+  /** Of the record's host. */
+  readonly hostName: string | null
+  readonly hostState: HostState | null
+  /** The newest word of that host on the VM, while it is connected. */
+  readonly observation: VmObservation | undefined
   /** The task that holds it. */
   readonly task: TaskRecord | undefined
 }
 
-export function vmView(parts: VmParts, registry: HostRegistry): Vm {
-  const { vm, run, host, task } = parts
-  const observation = registry.observation(run.host, vm.id)
+export function vmView(parts: VmParts): Vm {
+  const { vm, run, hostState, observation, task } = parts
   const operation = task === undefined ? null : operationOf(task)
-  const shown = vmState({
-    power: vm.power,
-    run,
-    host: host === undefined ? null : registry.stateOf(host),
-    observation: observation ?? null,
-    operation,
-  })
+  const shown = vmState({ power: vm.power, run, host: hostState, observation: observation ?? null, operation })
   const isHere = run.phase === 'running' || run.phase === 'moving'
   return {
     id: vm.id,
@@ -39,7 +37,7 @@ export function vmView(parts: VmParts, registry: HostRegistry): Vm {
     folder: vm.folder,
     power: vm.power,
     state: shown.state,
-    host: host?.name ?? null,
+    host: parts.hostName,
     hostId: run.host,
     addresses: vm.spec.nics.flatMap((nic) => (nic.address === null ? [] : [nic.address])),
     spec: vm.spec,
