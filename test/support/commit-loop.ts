@@ -7,6 +7,7 @@
  * With `unsynced` it writes without the store, and without any flush: what such a program says is no promise, and a test
  * of power loss that does not notice is worth nothing.
  */
+import { once } from 'node:events'
 import { DatabaseSync } from 'node:sqlite'
 import { nodeClock } from '../../src/base/node/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
@@ -15,8 +16,9 @@ import { openSqliteStore, type SqliteStore } from '../../src/manager/store/sqlit
 const lanes = 4
 const [path = '', mode] = process.argv.slice(2)
 
-function say(line: string): void {
-  process.stdout.write(`${line}\n`)
+/** A reader that is slow holds the loop up: what only waits in this process's memory was said to nobody. */
+async function say(line: string): Promise<void> {
+  if (!process.stdout.write(`${line}\n`)) await once(process.stdout, 'drain')
 }
 
 /** One lane: a record that counts, and a new record of some size for each count, in one commit. */
@@ -37,20 +39,20 @@ async function run(store: SqliteStore, lane: number): Promise<never> {
       events: [{ type: 'lane.counted', subject: null, message: `${id} ${count}`, task: null, data: {} }],
     })
     if (!result.ok) throw new Error(`lane ${lane} lost a race that nobody else runs`)
-    say(`ack ${lane} ${count} ${result.revision}`)
+    await say(`ack ${lane} ${count} ${result.revision}`)
   }
 }
 
-function runUnsynced(): never {
+async function runUnsynced(): Promise<never> {
   const sql = new DatabaseSync(path)
   sql.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; CREATE TABLE IF NOT EXISTS rows (n INTEGER)')
   for (let count = 1; ; count++) {
     sql.prepare('INSERT INTO rows VALUES (?)').run(count)
-    say(`ack 0 ${count} ${count}`)
+    await say(`ack 0 ${count} ${count}`)
   }
 }
 
-if (mode === 'unsynced') runUnsynced()
+if (mode === 'unsynced') await runUnsynced()
 const store = await openSqliteStore({ path, clock: nodeClock(), logger: silentLogger })
-say('open')
+await say('open')
 await Promise.all(Array.from({ length: lanes }, (_, lane) => run(store, lane)))
