@@ -17,6 +17,7 @@ agent|nftables|nft|drops frames with forged addresses
 agent|iproute2|ip|makes bridges, taps and tunnels
 agent|kmod|modprobe|loads the kernel modules for bridges and tunnels
 agent|util-linux|setpriv|starts QEMU without privileges
+agent|acl|setfacl|lets QEMU take guests by post-copy without privileges
 agent|openssl|openssl|makes certificates
 manager|openssl|openssl|makes certificates
 lab|cpio|cpio|packs the small guest

@@ -81,7 +81,7 @@ export async function openHostAgent(
     ...{ host: identity.host, clock, random: ports.random, log, files, network: ports.network },
     ...{ hypervisor, images, manager: settings.manager, networks, places, datastores, disks, dataDirectory },
     allowedImportFolders: settings.allowedImportFolders,
-    facts: () => hostFacts({ files, hypervisor, agentVersion, addresses: identity.addresses, runRoot }),
+    facts: () => hostFacts({ files, processes, hypervisor, agentVersion, addresses: identity.addresses, runRoot }),
     load: () => load.read(),
   })
   return { agent, places }

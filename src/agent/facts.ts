@@ -3,10 +3,13 @@ import { HoldfastError } from '../base/errors.ts'
 import type { Files } from '../base/files.ts'
 import type { HostFacts } from '../contracts/host.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
+import type { Processes } from '../base/processes.ts'
 import { foreignVms } from './foreign-vms.ts'
+import { postCopyObstacle } from './vm/post-copy-right.ts'
 
 export interface FactsDeps {
   readonly files: Files
+  readonly processes: Processes
   readonly hypervisor: Hypervisor
   readonly agentVersion: string
   readonly addresses: HostFacts['addresses']
@@ -32,6 +35,7 @@ export async function hostFacts(deps: FactsDeps): Promise<HostFacts> {
     memoryMiB: Math.floor(meminfoKiB(meminfo, 'MemTotal') / 1024),
     accelerator: { ...qemu.accelerator },
     qemu: { version: qemu.version, machineTypes: [...qemu.machineTypes], cpuModels: [...qemu.cpuModels] },
+    postCopyObstacle: await postCopyObstacle(deps, qemu.version),
     addresses: deps.addresses,
     foreignVms: foreign,
   }

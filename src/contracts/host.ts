@@ -32,6 +32,8 @@ export const HostFacts = Open({
   memoryMiB: Count,
   accelerator: Accelerator,
   qemu: QemuFacts,
+  /** Why no guest can come here by post-copy, in words; null: it can. Older agents do not say. */
+  postCopyObstacle: Type.Optional(Nullable(Type.String())),
   /** Where other agents and migration streams reach it: address of each network. */
   addresses: Open({ management: Type.String(), storage: Type.String(), guests: Type.String() }),
   /** VMs that other software runs here (libvirt, Proxmox): shown, and left alone. */

@@ -59,6 +59,12 @@ export class FakePlaces {
     for (const disk of disks) this.disks.delete(`${disk[end]}/${disk.disk}`)
   }
 
+  async withPostCopyRight<T>(_vm: VmId, work: () => Promise<T>): Promise<T> {
+    return await work()
+  }
+
+  async endPostCopyRight(): Promise<void> {}
+
   async hasSpace(): Promise<boolean> {
     return !this.isFull
   }

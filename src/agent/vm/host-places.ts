@@ -13,6 +13,7 @@ import type { Datastores } from '../storage/datastores.ts'
 import type { DiskWork } from '../storage/disk-work.ts'
 import { userOf } from '../storage/vm-user.ts'
 import { machineConfig } from './machine-config.ts'
+import { endPostCopyRight, withPostCopyRight } from './post-copy-right.ts'
 import type { VmPlaces } from './vm-ports.ts'
 
 export interface StreamIdentity {
@@ -114,6 +115,14 @@ export class HostPlaces implements VmPlaces {
       if ((await this.#deps.datastores.freeBytes(datastore)) < enoughBytes) return false
     }
     return true
+  }
+
+  async withPostCopyRight<T>(vm: VmId, work: () => Promise<T>): Promise<T> {
+    return this.#deps.hasOwnUsers ? await withPostCopyRight(this.#deps, userOf(vm).uid, work) : await work()
+  }
+
+  async endPostCopyRight(vm: VmId): Promise<void> {
+    if (this.#deps.hasOwnUsers) await endPostCopyRight(this.#deps, userOf(vm).uid)
   }
 
   async #makeRunDirectory(vm: VmId): Promise<void> {

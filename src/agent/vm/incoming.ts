@@ -5,6 +5,7 @@
 import { HoldfastError } from '../../base/errors.ts'
 import type { DiscardResponse, PrepareIncomingRequest, PrepareIncomingResponse } from '../../contracts/agent-api.ts'
 import type { VmObservation } from '../../contracts/host.ts'
+import type { IncomingEndpoint } from '../../hypervisor/hypervisor.ts'
 import { arrive, discard, reconcile } from './reconcile.ts'
 import { recordUntilKnown } from './transitions.ts'
 import type { VmCore } from './vm-core.ts'
@@ -66,15 +67,17 @@ async function listen(core: VmCore, request: PrepareIncomingRequest): Promise<Pr
   await places.createMovingDisks(core.vm, request.movingDisks)
   const config = await places.prepare(request.deployment)
   core.attach(await hypervisor.start(config, 'incoming'), 'incoming')
-  const endpoint = await core.mustHaveMachine().listen({
+  const options = {
     listenHost: places.incoming.host,
     peerTlsName: request.useTls ? request.sourceTlsName : null,
     nbdDisks: request.movingDisks.map((disk) => disk.key),
     allowPostCopy: request.allowPostCopy,
-    then: request.runWhen === 'complete' ? 'complete' : 'hold',
+    then: request.runWhen === 'complete' ? ('complete' as const) : ('hold' as const),
     multifdChannels: request.multifdChannels ?? 0,
     isGuestPaused: request.isGuestPaused ?? false,
-  })
+  }
+  const begin = (): Promise<IncomingEndpoint> => core.mustHaveMachine().listen(options)
+  const endpoint = await (request.allowPostCopy ? places.withPostCopyRight(core.vm, begin) : begin())
   const response: PrepareIncomingResponse = {
     host: places.incoming.host,
     port: endpoint.port,

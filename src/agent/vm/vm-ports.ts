@@ -22,6 +22,10 @@ export interface VmPlaces {
   createMovingDisks(vm: VmId, disks: readonly MovingDisk[]): Promise<void>
   /** Removes the copies of a move at one end. */
   removeMovedDisks(disks: readonly MovingDisk[], end: 'from' | 'to'): Promise<void>
+  /** Runs `work`, in which a QEMU of the VM is told to listen for a move that may end in post-copy, with the right to it. */
+  withPostCopyRight<T>(vm: VmId, work: () => Promise<T>): Promise<T>
+  /** Takes that right back where an agent was killed before it could. Never rejects. */
+  endPostCopyRight(vm: VmId): Promise<void>
   /** Whether every datastore of its disks has room to go on writing. */
   hasSpace(deployment: VmDeployment): Promise<boolean>
   /** The address on which incoming streams are listened for, and the name in this host's certificate. */

@@ -127,7 +127,10 @@ export class Vms {
     const { host, datastore } = this.#refs(body.host, body.datastore)
     const { value } = await need(this.#context.store, 'vm', id)
     if (host === null && datastore !== null) return this.#precheckDisks(value.id, datastore)
-    const result = await precheck(this.#deps, { vm: value.id, host, datastore })
+    const result = await precheck(this.#deps, {
+      ...{ vm: value.id, host, datastore },
+      needsPostCopy: body.allowPostCopy === true,
+    })
     if (!result.ok) return { isPossible: false, reasons: [...result.reasons], plan: null }
     const { target, movingDisks, spec } = result.plan
     return this.#possible(target, spec.memoryMiB * MiB, movingDisks)

@@ -80,6 +80,21 @@ test('each reason has its code', () => {
   ])
 })
 
+test('post-copy that was asked for is refused where the target cannot do it, and left out where it was only allowed', () => {
+  const cannot = aHost(2, { facts: { ...aFacts, postCopyObstacle: 'no device' } })
+  const cluster = aCluster({ hosts: [aHost(1), cannot, aHost(3)] })
+  assert.deepEqual(codes({ needsPostCopy: true }, cluster), ['qemu'])
+  const allowed = check({}, cluster)
+  assert.ok(allowed.ok)
+  assert.equal(allowed.plan.canPostCopy, false)
+  const chosen = check({ host: null, needsPostCopy: true }, cluster)
+  assert.ok(chosen.ok)
+  assert.deepEqual([chosen.plan.target, chosen.plan.canPostCopy], ['host-3', true])
+  const withDisks = check({ vm: onLocal, datastore: 'ds-3' as DatastoreId, needsPostCopy: true }, cluster)
+  assert.ok(withDisks.ok)
+  assert.equal(withDisks.plan.canPostCopy, false)
+})
+
 test('disks alone move where their host reaches both ends', () => {
   const here = precheckDiskMove(aCluster(), onShared, 'ds-2' as DatastoreId)
   assert.ok(here.ok)

@@ -17,6 +17,8 @@ export interface MigrationWish {
   readonly host: HostId | null
   /** Where all its disks go; null: they stay where they are, as long as the target reaches them. */
   readonly datastore: DatastoreId | null
+  /** Refuse a target to which no guest can come by post-copy. Disks that move too rule post-copy out by themselves. */
+  readonly needsPostCopy?: boolean
 }
 
 export interface MigrationPlan {
@@ -25,6 +27,7 @@ export interface MigrationPlan {
   readonly movingDisks: readonly MovingDisk[]
   /** The machine with its disks in their places after the move. */
   readonly spec: MachineSpec
+  readonly canPostCopy: boolean
 }
 
 export type Precheck =
@@ -38,11 +41,18 @@ export function precheckMigration(cluster: ClusterView, wish: MigrationWish): Pr
   const spec = specAfter(wish.vm.spec, wish.datastore)
   const movingDisks = disksBetween(wish.vm.spec, spec)
   const need = { vm: wish.vm.id, spec, newBytes: bytesByDatastore(movingDisks) }
-  const target = wish.host ?? chosenTarget(cluster, wish, need, source)
+  const needsPostCopy = wish.needsPostCopy === true && movingDisks.length === 0
+  const unlike = (host: HostView): Reason[] => [
+    ...betweenHosts(source, host),
+    ...(needsPostCopy ? againstPostCopy(host) : []),
+  ]
+  const target = wish.host ?? chosenTarget(cluster, wish, need, unlike)
   if (typeof target !== 'string') return { ok: false, reasons: target.reasons }
-  const reasons = againstTarget(cluster, need, source, target)
+  const reasons = againstTarget(cluster, need, source, target, unlike)
   if (reasons.length > 0) return { ok: false, reasons }
-  return { ok: true, plan: { source: source.id, target, movingDisks, spec } }
+  const host = cluster.hosts.find((each) => each.id === target)
+  const canPostCopy = movingDisks.length === 0 && host !== undefined && againstPostCopy(host).length === 0
+  return { ok: true, plan: { source: source.id, target, movingDisks, spec, canPostCopy } }
 }
 
 function stateReasons(cluster: ClusterView, { vm, observation }: MigrationWish): Reason[] {
@@ -60,12 +70,14 @@ function chosenTarget(
   cluster: ClusterView,
   wish: MigrationWish,
   need: Parameters<typeof reasonsAgainst>[2],
-  source: HostView,
+  unlike: (host: HostView) => Reason[],
 ): HostId | { readonly reasons: readonly Reason[] } {
-  const unfit = cluster.hosts.filter((host) => betweenHosts(source, host).length > 0).map((host) => host.id)
-  const placement = place(cluster, { ...need, exclude: [source.id, ...unfit] })
+  const others = cluster.hosts.filter((host) => host.id !== wish.vm.run.host)
+  const unfit = others.filter((host) => unlike(host).length > 0)
+  const here = cluster.hosts.filter((host) => host.id === wish.vm.run.host)
+  const placement = place(cluster, { ...need, exclude: [...here, ...unfit].map((host) => host.id) })
   if (placement.ok) return placement.host
-  const reasons = placement.refusals.flatMap((refusal) => refusal.reasons)
+  const reasons = [...unfit.flatMap(unlike), ...placement.refusals.flatMap((refusal) => refusal.reasons)]
   if (reasons.length > 0) return { reasons }
   return { reasons: [{ code: 'host-state', message: `there is no other host that could take ${wish.vm.name}` }] }
 }
@@ -75,11 +87,12 @@ function againstTarget(
   need: Parameters<typeof reasonsAgainst>[2],
   source: HostView,
   target: HostId,
+  unlike: (host: HostView) => Reason[],
 ): Reason[] {
   const host = cluster.hosts.find((each) => each.id === target)
   if (host === undefined) return [{ code: 'name', message: `there is no host ${target}` }]
   if (host.id === source.id) return [{ code: 'name', message: `the VM runs on ${host.name} already` }]
-  return [...reasonsAgainst(cluster, host, need), ...betweenHosts(source, host)]
+  return [...reasonsAgainst(cluster, host, need), ...unlike(host)]
 }
 
 /** What must be alike on both sides. */
@@ -96,6 +109,13 @@ function betweenHosts(source: HostView, target: HostView): Reason[] {
     reasons.push({ code: 'qemu', message })
   }
   return reasons
+}
+
+/** A host that says nothing of it is not taken for one that cannot: its QEMU would say so in time. */
+function againstPostCopy(host: HostView): Reason[] {
+  const obstacle = host.facts?.postCopyObstacle ?? null
+  if (obstacle === null) return []
+  return [{ code: 'qemu', message: `${host.name} takes no guest by post-copy: ${obstacle}` }]
 }
 
 function minor(version: string): string {

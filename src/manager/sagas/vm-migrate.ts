@@ -30,6 +30,8 @@ export interface MigrateVmParams {
   readonly downtimeLimitMs: number
   readonly autoConverge: boolean
   readonly allowPostCopy: boolean
+  /** Asked for with the move itself, so that a target where it cannot be is refused; else it is only allowed. */
+  readonly needsPostCopy?: boolean
   readonly multifdChannels: number
   readonly useTls: boolean
 }
@@ -61,14 +63,15 @@ export const migrateVmSaga = saga<MigrateVmParams, SagaDeps>('vm.migrate/1')
 /** Every reason against this migration, or its plan. Reads only. */
 export async function precheck(
   deps: SagaDeps,
-  params: Pick<MigrateVmParams, 'vm' | 'host' | 'datastore'>,
+  params: Pick<MigrateVmParams, 'vm' | 'host' | 'datastore' | 'needsPostCopy'>,
 ): Promise<Precheck> {
   const cluster = await deps.cluster()
   const vm = cluster.vms.find((each) => each.id === params.vm)
   if (vm === undefined) throw new HoldfastError('not-found', `There is no VM ${params.vm}`)
   const report = vm.run.host === null ? undefined : deps.hosts.report(vm.run.host)
   const observation = report?.vms.find((each) => each.vm === params.vm) ?? null
-  return precheckMigration(cluster, { vm, observation, host: params.host, datastore: params.datastore })
+  const { host, datastore, needsPostCopy = false } = params
+  return precheckMigration(cluster, { vm, observation, host, datastore, needsPostCopy })
 }
 
 async function plan({ params, deps }: Context<unknown>): Promise<Planned> {
@@ -79,7 +82,7 @@ async function plan({ params, deps }: Context<unknown>): Promise<Planned> {
   }
   const { generation } = await needRun(deps, params.vm)
   // After post-copy has begun only the target's disks could be right, and a mirror must have ended: not together.
-  const allowPostCopy = params.allowPostCopy && checked.plan.movingDisks.length === 0
+  const allowPostCopy = params.allowPostCopy && checked.plan.canPostCopy
   return { ...checked.plan, host: checked.plan.target, generation, allowPostCopy }
 }
 

@@ -92,6 +92,7 @@ export function migrateParams(
     downtimeLimitMs: request.downtimeLimitMs ?? defaultDowntimeLimitMs,
     autoConverge: request.autoConverge ?? vm.policies.autoConverge,
     allowPostCopy: request.allowPostCopy ?? vm.policies.allowPostCopy,
+    needsPostCopy: request.allowPostCopy === true,
     multifdChannels: request.multifdChannels ?? 0,
     useTls: request.tls ?? true,
   }
