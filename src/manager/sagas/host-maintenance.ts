@@ -74,16 +74,17 @@ class Evacuation {
     this.#context = context
   }
 
-  /** Resolves when no VM holds the host any more. Throws `refused` with each VM that cannot leave, and why. */
+  /** Resolves when no VM holds the host any more, and no QEMU is left on it. Throws `refused` with each VM that cannot leave, and why. */
   async run(): Promise<{ moved: number }> {
     const { signal, deps } = this.#context
     try {
       for (;;) {
         signal.throwIfAborted()
-        const vms = await this.#vmsHere()
-        if (vms.length === 0) return { moved: this.#moved }
+        const { vms, hasQemu } = await this.#whatIsHere()
+        if (vms.length === 0 && this.#moving.size === 0 && !hasQemu) return { moved: this.#moved }
         for (const vm of vms) await this.#moveIfPossible(vm)
-        if (this.#moving.size === 0 && vms.every((vm) => this.#stays.has(vm.id))) throw this.#refusal()
+        if (vms.length > 0 && this.#moving.size === 0 && vms.every((vm) => this.#stays.has(vm.id)))
+          throw this.#refusal()
         const total = vms.length + this.#moved
         this.#context.progress(this.#moved / total)
         await deps.clock.sleep(lookAgainMs, signal).catch(() => undefined)
@@ -94,10 +95,15 @@ class Evacuation {
     }
   }
 
-  async #vmsHere(): Promise<VmView[]> {
-    const { hosts, vms } = await this.#context.deps.cluster()
-    for (const host of hosts) if (host.id === this.#context.params.host) mustBeEntering(host)
-    return vms.filter((vm) => hostsHeldBy(vm).includes(this.#context.params.host))
+  async #whatIsHere(): Promise<{ vms: VmView[]; hasQemu: boolean }> {
+    const { deps, params } = this.#context
+    const { hosts, vms } = await deps.cluster()
+    const here = hosts.find(({ id }) => id === params.host)
+    if (here !== undefined) mustBeEntering(here)
+    // The last of a VM that has moved may still be ending. Of a host that does not answer nothing newer can be known.
+    const report = here?.state === 'connected' ? deps.hosts.report(params.host) : undefined
+    const hasQemu = report?.vms.some(({ process }) => process !== 'none') ?? false
+    return { vms: vms.filter((vm) => hostsHeldBy(vm).includes(params.host)), hasQemu }
   }
 
   async #moveIfPossible(vm: VmView): Promise<void> {
