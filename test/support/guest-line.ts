@@ -16,7 +16,7 @@ export class GuestLine implements Disposable {
     stream.on('error', () => undefined)
   }
 
-  /** Resolves when the guest's shell answers. */
+  /** Resolves when the guest's shell answers. A VM has one line, which one at a time can hold, also while the VM moves. */
   static async open(lab: TestLab, vm: string): Promise<GuestLine> {
     // The agent, or the manager, may just be coming back.
     const stream = await lab.eventually('a serial line', async () => {
@@ -24,13 +24,18 @@ export class GuestLine implements Disposable {
       return await lab.client.openConsole(url)
     })
     const line = new GuestLine(lab, stream)
-    // What is typed before the guest's shell is there is lost.
-    await lab.eventually('a shell on the serial line', async () => {
-      line.#stream.write('\n')
-      await lab.ports.clock.sleep(250)
-      return /# (\x1b\[6n)?$/.test(line.text)
-    })
-    return line
+    try {
+      // What is typed before the guest's shell is there is lost.
+      await lab.eventually('a shell on the serial line', async () => {
+        line.#stream.write('\n')
+        await lab.ports.clock.sleep(250)
+        return /# (\x1b\[6n)?$/.test(line.text)
+      })
+      return line
+    } catch (thrown) {
+      line[Symbol.dispose]()
+      throw thrown
+    }
   }
 
   /** Types a command and gives what it printed. */

@@ -107,6 +107,8 @@ class Speaker {
   #span: RunSpan | undefined
   #rest = ''
   #isAsked = true
+  /** An event came after the question: the answer may be older than the event. */
+  #isAnswerOld = false
 
   constructor(host: string, path: string, spans: RunSpan[], tell: (moment: Moment) => void) {
     this.host = host
@@ -128,6 +130,7 @@ class Speaker {
   ask(): void {
     if (this.#isAsked) return
     this.#isAsked = true
+    this.#isAnswerOld = false
     this.#socket.write('{"execute":"query-status"}\n')
   }
 
@@ -150,9 +153,13 @@ class Speaker {
     const { seconds = 0, microseconds = 0 } = message.timestamp ?? {}
     if (message.event === 'RESUME') this.#open(seconds * 1000 + microseconds / 1000)
     if (message.event === 'STOP') this.#close(seconds * 1000 + microseconds / 1000)
-    if (message.event === 'RESUME' || message.event === 'STOP') this.#tell(message.event)
+    if (message.event === 'RESUME' || message.event === 'STOP') {
+      this.#isAnswerOld = true
+      this.#tell(message.event)
+    }
     if (message.return?.running === undefined) return
     this.#isAsked = false
+    if (this.#isAnswerOld) return
     // It ran before it was first asked, or its event was lost: the span is as long as it can have been.
     if (message.return.running) this.#open(this.#seen)
     else this.#close(performance.timeOrigin + performance.now())
