@@ -219,7 +219,7 @@ test('an upload is resumed from what the agent has, and one that is too long is 
   await assert.rejects(admin.call('importImage', { body: { name: 'img', path: '/x' } }), codeIs('name-taken'))
   await admin.call('deleteImage', { params: { image: image.id } })
   const small = await admin.call('createUpload', { body: { sizeBytes: 2, datastore: 'three' } })
-  await assert.rejects(admin.upload(small.id, 0, Buffer.alloc(3)))
+  await assert.rejects(admin.upload(small.id, 0, Buffer.alloc(3)), codeIs('too-large'))
 })
 
 test('a console is opened by a ticket that works once, and speaks to the guest', async () => {

@@ -118,7 +118,7 @@ export class AgentServer implements AsyncDisposable {
       if (name !== undefined) await this.#call(name, request, response)
       else await this.#stream(url, request, response)
     } catch (thrown) {
-      this.#refuse(response, thrown)
+      this.#refuse(request, response, thrown)
     }
   }
 
@@ -170,7 +170,7 @@ export class AgentServer implements AsyncDisposable {
     }
   }
 
-  #refuse(response: ServerResponse, thrown: unknown): void {
+  #refuse(request: IncomingMessage, response: ServerResponse, thrown: unknown): void {
     const error = toHoldfastError(thrown)
     if (error.code === 'internal') this.#log.error({ err: thrown }, 'a command failed')
     if (response.headersSent) {
@@ -178,8 +178,8 @@ export class AgentServer implements AsyncDisposable {
       return
     }
     const problem = toProblem(error)
-    // What is left of a body that was not read must not be taken for the next request.
-    response.setHeader('connection', 'close')
+    // What is left of the body is read and dropped: a connection closed on it would take the answer with it.
+    request.resume()
     sendJson(response, problem.status, problem, problemMediaType)
   }
 }

@@ -14,6 +14,7 @@ export class Uploads {
   readonly #files: Files
   readonly #datastores: Datastores
   readonly #queues = new Map<string, SerialQueue>()
+  readonly #arriving = new Map<string, Readable>()
 
   constructor(files: Files, datastores: Datastores) {
     this.#files = files
@@ -29,13 +30,21 @@ export class Uploads {
 
   /**
    * Appends a piece. Throws `conflict` (with `details.offset`) when `offset` is not the end, `no-space`. When the stream
-   * breaks, what came before stays and counts.
+   * breaks, what came before stays and counts. A piece that still arrives is cut off: who sends it has come back.
    */
   append(id: string, datastore: DatastoreId, offset: number, body: Readable): Promise<{ offset: number }> {
     const path = this.#datastores.uploadPath(datastore, id)
+    this.#arriving.get(path)?.destroy(new HoldfastError('conflict', 'the upload is gone on with by another connection'))
     const queue = this.#queues.get(path) ?? new SerialQueue()
     this.#queues.set(path, queue)
-    return queue.run(() => this.#append(path, datastore, offset, body))
+    return queue.run(async () => {
+      this.#arriving.set(path, body)
+      try {
+        return await this.#append(path, datastore, offset, body)
+      } finally {
+        if (this.#arriving.get(path) === body) this.#arriving.delete(path)
+      }
+    })
   }
 
   async #append(path: string, datastore: DatastoreId, offset: number, body: Readable): Promise<{ offset: number }> {
@@ -56,7 +65,8 @@ export class Uploads {
 async function drain(body: Readable, file: FileHandle, start: number): Promise<number> {
   const gathered = new Gathered(file, start)
   try {
-    for await (const chunk of body as AsyncIterable<Buffer>) await gathered.add(chunk)
+    // The stream stays whole when a write fails: its sender is still to be answered through the same connection.
+    for await (const chunk of body.iterator({ destroyOnReturn: false })) await gathered.add(chunk as Buffer)
   } catch (thrown) {
     // What came stays: a piece that was cut off is gone on from, not sent again.
     await gathered.finish().catch(() => undefined)

@@ -48,8 +48,16 @@ export class Uploads {
     body.once('close', () => {
       if (!body.readableEnded) limited.destroy(new HoldfastError('unreachable', 'the upload broke off'))
     })
-    const done = await this.#context.agent(value.host).upload(id, value.datastore, offset, limited)
-    return uploadView(value, done.offset)
+    try {
+      const done = await this.#context.agent(value.host).upload(id, value.datastore, offset, limited)
+      return uploadView(value, done.offset)
+    } catch (thrown) {
+      // What made us end the stream is the cause, not that the agent got no end of it.
+      throw limited.errored instanceof HoldfastError ? limited.errored : thrown
+    } finally {
+      // The rest of a piece that was refused is dropped: the answer goes through the same connection.
+      body.resume()
+    }
   }
 
   async need(id: string): Promise<Stored<UploadRecord>> {
