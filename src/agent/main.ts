@@ -1,12 +1,12 @@
-/** The agent's door: `agentCommand()` for the CLI, `runAgent` and `joinCluster` for who starts one itself. */
+/** The agent's wiring with the real ports: what the verbs of command.ts do, for who starts an agent itself too. */
 import { readFileSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline/promises'
-import { Command } from 'commander'
 import { HoldfastError } from '../base/errors.ts'
 import {
   jsonLogger,
+  keepMemoryLow,
   nodeClock,
   nodeFiles,
   nodeNetwork,
@@ -17,6 +17,8 @@ import {
 import type { HostFacts } from '../contracts/host.ts'
 import { openHostAgent, type HostPorts } from './assemble.ts'
 import { cgroupParent } from './cgroups.ts'
+import { defaultAgentPort, defaultDataDirectory, defaultRunDirectory } from './defaults.ts'
+import type { JoinFlags } from './command.ts'
 import type { DiagnosedRole } from './diagnose/diagnose.ts'
 import type { Finding } from './diagnose/finding.ts'
 import { lockData } from './data-lock.ts'
@@ -27,10 +29,6 @@ import { joinCluster as join_ } from './join.ts'
 import { managerClient } from './manager-client.ts'
 import { applyPlan, confirmPlan, confirmWithinSeconds, readAndPlan } from './network-plan.ts'
 import { keepCertificate } from './renewal.ts'
-
-export const defaultDataDirectory = '/var/lib/holdfast/agent'
-export const defaultRunDirectory = '/run/holdfast'
-export const defaultAgentPort = 7444
 
 export interface RunAgentOptions {
   /** DATA: identity, VMs' states. Default `/var/lib/holdfast/agent`. */
@@ -69,6 +67,7 @@ export async function runAgent(options: RunAgentOptions = {}): Promise<void> {
   const store = new IdentityFiles(ports, dataDirectory)
   const identity = await mustHaveJoined(store)
   await ports.files.makeDirectory(runDirectory, { mode: 0o711 })
+  using _memory = keepMemoryLow()
   await using _lock = await lockData(ports, dataDirectory, process.pid)
   await serve(ports, { identity, store, dataDirectory, runDirectory, options })
 }
@@ -161,57 +160,8 @@ export async function joinCluster(options: JoinClusterOptions): Promise<{ identi
   })
 }
 
-interface JoinFlags {
-  readonly data: string
-  readonly run: string
-  readonly token: string
-  readonly caFingerprint?: string
-  readonly name?: string
-  readonly address?: string
-  readonly storageAddress?: string
-  readonly guestsAddress?: string
-  readonly port: string
-  readonly uplink?: string
-  readonly yes?: boolean
-}
-
-/** `holdfast agent …` with all its verbs. */
-export function agentCommand(): Command {
-  const agent = new Command('agent').description('the agent of this machine: runs VMs for a cluster')
-  const { env } = process
-  const data = (command: Command): Command =>
-    command
-      .option('--data <folder>', 'the data folder', env['HOLDFAST_AGENT_DATA'] ?? defaultDataDirectory)
-      .option('--run <folder>', 'folder of sockets, short', env['HOLDFAST_AGENT_RUN'] ?? defaultRunDirectory)
-  data(agent.command('run'))
-    .description('run the agent of a machine that has joined')
-    .option('--listen <address>', 'address to listen on (default: the management address)')
-    .option('--allow-import <folder...>', 'folders that images may be imported from by path')
-    .action((flags: { data: string; run: string; listen?: string; allowImport?: string[] }) =>
-      runAgent({
-        ...{ dataDirectory: flags.data, runDirectory: flags.run, allowImport: flags.allowImport ?? [] },
-        ...(flags.listen === undefined ? {} : { listen: flags.listen }),
-      }),
-    )
-  data(agent.command('join <manager>'))
-    .description('make this machine a host of the cluster of a manager (https://MANAGER:7443)')
-    .requiredOption('--token <token>', 'what `holdfast manager token` printed')
-    .option('--ca-fingerprint <sha256>', "the cluster's CA, to be checked against the token's")
-    .option('--name <name>', "name of the host (default: the machine's)")
-    .option('--address <address>', 'by which managers reach this machine')
-    .option('--storage-address <address>', 'for migration streams (default: the same)')
-    .option('--guests-address <address>', 'for the guests’ networks (default: the same)')
-    .option('--port <port>', 'port of the agent', String(defaultAgentPort))
-    .option('--uplink <interface>', 'put this interface into a bridge, for VLAN networks')
-    .option('--yes', 'do not ask')
-    .action((manager: string, flags: JoinFlags) => joinByCommand(manager, flags))
-  data(agent.command('confirm-network'))
-    .description('keep the network change that a join has made')
-    .action((flags: { run: string }) => confirmPlan(realPorts(), resolve(flags.run)))
-  return agent
-}
-
-async function joinByCommand(manager: string, flags: JoinFlags): Promise<void> {
+/** `holdfast agent join`. */
+export async function joinByCommand(manager: string, flags: JoinFlags): Promise<void> {
   if (flags.uplink !== undefined) await changeNetworks(flags.uplink, flags)
   const { identity, isNew } = await joinCluster({
     ...{ managerUrl: manager, token: flags.token, dataDirectory: flags.data, agentPort: Number(flags.port) },
@@ -228,6 +178,11 @@ async function joinByCommand(manager: string, flags: JoinFlags): Promise<void> {
   const what = isNew ? 'is now' : 'was already'
   process.stdout.write(`${identity.name} ${what} ${identity.host} of the cluster at ${manager}.\n`)
   process.stdout.write('Start its agent: holdfast agent run (or: systemctl enable --now holdfast-agent)\n')
+}
+
+/** `holdfast agent confirm-network`. */
+export function confirmNetwork(runDirectory: string): Promise<void> {
+  return confirmPlan(realPorts(), resolve(runDirectory))
 }
 
 /** Shows what will change, applies it, and asks whether it is to stay; silence takes it back. */

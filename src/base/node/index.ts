@@ -2,6 +2,7 @@
 export { nodeClock } from './clock.ts'
 export { nodeFiles } from './files.ts'
 export { jsonLogger, logLevels, type JsonLoggerOptions, type LogLevel } from './log.ts'
+export { keepMemoryLow } from './memory.ts'
 export { nodeNetwork } from './network.ts'
 export { nodeProcesses } from './processes.ts'
 export { nodeRandom } from './random.ts'

@@ -13,6 +13,10 @@ export interface Libc {
   pidfdSendSignal(pidfd: number, signal: number): number
   /** 0, or minus errno. */
   ioctl(fd: number, request: bigint, argument: Uint8Array): number
+  /** Sets a parameter of the allocator, by its number in malloc.h. */
+  mallopt(parameter: number, value: number): void
+  /** Gives the allocator's free pages back to the system. */
+  mallocTrim(): void
 }
 
 let loaded: Libc | undefined
@@ -29,6 +33,8 @@ function load(): Libc {
   const pidfdOpen = library.func('int pidfd_open(int pid, unsigned int flags)')
   const pidfdSendSignal = library.func('int pidfd_send_signal(int fd, int signal, void *info, unsigned int flags)')
   const ioctl = library.func('int ioctl(int fd, unsigned long request, void *argument)')
+  const mallopt = library.func('int mallopt(int parameter, int value)')
+  const mallocTrim = library.func('int malloc_trim(size_t pad)')
   const timespec = new BigInt64Array(2)
   return {
     clockNanoseconds(clock) {
@@ -41,5 +47,7 @@ function load(): Libc {
       const result = ioctl(fd, request, argument) as number
       return result < 0 ? -koffi.errno() : result
     },
+    mallopt: (parameter, value) => void mallopt(parameter, value),
+    mallocTrim: () => void mallocTrim(0),
   }
 }

@@ -8,11 +8,27 @@ import { text } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
 import { WebSocketServer } from 'ws'
 import { HoldfastError } from '../errors.ts'
-import { jsonLogger, nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from './index.ts'
+import { jsonLogger, keepMemoryLow, nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from './index.ts'
 
 let folder = ''
 before(async () => void (folder = await mkdtemp(join(tmpdir(), 'holdfast-ports-'))))
 after(() => rm(folder, { recursive: true, force: true }))
+
+describe('memory', () => {
+  test('what was freed goes back to the system while the process rests', async () => {
+    const clock = nodeClock()
+    const before = process.memoryUsage.rss()
+    let buffers: Buffer[] | undefined = Array.from({ length: 2000 }, () => Buffer.allocUnsafeSlow(100_000).fill(1))
+    const most = process.memoryUsage.rss()
+    assert.ok(most > before + 100e6)
+    assert.equal(buffers.length, 2000)
+    buffers = undefined
+    using _kept = keepMemoryLow(10, 50)
+    const until = clock.monotonic() + 30_000
+    while (process.memoryUsage.rss() > before + 60e6 && clock.monotonic() < until) await clock.sleep(20)
+    assert.ok(process.memoryUsage.rss() <= before + 60e6, `${process.memoryUsage.rss()} of ${most} bytes`)
+  })
+})
 
 describe('clock', () => {
   const clock = nodeClock()

@@ -19,7 +19,11 @@ export class WorkerLink implements AsyncDisposable {
   constructor(logger: Logger) {
     // A release is JavaScript, a checkout TypeScript: the worker is what this file is.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-    this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), { name: 'holdfast-store' })
+    this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
+      name: 'holdfast-store',
+      // It turns small messages into small writes: room for more young objects than this would only be kept.
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+    })
     this.#worker.on('message', (reply: Reply) => this.#receive(reply))
     this.#worker.on('error', (err) => {
       logger.error({ err }, "the inventory's thread has failed")
