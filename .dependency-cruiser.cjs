@@ -67,8 +67,8 @@ module.exports = {
     never(
       'cli-is-a-client',
       '^src/cli/',
-      '^src/(?!base/|contracts/|cli/|[^/]+/main\\.ts$)',
-      'the CLI is a client of the REST API; it starts a role by its main',
+      '^src/(?!base/|contracts/|cli/|[^/]+/(main|command)\\.ts$)',
+      'the CLI is a client of the REST API; it starts a role by its command or its main',
     ),
     never(
       'lab-from-outside',

@@ -1,13 +1,21 @@
-/** The manager's door: wires the real ports; `managerCommand()` and the functions behind it are for the CLI. */
-import { Command, InvalidArgumentError, Option } from 'commander'
+/** The manager's wiring with the real ports: what the verbs of command.ts do. */
 import { readFileSync } from 'node:fs'
 import { networkInterfaces, hostname } from 'node:os'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { jsonLogger, nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from '../base/node/index.ts'
-import { describeError, HoldfastError } from '../base/errors.ts'
+import {
+  jsonLogger,
+  keepMemoryLow,
+  nodeClock,
+  nodeFiles,
+  nodeNetwork,
+  nodeProcesses,
+  nodeRandom,
+} from '../base/node/index.ts'
+import { isoTime } from '../base/clock.ts'
+import { HoldfastError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
-import { roles, type Role } from '../contracts/routes.ts'
+import type { Role } from '../contracts/roles.ts'
 import { Authority } from '../manager/app/authority.ts'
 import { Manager } from '../manager/app/manager.ts'
 import { openSqliteStore, restoreSqliteStore } from '../manager/store/sqlite/sqlite-store.ts'
@@ -130,6 +138,7 @@ export async function startManager(options: RunOptions): Promise<RunningManager 
 /** Runs until SIGTERM or SIGINT, then closes in order. A second signal ends it at once. */
 export async function runManager(options: RunOptions): Promise<void> {
   const logger = options.logger ?? jsonLogger()
+  using _memory = keepMemoryLow()
   const running = await startManager({ ...options, logger })
   logger.info({ port: running.port }, 'the manager is ready')
   const signal = await new Promise<string>((done) => {
@@ -146,10 +155,12 @@ export function createJoinToken(options: ManagerPlace & { validMinutes?: number 
   return makeJoinToken(folder, setUpPorts(folder, jsonLogger({ level: 'warn' })), options.validMinutes)
 }
 
-/** A new API token, for who can read the data folder. */
-export function createApiToken(options: ManagerPlace & { name: string; role: Role }): Promise<string> {
+/** A new API token, for who can read the data folder. Without a name it is called by the time of its making. */
+export function createApiToken(options: ManagerPlace & { name?: string | undefined; role: Role }): Promise<string> {
   const folder = folderOf(options)
-  return makeApiToken(folder, setUpPorts(folder, jsonLogger({ level: 'warn' })), options.name, options.role)
+  const ports = setUpPorts(folder, jsonLogger({ level: 'warn' }))
+  const name = options.name ?? `token ${isoTime(ports.clock.now()).slice(0, 19).replaceAll(':', '.')}`
+  return makeApiToken(folder, ports, name, options.role)
 }
 
 /** Copies inventory and authority of a manager that does not run into a new folder. */
@@ -190,76 +201,6 @@ export async function restoreManager(options: ManagerPlace & { from: string }): 
   return { incarnation: restored.incarnation }
 }
 
-/** `holdfast manager …` with all its verbs. */
-export function managerCommand(): Command {
-  const manager = new Command('manager').description('the manager: inventory, decisions, API')
-  const data = (command: Command): Command =>
-    command.option('--data <folder>', 'the data folder', process.env['HOLDFAST_MANAGER_DATA'] ?? defaultDataFolder)
-  data(manager.command('init'))
-    .description('set a manager up: certificate authority, inventory, first administrator token')
-    .option('--address <address...>', 'where agents and people reach this machine (default: its own addresses)')
-    .option('--name <name>', 'name of the cluster', 'holdfast')
-    .addOption(listenOption())
-    .action(async (options: { data: string; address?: string[]; name: string; listen?: Listen }) => {
-      const { url, folder } = await initManager({
-        ...{ dataDirectory: options.data, clusterName: options.name, listen: options.listen },
-        ...(options.address === undefined ? {} : { addresses: options.address }),
-      })
-      process.stdout.write(`${folder} is set up; the manager will serve ${url}.\nStart it: holdfast manager run\n`)
-    })
-  data(manager.command('run'))
-    .description('run the manager')
-    .addOption(listenOption())
-    .action((options: { data: string; listen?: Listen }) =>
-      runManager({ dataDirectory: options.data, listen: options.listen }),
-    )
-  addTokenCommand(data(manager.command('token')))
-  data(manager.command('backup <folder>'))
-    .description('copy inventory and certificate authority into a new folder (the manager must not run)')
-    .action((to: string, options: { data: string }) => backupManager({ dataDirectory: options.data, to }))
-  data(manager.command('restore <folder>'))
-    .description('put a backup into the data folder (the manager must not run)')
-    .action(async (from: string, options: { data: string }) => {
-      const { incarnation } = await restoreManager({ dataDirectory: options.data, from })
-      process.stdout.write(`restored as incarnation ${incarnation}; hosts say what they run before anything starts\n`)
-    })
-  return manager
-}
-
-function addTokenCommand(command: Command): void {
-  command
-    .description('a one-time token for `holdfast agent join` (or, with --api, a token for the API)')
-    .option('--valid-minutes <minutes>', 'how long a join token works', (text) => Number(text))
-    .addOption(new Option('--api <role>', 'an API token of this role instead').choices(roles))
-    .option('--name <name>', 'name of the API token (default: the time of its making)')
-    .action(async (options: { data: string; validMinutes?: number; api?: Role; name?: string }) => {
-      const name = options.name ?? `token ${new Date().toISOString().slice(0, 19).replaceAll(':', '.')}`
-      const place = { dataDirectory: options.data }
-      const token =
-        options.api === undefined
-          ? await createJoinToken({ ...place, validMinutes: options.validMinutes })
-          : await createApiToken({ ...place, name, role: options.api })
-      process.stdout.write(`${token}\n`)
-    })
-}
-
-interface Listen {
-  readonly host: string
-  readonly port: number
-}
-
-function listenOption(): Option {
-  return new Option(
-    '--listen <address:port>',
-    `where to listen (default: every address, port ${defaultPort})`,
-  ).argParser((text): Listen => {
-    const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:]+)):([0-9]{1,5})$/.exec(text)
-    const port = Number(match?.[3])
-    if (match === null || port > 65535) throw new InvalidArgumentError('write it as ADDRESS:PORT')
-    return { host: match[1] ?? match[2] ?? '::', port }
-  })
-}
-
 function ownAddresses(): string[] {
   const all = Object.values(networkInterfaces()).flatMap((each) => each ?? [])
   const usable = all.filter((each) => !each.internal && !each.address.startsWith('fe80'))
@@ -280,10 +221,4 @@ function webPlaces(): { webDirectory: string; novncDirectory: string; openApiPat
     novncDirectory: resolve(dirname(novnc), '..'),
     openApiPath: `${root}/docs/api/openapi.json`,
   }
-}
-
-/** What a person reads when a verb fails. */
-export function describeFailure(thrown: unknown): string {
-  const mend = thrown instanceof HoldfastError ? thrown.details.mend : undefined
-  return mend === undefined ? describeError(thrown) : `${describeError(thrown)}\n${mend}`
 }

@@ -1,8 +1,8 @@
 /** What a row of the routes table is, and the parts that many rows share. */
+import { roles, type Role } from '../roles.ts'
 import { Count, Nullable, Open, Strict, Type, type TSchema } from '../schema.ts'
 
-export const roles = ['reader', 'operator', 'administrator'] as const
-export type Role = (typeof roles)[number]
+export { roles, type Role }
 
 export interface Route {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'

@@ -1,0 +1,79 @@
+/** `holdfast manager …`: the verbs and their options. What they do is loaded when one is run: help should not wait for it. */
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { roles, type Role } from '../contracts/roles.ts'
+import { defaultDataFolder, defaultPort } from './data-folder.ts'
+
+const main = () => import('./main.ts')
+
+/** `holdfast manager …` with all its verbs. */
+export function managerCommand(): Command {
+  const manager = new Command('manager').description('the manager: inventory, decisions, API')
+  const data = (command: Command): Command =>
+    command.option('--data <folder>', 'the data folder', process.env['HOLDFAST_MANAGER_DATA'] ?? defaultDataFolder)
+  data(manager.command('init'))
+    .description('set a manager up: certificate authority, inventory, first administrator token')
+    .option('--address <address...>', 'where agents and people reach this machine (default: its own addresses)')
+    .option('--name <name>', 'name of the cluster', 'holdfast')
+    .addOption(listenOption())
+    .action(async (options: { data: string; address?: string[]; name: string; listen?: Listen }) => {
+      const { url, folder } = await (
+        await main()
+      ).initManager({
+        ...{ dataDirectory: options.data, clusterName: options.name, listen: options.listen },
+        ...(options.address === undefined ? {} : { addresses: options.address }),
+      })
+      process.stdout.write(`${folder} is set up; the manager will serve ${url}.\nStart it: holdfast manager run\n`)
+    })
+  data(manager.command('run'))
+    .description('run the manager')
+    .addOption(listenOption())
+    .action(async (options: { data: string; listen?: Listen }) =>
+      (await main()).runManager({ dataDirectory: options.data, listen: options.listen }),
+    )
+  addTokenCommand(data(manager.command('token')))
+  data(manager.command('backup <folder>'))
+    .description('copy inventory and certificate authority into a new folder (the manager must not run)')
+    .action(async (to: string, options: { data: string }) =>
+      (await main()).backupManager({ dataDirectory: options.data, to }),
+    )
+  data(manager.command('restore <folder>'))
+    .description('put a backup into the data folder (the manager must not run)')
+    .action(async (from: string, options: { data: string }) => {
+      const { incarnation } = await (await main()).restoreManager({ dataDirectory: options.data, from })
+      process.stdout.write(`restored as incarnation ${incarnation}; hosts say what they run before anything starts\n`)
+    })
+  return manager
+}
+
+function addTokenCommand(command: Command): void {
+  command
+    .description('a one-time token for `holdfast agent join` (or, with --api, a token for the API)')
+    .option('--valid-minutes <minutes>', 'how long a join token works', (text) => Number(text))
+    .addOption(new Option('--api <role>', 'an API token of this role instead').choices(roles))
+    .option('--name <name>', 'name of the API token (default: the time of its making)')
+    .action(async (options: { data: string; validMinutes?: number; api?: Role; name?: string }) => {
+      const place = { dataDirectory: options.data }
+      const token =
+        options.api === undefined
+          ? await (await main()).createJoinToken({ ...place, validMinutes: options.validMinutes })
+          : await (await main()).createApiToken({ ...place, name: options.name, role: options.api })
+      process.stdout.write(`${token}\n`)
+    })
+}
+
+interface Listen {
+  readonly host: string
+  readonly port: number
+}
+
+function listenOption(): Option {
+  return new Option(
+    '--listen <address:port>',
+    `where to listen (default: every address, port ${defaultPort})`,
+  ).argParser((text): Listen => {
+    const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:]+)):([0-9]{1,5})$/.exec(text)
+    const port = Number(match?.[3])
+    if (match === null || port > 65535) throw new InvalidArgumentError('write it as ADDRESS:PORT')
+    return { host: match[1] ?? match[2] ?? '::', port }
+  })
+}
