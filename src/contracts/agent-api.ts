@@ -187,7 +187,14 @@ export const JobRequest = Open({
       vm: VmIdSchema,
     }),
     Open({ kind: Type.Literal('create-nvram'), disk: DiskIdSchema, datastore: DatastoreIdSchema, vm: VmIdSchema }),
-    Open({ kind: Type.Literal('move-disk'), vm: VmIdSchema, generation: Count, moving: MovingDisk }),
+    Open({
+      kind: Type.Literal('move-disk'),
+      vm: VmIdSchema,
+      generation: Count,
+      moving: MovingDisk,
+      /** Moves nothing: ends what an earlier attempt has left. Either way the result says `isMoved`. */
+      settleOnly: Type.Optional(Type.Boolean()),
+    }),
     Open({
       kind: Type.Literal('copy-disk'),
       disk: DiskIdSchema,

@@ -24,12 +24,11 @@ export async function moveDisk(deps: MoveDiskDeps, work: MoveWork, context: JobC
   const path = datastores.diskPath(moving.to, moving.disk, moving.format)
   await keeper.settleDiskMove()
   // Asked again after an agent's restart: the guest wrote to the new file already, whether it still runs or not.
-  if (keeper.diskDatastore(moving.key) === moving.to) return { path }
+  const isMoved = keeper.diskDatastore(moving.key) === moving.to
+  if (isMoved || work.settleOnly === true) return { path, isMoved }
   if (!keeper.hasMachine()) {
-    return disks.copy(
-      { kind: 'copy-disk', vm, disk: moving.disk, from: moving.from, to: moving.to, format: moving.format },
-      context,
-    )
+    const { disk, from, to, format } = moving
+    return { ...(await disks.copy({ kind: 'copy-disk', vm, disk, from, to, format }, context)), isMoved: true }
   }
   await disks.createEmpty(vm, moving)
   try {
@@ -40,9 +39,12 @@ export async function moveDisk(deps: MoveDiskDeps, work: MoveWork, context: JobC
       context.signal,
     )
   } catch (thrown) {
+    const place = keeper.diskDatastore(moving.key)
+    // It failed, or was cancelled, after the switch: the guest may have written to the new file already.
+    if (place === moving.to) return { path, isMoved: true }
     // Only when it is certain that the guest is on the old file.
-    if (keeper.diskDatastore(moving.key) === moving.from) await files.remove(path)
+    if (place === moving.from) await files.remove(path)
     throw thrown
   }
-  return { path }
+  return { path, isMoved: true }
 }

@@ -58,6 +58,8 @@ export class FakeAgents {
   readonly files = new Set<string>()
   /** Keys for which the next job fails, as `create-disk`. */
   readonly failingWork = new Set<string>()
+  /** Kinds of work of which the next job that ends is forgotten, as by an agent that is started again. */
+  readonly forgottenWork = new Set<string>()
 
   constructor(store: Store, clock: Clock) {
     this.store = store
@@ -86,6 +88,8 @@ export class FakeAgents {
 export class FakeAgent implements Pick<AgentApi, 'observe'> {
   readonly id: HostId
   isUp = true
+  /** Where the disks are that were moved under their guests; no restart of the agent forgets it. */
+  readonly diskPlaces = new Map<string, string>()
   readonly #world: FakeAgents
   readonly #vms = new Map<VmId, FakeVm>()
   readonly #jobs = new Map<string, FakeJob>()
@@ -350,10 +354,22 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
       if (work.kind === 'create-disk' || work.kind === 'create-nvram')
         this.#world.files.add(`${work.datastore}/${work.disk}`)
       if (work.kind === 'copy-disk') this.#world.files.add(`${work.to}/${work.disk}`)
-      if (work.kind === 'move-disk') this.#world.files.add(`${work.moving.to}/${work.moving.disk}`)
+      if (work.kind === 'move-disk') this.#moveDisk(job)
       if (work.kind === 'import-image') this.#importImage(job)
       if (work.kind === 'migrate-out') await this.#send(job, work.vm)
+      if (this.#world.forgottenWork.delete(work.kind)) this.#jobs.delete(job.request.id)
     }
+  }
+
+  #moveDisk(job: FakeJob): void {
+    const { work } = job.request
+    if (work.kind !== 'move-disk') return
+    const { disk, to } = work.moving
+    if (work.settleOnly !== true) {
+      this.#world.files.add(`${to}/${disk}`)
+      this.diskPlaces.set(disk, to)
+    }
+    job.status = { ...job.status, result: { isMoved: this.diskPlaces.get(disk) === to } }
   }
 
   #importImage(job: FakeJob): void {

@@ -99,6 +99,8 @@ for (const on of [host1, null]) {
         const disk = (await world.deps.store.get('disk', disk1))!.value
         assert.equal(vm.spec.disks[0]?.datastore, disk.datastore)
         assert.ok(world.agents.files.has(`${disk.datastore}/${disk1}`))
+        const guests = world.agents.agent(host1).diskPlaces.get(disk1) ?? shared
+        if (on !== null) assert.equal(disk.datastore, guests, 'the file that the guest writes to')
         if (end.state === 'done') assert.equal(disk.datastore, locals[0])
         const known = [disk.datastore, ...(disk.alsoAt ?? [])].map((each) => `${each}/${disk1}`)
         for (const file of world.agents.files) assert.ok(known.includes(file), `${file} is known of`)

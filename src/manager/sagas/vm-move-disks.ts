@@ -125,7 +125,11 @@ function specWith(spec: MachineSpec, { disk, to }: MovingDisk): MachineSpec {
   }
 }
 
-/** Nothing copies any more; a disk that had gone over already is switched, for its guest writes there now. */
+/**
+ * Nothing copies any more; a disk that had gone over already is switched, for its guest writes there now. Its host is
+ * asked: how the job ended does not tell, and an agent that was started again knows no job. While the host cannot say,
+ * nothing is undone, for neither file may be deleted.
+ */
 async function stopMoving(context: Context<{ plan: Planned }>): Promise<void> {
   const { deps, done, task } = context
   const agent = deps.hosts.agent(done.plan.host)
@@ -133,6 +137,18 @@ async function stopMoving(context: Context<{ plan: Planned }>): Promise<void> {
     const record = await deps.store.get('disk', moving.disk)
     if (record === undefined || record.value.datastore === moving.to) continue
     const status = await endJob(deps.clock, agent, `${task}/${moving.disk}`)
-    if (status?.state === 'done') await switchDisk(context, moving)
+    if (status?.state === 'done' || (await hasMoved(context, moving))) await switchDisk(context, moving)
   }
+}
+
+async function hasMoved(context: Context<{ plan: Planned }>, moving: MovingDisk): Promise<boolean> {
+  const { params, deps, done, task } = context
+  if (!done.plan.isRunning) return false
+  const { generation } = await needRun(deps, params.vm)
+  const work = { kind: 'move-disk' as const, vm: params.vm, generation, moving, settleOnly: true }
+  const agent = deps.hosts.agent(done.plan.host)
+  const signal = new AbortController().signal
+  const request = { id: `${task}/${moving.disk}/settle`, task, work }
+  const result = await runJob({ clock: deps.clock, agent, signal, progress: () => undefined }, request)
+  return result['isMoved'] !== false
 }
