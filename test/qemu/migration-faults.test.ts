@@ -27,8 +27,13 @@ const cases: readonly FaultCase[] = [
   { victim: 'manager-source link', at: 'memory', restart: 'never' },
   { victim: 'manager-target link', at: 'switch', restart: 'never', lasts: 6000 },
   { victim: 'source-target link', at: 'memory', restart: 'never', lasts: 'until-end' },
+  { victim: 'source-target link', at: 'arrival', restart: 'never' },
+  { victim: 'manager-target link', at: 'arrival', restart: 'never' },
   { victim: 'manager', at: 'begin', restart: 'never' },
   { victim: 'source agent', at: 'begin', restart: 'never' },
+  { victim: 'target agent', at: 'begin', restart: 'never' },
+  { victim: 'target QEMU', at: 'begin', restart: 'never' },
+  { victim: 'source QEMU', at: 'begin', restart: 'must' },
 ]
 
 let lab: TestLab
