@@ -128,6 +128,7 @@ export class Agent implements AgentApi, AsyncDisposable {
       report: () => this.report(),
       configure: (configuration) => this.configure(configuration),
       onNewIncarnation: () => this.#vms.refreshAll(),
+      onUnknown: (vms) => this.#vms.forget(vms),
     })
   }
 

@@ -17,7 +17,8 @@ import type { ManagerApi } from '../contracts/manager-api.ts'
 import { LinuxNetworks } from './network/linux-networks.ts'
 import { Datastores } from './storage/datastores.ts'
 import { DiskWork } from './storage/disk-work.ts'
-import { HostPlaces, type StreamIdentity } from './vm/host-places.ts'
+import type { StreamIdentity } from './stream-identity.ts'
+import { HostPlaces } from './vm/host-places.ts'
 
 export interface HostPorts {
   readonly clock: Clock
@@ -32,7 +33,8 @@ export interface HostPorts {
 export interface HostSettings {
   readonly identity: Identity
   readonly manager: ManagerApi
-  readonly tls: StreamIdentity
+  /** What migration streams show, once there is one. */
+  readonly tls: StreamIdentity | undefined
   readonly dataDirectory: string
   readonly runDirectory: string
   readonly cgroupParent: string | null
@@ -71,8 +73,8 @@ export async function openHostAgent(
   const places = new HostPlaces({
     ...{ files, processes, datastores, disks, networks, hypervisor, runRoot },
     cgroupParent: settings.cgroupParent,
-    tls: settings.tls,
-    incoming: { host: identity.addresses.storage, tlsName: identity.tlsName },
+    tls: settings.tls ?? 'awaited',
+    streamAddress: identity.addresses.storage,
     hasOwnUsers: true,
   })
   const load = new LoadMeter(files)

@@ -30,11 +30,13 @@ export class IdentityFiles {
   readonly #files: Files
   readonly #processes: Processes
   readonly #directory: string
+  readonly #keyName: string
 
-  constructor(ports: { files: Files; processes: Processes }, dataDirectory: string) {
+  constructor(ports: { files: Files; processes: Processes }, dataDirectory: string, keyName = 'key.pem') {
     this.#files = ports.files
     this.#processes = ports.processes
     this.#directory = dataDirectory
+    this.#keyName = keyName
   }
 
   /** Undefined for a machine that has not joined. */
@@ -68,7 +70,7 @@ export class IdentityFiles {
   }
 
   get #keyPath(): string {
-    return join(this.#directory, 'key.pem')
+    return join(this.#directory, this.#keyName)
   }
 
   async #openssl(args: readonly string[]): Promise<string> {

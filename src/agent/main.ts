@@ -29,6 +29,7 @@ import { joinCluster as join_ } from './join.ts'
 import { managerClient } from './manager-client.ts'
 import { applyPlan, confirmPlan, confirmWithinSeconds, readAndPlan } from './network-plan.ts'
 import { keepCertificate } from './renewal.ts'
+import { keepStreamIdentity, StreamIdentityFiles, type StreamIdentity } from './stream-identity.ts'
 
 export interface RunAgentOptions {
   /** DATA: identity, VMs' states. Default `/var/lib/holdfast/agent`. */
@@ -84,8 +85,10 @@ async function serve(ports: HostPorts, { identity, store, options, ...folders }:
   const key = await store.readKey()
   let current = { ca: identity.ca, cert: identity.certificate, key }
   const manager = managerClient({ ...ports, urls: identity.managers, identity: () => current })
+  const streams = new StreamIdentityFiles(ports, folders.dataDirectory)
+  const tls = await streams.read()
   const { agent, places } = await openHostAgent(ports, {
-    ...{ identity, manager, tls: current, ...folders },
+    ...{ identity, manager, tls, ...folders },
     cgroupParent:
       options.cgroupParent === undefined ? await cgroupParent(ports.files, process.pid) : options.cgroupParent,
     allowedImportFolders: (options.allowImport ?? []).map((folder) => resolve(folder)),
@@ -102,9 +105,13 @@ async function serve(ports: HostPorts, { identity, store, options, ...folders }:
   const use = async (renewed: Identity): Promise<void> => {
     current = { ca: renewed.ca, cert: renewed.certificate, key }
     server.renew(current)
-    await places.renew(current)
   }
   void keepCertificate({ ...ports, store, manager, use }, identity, signal)
+  // VMs that an older agent has started hold what it gave them.
+  if (tls !== undefined) await places.renew(tls)
+  const ofHost = (): StreamIdentity => ({ ...current, tlsName: identity.tlsName })
+  const renewStreams = (renewed: StreamIdentity): Promise<void> => places.renew(renewed)
+  void keepStreamIdentity({ ...ports, store: streams, manager, ofHost, use: renewStreams }, tls, signal)
   void agent.run()
   await new Promise<void>((end) => {
     if (signal.aborted) end()

@@ -13,6 +13,7 @@ import type {
   ManagerApi,
   RenewResponse,
   ReportResponse,
+  StreamCertificateResponse,
   TransitionResponse,
 } from '../contracts/manager-api.ts'
 import type { RunRecord } from '../contracts/run-record.ts'
@@ -54,6 +55,7 @@ export function managerClient(options: ManagerClientOptions): ManagerApi {
     transition: (request) => call<TransitionResponse>('transition', request),
     record: (vm) => call<RunRecord>('record', { vm }),
     renew: (request) => call<RenewResponse>('renew', request),
+    streamCertificate: (request) => call<StreamCertificateResponse>('streamCertificate', request),
   }
 }
 

@@ -1,5 +1,6 @@
 /** Tells the managers what is on this host: at the interval they ask for, and at once after a change. */
 import type { Clock } from '../base/clock.ts'
+import type { VmId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { HostConfiguration } from '../contracts/agent-api.ts'
 import type { HostReport } from '../contracts/host.ts'
@@ -14,6 +15,8 @@ export interface ReportWork {
   readonly configure: (configuration: HostConfiguration) => Promise<void>
   /** The store has begun a new life: every run record must be read anew. */
   readonly onNewIncarnation: () => Promise<void>
+  /** The manager believes that these are no more. */
+  readonly onUnknown: (vms: readonly VmId[]) => Promise<void>
 }
 
 export class ReportLoop {
@@ -55,6 +58,7 @@ export class ReportLoop {
       this.#incarnation = answer.incarnation
       if (isNewLife) await work.onNewIncarnation()
       if (answer.configuration !== null) await work.configure(answer.configuration)
+      if (answer.unknownVms !== undefined) await work.onUnknown(answer.unknownVms)
       return answer.nextReportMs
     } catch (err) {
       if (!this.#signal.aborted) this.#note(false, err)

@@ -27,6 +27,7 @@ import {
   JoinResponse,
   RenewRequest,
   RenewResponse,
+  StreamCertificateResponse,
   ReportResponse,
   TransitionRequest,
   TransitionResponse,
@@ -97,4 +98,5 @@ export const managerCalls = {
   transition: { path: '/agent/v1/transition', body: TransitionRequest, reply: TransitionResponse },
   record: { path: '/agent/v1/record', body: Open({ vm }), reply: RunRecord },
   renew: { path: '/agent/v1/renew', body: RenewRequest, reply: RenewResponse },
+  streamCertificate: { path: '/agent/v1/stream-certificate', body: RenewRequest, reply: StreamCertificateResponse },
 } as const satisfies Record<string, WireCall>

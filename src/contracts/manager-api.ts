@@ -34,6 +34,18 @@ export type RenewRequest = Static<typeof RenewRequest>
 export const RenewResponse = Open({ certificate: Type.String(), ca: Type.String() })
 export type RenewResponse = Static<typeof RenewResponse>
 
+/**
+ * A certificate for migration streams alone. QEMU holds its key, so it bears a name of its own: it opens no door of a
+ * manager's or an agent's, and nobody takes who shows it for the host.
+ */
+export const StreamCertificateResponse = Open({
+  certificate: Type.String(),
+  ca: Type.String(),
+  /** The name that it bears, which the other end of a stream demands. */
+  tlsName: Type.String(),
+})
+export type StreamCertificateResponse = Static<typeof StreamCertificateResponse>
+
 export const ReportResponse = Open({
   /** Which life of the store the manager serves. */
   incarnation: Type.Integer(),
@@ -42,6 +54,8 @@ export const ReportResponse = Open({
   managerTime: Time,
   /** How long until the next report, milliseconds. */
   nextReportMs: Type.Integer(),
+  /** Of the VMs that were reported as not running, those that there are no more: the host asks once more and forgets them. */
+  unknownVms: Type.Optional(Type.Array(VmIdSchema)),
 })
 export type ReportResponse = Static<typeof ReportResponse>
 
@@ -72,4 +86,6 @@ export interface ManagerApi {
   record(vm: Static<typeof VmIdSchema>): Promise<RunRecord>
   /** To be asked when a third of the certificate's time is left. */
   renew(request: RenewRequest): Promise<RenewResponse>
+  /** For a key of its own. Throws `not-found` where the manager is older and has no such call. */
+  streamCertificate(request: RenewRequest): Promise<StreamCertificateResponse>
 }

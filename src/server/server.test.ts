@@ -1,5 +1,6 @@
 /** The manager behind its real HTTPS server, with hosts that join, report and start VMs over mutual TLS. */
 import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,7 +15,7 @@ import { createClient, eventPlace, type Client } from '../contracts/client.ts'
 import { exchangeJson } from '../contracts/http-exchange.ts'
 import type { Event, Task } from '../contracts/inventory.ts'
 import { readJoinToken } from '../contracts/join-token.ts'
-import type { JoinResponse } from '../contracts/manager-api.ts'
+import type { JoinResponse, StreamCertificateResponse } from '../contracts/manager-api.ts'
 import { Authority, type KeyPair } from '../manager/app/authority.ts'
 import { FakeHost, type FakeLine } from '../manager/app/testing/fake-hosts.ts'
 import { Manager } from '../manager/app/manager.ts'
@@ -76,9 +77,11 @@ after(async () => {
 })
 
 /** A host as its agent would join: a key of its own, a request, the token's CA, and mutual TLS from then on. */
+type Send = (path: string, document: unknown, identity?: object) => Promise<unknown>
+
 async function joinHost(
   name: string,
-): Promise<{ host: FakeHost; pair: KeyPair; line: FakeLine; answer: JoinResponse }> {
+): Promise<{ host: FakeHost; pair: KeyPair; line: FakeLine; answer: JoinResponse; send: Send; request: string }> {
   const made = await admin.call('createJoinToken', { body: {} })
   const read = readJoinToken(made.token)
   assert.ok(read !== undefined)
@@ -92,7 +95,7 @@ async function joinHost(
     addresses: { management: '127.0.0.1', storage: '127.0.0.1', guests: '127.0.0.1' },
   }
   const tls = { ca: read.ca, serverName: 'manager.holdfast' }
-  const send = (path: string, document: unknown, identity: object = {}): Promise<unknown> =>
+  const send: Send = (path, document, identity = {}) =>
     exchangeJson(ports.network, {
       ...{ method: 'POST', url: url + path, body: JSON.stringify(document), tls: { ...tls, ...identity } },
       headers: { 'content-type': 'application/json' },
@@ -105,7 +108,7 @@ async function joinHost(
   } as FakeLine
   const host = new FakeHost(answer.host, line)
   hosts.set(answer.host, host)
-  return { host, pair, line, answer }
+  return { host, pair, line, answer, send, request: request.stdout }
 }
 
 async function ended(task: Task): Promise<Task> {
@@ -200,6 +203,29 @@ test('events are followed live and resumed from a place, and a bad place is refu
   await assert.rejects(bad[Symbol.asyncIterator]().next(), codeIs('invalid-request'))
   const reader = createClient(ports.network, { url, token: made.secret, ca })
   await assert.rejects(reader.call('listVms'), codeIs('not-signed-in'))
+})
+
+test('the certificate of migration streams bears another name than the host, and opens no door', async () => {
+  const { host, line, send, pair, request } = await joinHost('streams')
+  await host.report()
+  const { path } = managerCalls.streamCertificate
+  const signed = (await send(path, { certificateRequest: request }, pair)) as StreamCertificateResponse
+  const { subject, subjectAltName } = new X509Certificate(signed.certificate)
+  assert.equal(signed.tlsName, `stream.${host.id}.holdfast`)
+  assert.ok(subject.endsWith(`CN=${signed.tlsName}`))
+  assert.equal(subjectAltName, `DNS:${signed.tlsName}`)
+  const stolen = { cert: signed.certificate, key: pair.key }
+  for (const [call, body] of [
+    ['report', await host.agent.report()],
+    ['transition', { vm: 'vm-1', generation: 1, event: 'started', cause: null, attempt: 'x' }],
+    ['record', { vm: 'vm-1' }],
+    ['renew', { certificateRequest: request }],
+    ['streamCertificate', { certificateRequest: request }],
+  ] as const) {
+    await assert.rejects(send(managerCalls[call].path, body, stolen), codeIs('not-allowed'), call)
+  }
+  await line.report(await host.agent.report())
+  await assert.rejects(send(path, { certificateRequest: request }), codeIs('not-allowed'))
 })
 
 test('an upload is resumed from what the agent has, and one that is too long is refused', async () => {

@@ -46,6 +46,11 @@ export class FakeManager {
     return record
   }
 
+  /** The VM was deleted. */
+  forget(vm: VmId): void {
+    this.#records.delete(vm)
+  }
+
   /** A transition that managers make. Throws when the rule refuses it. */
   move(vm: VmId, transition: RunTransition): RunRecord {
     const step = stepRunRecord(this.record(vm), transition, isoTime(this.#clock.now()))
@@ -61,6 +66,7 @@ export class FakeManager {
       transition: (request) => this.#answer(() => this.#transition(host, request)),
       record: (vm) => this.#answer(() => this.record(vm)),
       renew: () => Promise.reject(new HoldfastError('not-found', 'this manager has no authority')),
+      streamCertificate: () => Promise.reject(new HoldfastError('not-found', 'this manager has no authority')),
     }
   }
 

@@ -2,16 +2,18 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
 import { inflateSync } from 'node:zlib'
 import { HoldfastError } from '../../src/base/errors.ts'
+import { agentCalls, managerCalls } from '../../src/contracts/agent-routes.ts'
+import { exchangeJson } from '../../src/contracts/http-exchange.ts'
 import type { Image, Task, Vm } from '../../src/contracts/inventory.ts'
 import { importFile } from '../../src/lab/cluster.ts'
-import { managerName, storageFolders } from '../../src/lab/names.ts'
+import { managerName, nodeFolders, storageFolders } from '../../src/lab/names.ts'
 import { Cli } from '../support/cli.ts'
 import { GuestLine } from '../support/guest-line.ts'
 import { TestLab } from '../support/lab.ts'
@@ -124,6 +126,32 @@ test('a serial console through a pipe; power off; agents restarted under a VM le
   assert.deepEqual(await lab.qemus(host), [])
   assert.equal((await cli.json<Vm>('vm', 'show', 'talk')).run.cause, 'asked')
   await cli.json('vm', 'delete', 'talk', '--yes')
+})
+
+test('what a QEMU holds for its migrations opens neither the manager nor an agent; a deleted VM is forgotten', async () => {
+  await cli.json('vm', 'create', 'holder', '--memory', '64M', '--no-nic', '--start')
+  const vm = await cli.json<Vm>('vm', 'show', 'holder')
+  const { run: runFolder, data } = nodeFolders(lab.lab.folder, vm.host ?? '')
+  const read = (name: string): string => readFileSync(join(runFolder, 'vms', vm.id, 'tls', name), 'utf8')
+  await lab.eventually('its certificate', async () => existsSync(join(runFolder, 'vms', vm.id, 'tls/client-cert.pem')))
+  const stolen = { ca: read('ca-cert.pem'), cert: read('client-cert.pem'), key: read('client-key.pem') }
+  const send = (url: string, serverName: string, body: object): Promise<unknown> =>
+    exchangeJson(lab.ports.network, {
+      ...{ method: 'POST', url, body: JSON.stringify(body), tls: { ...stolen, serverName } },
+      headers: { 'content-type': 'application/json' },
+    })
+  const host = (await lab.client.call('listHosts')).items.find(({ name }) => name === vm.host)
+  assert.ok(host)
+  const toManager = send(lab.up.file.url + managerCalls.record.path, 'manager.holdfast', { vm: vm.id })
+  await assert.rejects(toManager, { code: 'not-allowed' })
+  const agent = `https://${host.addresses.management}:7444`
+  const toAgent = send(agent + agentCalls.observe.path, `${host.id}.holdfast`, { vm: vm.id })
+  await assert.rejects(toAgent, { code: 'not-allowed' })
+  const state = join(data, 'agent/vms', vm.id)
+  assert.ok(existsSync(state), state)
+  await cli.json('vm', 'stop', 'holder')
+  await cli.json('vm', 'delete', 'holder', '--yes')
+  await lab.eventually('the host has forgotten it', async () => !existsSync(state))
 })
 
 test('a guest that is no Linux reaches its screen from a CD-ROM', async () => {

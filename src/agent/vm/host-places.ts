@@ -14,13 +14,8 @@ import type { DiskWork } from '../storage/disk-work.ts'
 import { userOf } from '../storage/vm-user.ts'
 import { machineConfig } from './machine-config.ts'
 import { endPostCopyRight, withPostCopyRight } from './post-copy-right.ts'
+import type { StreamIdentity } from '../stream-identity.ts'
 import type { VmPlaces } from './vm-ports.ts'
-
-export interface StreamIdentity {
-  readonly ca: string
-  readonly cert: string
-  readonly key: string
-}
 
 export interface HostPlacesDeps {
   readonly files: Files
@@ -32,9 +27,10 @@ export interface HostPlacesDeps {
   readonly runRoot: string
   /** cgroup v2 folder below which each VM gets its own; null: none can be used. */
   readonly cgroupParent: string | null
-  /** PEM files of the streams' identity; null: no TLS. */
-  readonly tls: StreamIdentity | null
-  readonly incoming: { readonly host: string; readonly tlsName: string }
+  /** What streams show; `awaited`: it comes by `renew`. Null: no TLS. */
+  readonly tls: StreamIdentity | 'awaited' | null
+  /** Address on which streams are listened for. */
+  readonly streamAddress: string
   /** False in tests that are not root. */
   readonly hasOwnUsers: boolean
 }
@@ -44,13 +40,16 @@ const enoughBytes = 32 * 1024 * 1024
 
 export class HostPlaces implements VmPlaces {
   readonly #deps: HostPlacesDeps
-  readonly incoming: { readonly host: string; readonly tlsName: string }
-  #tls: StreamIdentity | null
+  #tls: StreamIdentity | 'awaited' | null
 
   constructor(deps: HostPlacesDeps) {
     this.#deps = deps
     this.#tls = deps.tls
-    this.incoming = deps.incoming
+  }
+
+  get incoming(): { readonly host: string; readonly tlsName: string } {
+    const tlsName = this.#tls === null || this.#tls === 'awaited' ? '' : this.#tls.tlsName
+    return { host: this.#deps.streamAddress, tlsName }
   }
 
   /** A renewed certificate, for machines that run already too: they read it at their next migration. */
@@ -145,6 +144,7 @@ export class HostPlaces implements VmPlaces {
     if (tls === null) return null
     const folder = join(this.runDirectory(vm), 'tls')
     await files.makeDirectory(folder, { mode: 0o700 })
+    if (tls === 'awaited') return folder
     const content = {
       'ca-cert.pem': tls.ca,
       'server-cert.pem': tls.cert,

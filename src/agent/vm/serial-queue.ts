@@ -13,13 +13,18 @@ export class SerialQueue {
     return result
   }
 
+  /** Begins nothing more. */
+  shut(): void {
+    this.#isClosed = true
+  }
+
   /** Begins nothing more; resolves when what runs has ended. */
   async close(): Promise<void> {
-    this.#isClosed = true
+    this.shut()
     await this.#last
   }
 }
 
 function closed(): HoldfastError {
-  return new HoldfastError('cancelled', 'the agent is ending', { mend: 'Ask again: the next one takes over.' })
+  return new HoldfastError('cancelled', 'nobody looks after this any more', { mend: 'Ask again.' })
 }

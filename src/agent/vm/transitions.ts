@@ -32,6 +32,17 @@ export async function recordUntilKnown(core: VmCore): Promise<RunRecord | undefi
   return persist(core, 'record', () => core.ports.manager.record(core.vm))
 }
 
+/** Whether there is a record, by one question. Rejects when the manager does not answer it. */
+export async function isKnownToManager(core: VmCore): Promise<boolean> {
+  try {
+    await core.ports.manager.record(core.vm)
+    return true
+  } catch (err) {
+    if (err instanceof HoldfastError && err.code === 'not-found') return false
+    throw err
+  }
+}
+
 async function persist<T>(core: VmCore, what: string, ask: () => Promise<T>): Promise<T | undefined> {
   const { clock, signal } = core.ports
   for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {

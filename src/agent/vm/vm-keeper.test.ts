@@ -136,6 +136,35 @@ describe('the end of a guest', () => {
   })
 })
 
+describe('a VM that was deleted', () => {
+  test('is forgotten when nothing of it is here, and an old message starts nothing', async () => {
+    const world = await started()
+    const table = world.a.table
+    assert.ok(table)
+    const deployment = world.deployment(1)
+    await world.run(table.forget([testVm]))
+    assert.deepEqual(world.runsOn, ['10.0.0.1'])
+    await world.run((await world.a.keeper()).stop({ generation: 2, how: 'off' }))
+    await world.run(table.forget([testVm]))
+    assert.equal((await table.observe()).length, 1, 'the manager still knows it')
+    world.manager.forget(testVm)
+    world.manager.isReachable = false
+    await world.run(table.forget([testVm]))
+    assert.equal((await table.observe()).length, 1, 'nobody has said that it is no more')
+    world.manager.isReachable = true
+    const old = await world.a.keeper()
+    await world.run(table.forget([testVm]))
+    assert.deepEqual(await table.observe(), [])
+    assert.deepEqual(await world.a.files.list('/data/vms'), [])
+    await assert.rejects(world.run(old.start(deployment)), { code: 'cancelled' })
+    await assert.rejects(world.run((await world.a.keeper()).start(deployment)), { code: 'wrong-state' })
+    assert.deepEqual(world.runsOn, [])
+    await world.clock.advance(5000)
+    await world.run(table.forget([testVm]))
+    assert.deepEqual(await world.a.files.list('/data/vms'), [])
+  })
+})
+
 describe('an agent that ends', () => {
   test('does nothing more about a guest that it has let go of, and takes it for nothing', async () => {
     const world = await started()

@@ -26,7 +26,7 @@ import { beginOutgoing, finishOutgoing, sendOut, settle, unknownOutcome } from '
 import { afterAnswer, arrive, endMachine, reconcile } from './reconcile.ts'
 import { SerialQueue } from './serial-queue.ts'
 import { signalVm, startVm, stopVm } from './start-vm.ts'
-import { askUntilAnswered, recordUntilKnown } from './transitions.ts'
+import { askUntilAnswered, isKnownToManager, recordUntilKnown } from './transitions.ts'
 import { VmCore } from './vm-core.ts'
 import type { VmPorts } from './vm-ports.ts'
 import type { VmState } from './vm-state.ts'
@@ -159,6 +159,29 @@ export class VmKeeper implements AsyncDisposable {
       await this.#core.see(record)
       await reconcile(this.#core)
     })
+  }
+
+  /**
+   * Forgets all that is known here of a VM that is no more, when nothing of it is here; says whether it did. The keeper does
+   * nothing after that. What an old message could still ask is refused as ever: nothing runs without a record.
+   */
+  forget(): Promise<boolean> {
+    return this.#queue.run(async () => {
+      if (!this.#isAtRest() || (await isKnownToManager(this.#core))) return false
+      this.#queue.shut()
+      await this.#core.ports.places.release(this.vm)
+      await this.#core.ports.states.remove(this.vm)
+      this.#core.log.info({}, 'the VM is no more; its state here is removed')
+      return true
+    })
+  }
+
+  #isAtRest(): boolean {
+    const { state, machine } = this.#core
+    const isIdle = machine === undefined && this.#busy.size === 0
+    return (
+      isIdle && state.role === 'none' && state.pending === null && state.incoming === null && state.movingDisk == null
+    )
   }
 
   /** Reads the record anew and acts on it, in the background. */

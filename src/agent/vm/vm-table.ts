@@ -52,6 +52,20 @@ export class VmTable implements AsyncDisposable {
     for (const keeper of await this.#opened()) keeper.refresh()
   }
 
+  /** Forgets those of these VMs that are no more, and of which nothing is here. What is not certain is kept. */
+  async forget(vms: readonly VmId[]): Promise<void> {
+    for (const vm of vms) {
+      const opening = this.#keepers.get(vm)
+      if (opening === undefined) continue
+      try {
+        // Until it is forgotten wholly it is found here, so that no second keeper looks after the same VM.
+        if (await (await opening).forget()) this.#keepers.delete(vm)
+      } catch (err) {
+        this.#ports.log.debug({ vm, err }, 'the VM cannot be forgotten yet')
+      }
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const keeper of await this.#opened()) await keeper[Symbol.asyncDispose]()
   }

@@ -29,11 +29,15 @@ export class HostReports {
     if (registry.accept(report)) await this.#keepFacts(report)
     const cluster = await this.#context.cluster()
     const configuration = hostConfiguration(cluster, host)
+    const unknownVms = report.vms.flatMap(({ vm, process }) =>
+      process === 'none' && mirror.get('run', vm) === undefined ? [vm] : [],
+    )
     return {
       incarnation: mirror.list('cluster')[0]?.incarnation ?? 1,
       configuration: configuration.digest === report.configurationDigest ? null : configuration,
       managerTime: isoTime(clock.now()),
       nextReportMs: reportIntervalMs,
+      ...(unknownVms.length === 0 ? {} : { unknownVms }),
     }
   }
 

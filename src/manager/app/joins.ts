@@ -7,7 +7,13 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { HostId } from '../../base/ids.ts'
 import { digestOf } from '../../contracts/digest.ts'
 import { formatJoinToken, readJoinToken } from '../../contracts/join-token.ts'
-import type { JoinRequest, JoinResponse, RenewRequest, RenewResponse } from '../../contracts/manager-api.ts'
+import type {
+  JoinRequest,
+  JoinResponse,
+  RenewRequest,
+  RenewResponse,
+  StreamCertificateResponse,
+} from '../../contracts/manager-api.ts'
 import type { ReplyOf } from '../../contracts/routes.ts'
 import { nameClaim, nameProblem } from '../domain/names.ts'
 import type { HostRecord, SecretRecord } from '../store/records.ts'
@@ -146,6 +152,24 @@ export class Joins {
       return { changes: [{ do: 'update', kind: 'host', value: next, expected: revision }], value: undefined }
     })
     return { certificate, ca: this.#authority.ca }
+  }
+
+  /**
+   * A certificate that the host's QEMUs show one another, for a key of its own. It is in no host's record, so that no door
+   * takes it, and bears another name than the host, so that nobody is taken for the host by it.
+   */
+  async streamCertificate(host: HostId, request: RenewRequest): Promise<StreamCertificateResponse> {
+    const { store } = this.#context
+    const tlsName = `stream.${host}.holdfast`
+    const names = { commonName: tlsName, subjects: [tlsName] }
+    const certificate = await this.#authority.sign(request.certificateRequest, names)
+    await write(store, async () => {
+      const { value: record, revision } = await need(store, 'host', host)
+      if (record.streamTlsName === tlsName) return { changes: [], value: undefined }
+      const value = { ...record, streamTlsName: tlsName }
+      return { changes: [{ do: 'update', kind: 'host', value, expected: revision }], value: undefined }
+    })
+    return { certificate, ca: this.#authority.ca, tlsName }
   }
 
   /** The host that a client certificate speaks for; undefined when it speaks for none (removed, joined again). */

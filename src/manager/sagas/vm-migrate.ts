@@ -136,10 +136,11 @@ async function prepareTarget(context: Context<{ plan: Planned; move: Moved }>): 
   const { value: vm } = await needVm(deps, params.vm)
   const cluster = await deps.cluster()
   const { process } = await deps.hosts.agent(source).observe(params.vm)
+  const { tlsName, streamTlsName } = await needHost(deps, source)
   return deps.hosts.agent(target).prepareIncoming({
     deployment: deploymentFor(cluster, { ...vm, spec }, target, done.move.generation),
     source,
-    sourceTlsName: (await needHost(deps, source)).tlsName,
+    sourceTlsName: streamTlsName ?? tlsName,
     movingDisks: [...movingDisks],
     allowPostCopy,
     runWhen: runWhenOf(done.plan),

@@ -61,6 +61,8 @@ export interface HostRecord extends Base<HostId> {
   readonly certificateFingerprint: string
   /** Of a renewed certificate that the host has not shown yet; the old one works until then. */
   readonly nextFingerprint?: string | null
+  /** The name in the certificate of its migration streams; absent: it shows its own there (an older agent). */
+  readonly streamTlsName?: string
   readonly maintenance: 'off' | 'entering' | 'on'
   /** Set by a person or a fence device; taken back by the host's next report. */
   readonly confirmedOff: boolean
@@ -199,6 +201,16 @@ export interface IdempotencyRecord {
   readonly status: number
   readonly body: unknown
   readonly expires: string
+  /**
+   * What the request made, committed with it. There until the answer itself is known; an answer that never was (the manager
+   * died) is made from it.
+   */
+  readonly made?: MadeObject
+}
+
+export interface MadeObject {
+  readonly kind: 'task' | 'datastore' | 'network' | 'upload'
+  readonly id: string
 }
 
 /** A taken name, MAC or address: `vm/project-1/web`, `mac/52:54:…`, `address/net-1/10.0.0.5`. Created with its owner, so uniqueness is the store's own. */

@@ -45,6 +45,8 @@ export function installAgentDoor(server: FastifyInstance, parts: AgentDoorParts)
       return manager.runRecords.get((body as { vm: VmId }).vm)
     },
     renew: async (request, body) => manager.joins.renew(await hostOf(manager, request), body as RenewRequest),
+    streamCertificate: async (request, body) =>
+      manager.joins.streamCertificate(await hostOf(manager, request), body as RenewRequest),
   }
   for (const name of Object.keys(managerCalls) as CallName[]) {
     const call = managerCalls[name]

@@ -61,6 +61,7 @@ export function managerLine(network: ManagementNetwork, host: HostId, served: Se
       call(`transition ${request.event}`, (manager) => manager.runRecords.transition(host, asSent(request))),
     record: (vm) => call('record', (manager) => manager.runRecords.get(vm)),
     renew: () => Promise.reject(new HoldfastError('not-found', 'this cluster signs nothing')),
+    streamCertificate: () => Promise.reject(new HoldfastError('not-found', 'this cluster signs nothing')),
   }
 }
 

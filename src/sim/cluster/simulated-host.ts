@@ -147,7 +147,7 @@ export class SimulatedHost {
       ...{ files, datastores, disks, hypervisor, networks: noNetworks, runRoot: '/run/vms', cgroupParent: null },
       processes: {} as Processes,
       tls: null,
-      incoming: { host: this.address, tlsName: `${this.id}.holdfast` },
+      streamAddress: this.address,
       hasOwnUsers: false,
     })
     return {
