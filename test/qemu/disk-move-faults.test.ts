@@ -64,7 +64,9 @@ async function moveAndKill(vm: Vm, at: Instant, pids: number[], witness: RunWitn
     if (!isOver) for (const pid of pids) process.kill(pid, 'SIGKILL')
     isOver = true
   }
-  using _ = witness.on((_host, moment) => void (moment === at && strike()))
+  using _ = witness.on((_host, moment) => {
+    if (moment === at) strike()
+  })
   const to = (await placeOf(vm)) === 'shared' ? `local-${host}` : 'shared'
   const task = await lab.client.call('migrateVm', { params: { vm: vm.id }, body: { datastore: to } })
   if (typeof at === 'number') {
