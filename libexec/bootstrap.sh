@@ -95,10 +95,17 @@ need_curl() {
   [ "$EUID" = 0 ] || stop "$why; installing them needs root" "Run 'sudo apt-get install curl ca-certificates', or this command once with sudo."
   type -P apt-get >/dev/null || stop "$why" 'Install them with this distribution'\''s package manager.'
   say "installing curl and ca-certificates by apt: needed to fetch from the npm registry"
-  {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 update &&
-      DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=120 install --no-install-recommends curl ca-certificates
-  } </dev/null >&2 || stop 'apt could not install curl and ca-certificates' "See what it says above; 'apt-get update' must work on this machine."
+  local told
+  # What apt tells is shown when it fails.
+  told=$(
+    {
+      apt-get -qq -o DPkg::Lock::Timeout=120 update &&
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 install --no-install-recommends curl ca-certificates
+    } </dev/null 2>&1
+  ) || {
+    echo "$told" >&2
+    stop 'apt could not install curl and ca-certificates' "See what it says above; 'apt-get update' must work on this machine."
+  }
 }
 
 # A checkout has the tools of development too; an installed tree has what runs.
