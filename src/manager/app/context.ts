@@ -6,9 +6,12 @@ import type { Random } from '../../base/random.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
 import type { Role } from '../../contracts/routes.ts'
 import type { ClusterView } from '../domain/cluster-view.ts'
+import type { Pledge } from '../sagas/operation.ts'
 import type { Store } from '../store/store.ts'
 import type { HostRegistry } from './host-registry.ts'
 import type { Mirror } from './mirror.ts'
+
+export type { Pledge }
 
 export interface AppContext {
   readonly store: Store
@@ -30,6 +33,8 @@ export interface Caller {
   readonly role: Role
   /** What idempotency keys are kept under. */
   readonly id: string
+  /** To be committed with what the request makes, when it bears an idempotency key. */
+  readonly pledge?: Pledge | undefined
 }
 
 const rank: Record<Role, number> = { reader: 1, operator: 2, administrator: 3 }

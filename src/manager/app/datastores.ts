@@ -11,7 +11,7 @@ import type { Mirror } from './mirror.ts'
 import { hasName, pageOf, type PageOf } from './pages.ts'
 import { resolve } from './references.ts'
 import { datastoreView } from './views/storage-views.ts'
-import { claim, need, newEvent, subjectOf, unclaim, write } from './write.ts'
+import { claim, need, newEvent, notFound, pledged, subjectOf, unclaim, write } from './write.ts'
 
 export class Datastores {
   readonly #context: AppContext
@@ -54,6 +54,7 @@ export class Datastores {
         changes: [
           await claim(store, key, record.id, () => nameTaken(body.name)),
           { do: 'create', kind: 'datastore', value: record },
+          ...pledged(caller, { kind: 'datastore', id: record.id }),
         ],
         events: [
           newEvent('datastore.created', subjectOf('datastore', record), `The datastore ${body.name} was added`, {
@@ -63,7 +64,14 @@ export class Datastores {
         value: undefined,
       }
     })
-    return this.#view(await this.#context.mirror.fresh(), record)
+    return this.get(record.id)
+  }
+
+  async get(id: string): Promise<Datastore> {
+    const mirror = await this.#context.mirror.fresh()
+    const record = mirror.get('datastore', id)
+    if (record === undefined) throw notFound('datastore', id)
+    return this.#view(mirror, record)
   }
 
   /** Forgets a datastore that holds nothing of ours; the folder stays. */

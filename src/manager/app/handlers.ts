@@ -121,7 +121,7 @@ function inventoryHandlers(
     listImages: ({ query }) => images.list(query),
     importImage: ({ body }, { caller }) => task(images.import(body, caller)),
     deleteImage: ({ params }, { caller }) => images.delete(params.image, caller),
-    createUpload: ({ body }) => uploads.create(body),
+    createUpload: ({ body }, { caller }) => uploads.create(body, caller),
     getUpload: ({ params }) => uploads.get(params.upload),
     listNetworks: ({ query }) => networks.list(query),
     createNetwork: ({ body }, { caller }) => networks.create(body, caller),

@@ -43,7 +43,7 @@ export class Hosts {
   /** Begins to empty a host. Throws `wrong-state` when it is in maintenance already. */
   enterMaintenance(id: string, caller: Caller): Promise<TaskId> {
     const { store } = this.#context
-    return beginOperation(this.#engine, caller.name, async () => maintenanceOperation(await need(store, 'host', id)))
+    return beginOperation(this.#engine, caller, async () => maintenanceOperation(await need(store, 'host', id)))
   }
 
   async leaveMaintenance(id: string, caller: Caller): Promise<Host> {

@@ -1,11 +1,15 @@
 /**
- * Idempotency keys: the first answer to a key is kept for a day and given again to the same request. Answers that bear a
- * secret are kept in memory alone, so that no secret reaches the store.
+ * Idempotency keys: the first answer to a key is kept for a day and given again to the same request. What a request makes
+ * is committed together with the key (its pledge), so that a manager that dies before it has answered has not forgotten
+ * the key either: the answer is then made from what was made. Answers that bear a secret are kept in memory alone, so that
+ * no secret reaches the store.
  */
 import { isoTime, type Clock } from '../../base/clock.ts'
 import { HoldfastError } from '../../base/errors.ts'
 import { digestOf } from '../../contracts/digest.ts'
-import type { Store } from '../store/store.ts'
+import type { Pledge } from '../sagas/operation.ts'
+import type { IdempotencyRecord, MadeObject } from '../store/records.ts'
+import type { Change, Store, Stored } from '../store/store.ts'
 import type { Caller } from './context.ts'
 import { hashOf } from './secrets.ts'
 
@@ -14,14 +18,9 @@ const maxInMemory = 1000
 /** Larger answers are not kept: none of those that change anything is so large. */
 const maxAnswerChars = 256 * 1024
 
-export interface Answer {
-  readonly status: number
-  readonly body: unknown
-}
-
 interface Remembered {
   readonly requestDigest: string
-  readonly answer: Promise<Answer>
+  readonly answer: Promise<unknown>
 }
 
 export interface KeyedRequest {
@@ -30,29 +29,42 @@ export interface KeyedRequest {
   readonly method: string
   readonly path: string
   readonly body: unknown
+  /** Of every answer to it that is no refusal. */
+  readonly status: number
   readonly hasSecretAnswer: boolean
 }
+
+/** How what was made is shown, by its kind. */
+export type MadeViews = { readonly [K in MadeObject['kind']]: (id: string) => Promise<unknown> }
+
+/** Makes the body of the answer. What the request makes is to be committed with the pledge. */
+export type Run = (pledge: Pledge | undefined) => Promise<unknown>
 
 export class Idempotency {
   readonly #store: Store
   readonly #clock: Clock
+  readonly #views: MadeViews
   /** Requests that are being answered, and answers with secrets. */
   readonly #inMemory = new Map<string, Remembered>()
 
-  constructor(store: Store, clock: Clock) {
+  constructor(store: Store, clock: Clock, views: MadeViews) {
     this.#store = store
     this.#clock = clock
+    this.#views = views
   }
 
   /** The first answer to this key, or `run`'s. Refusals are not kept: trying again may succeed. Throws `idempotency-mismatch`. */
-  async once(request: KeyedRequest, run: () => Promise<Answer>): Promise<Answer> {
+  async once(request: KeyedRequest, run: Run): Promise<unknown> {
     if (!/^[\x21-\x7e]{1,200}$/.test(request.key)) {
       throw new HoldfastError('invalid-request', 'an Idempotency-Key is 1 to 200 visible ASCII characters')
     }
     const id = hashOf(`${request.caller.id}\n${request.key}`)
     const requestDigest = digestOf([request.method, request.path, request.body ?? null])
     const running = this.#inMemory.get(id)
-    if (running !== undefined) return checked(running.requestDigest, requestDigest, await running.answer)
+    if (running !== undefined) {
+      checkDigest(running.requestDigest, requestDigest)
+      return running.answer
+    }
     const answer = this.#answer(id, requestDigest, request, run)
     this.#inMemory.set(id, { requestDigest, answer })
     try {
@@ -67,27 +79,54 @@ export class Idempotency {
     }
   }
 
-  async #answer(id: string, requestDigest: string, request: KeyedRequest, run: () => Promise<Answer>): Promise<Answer> {
-    const kept = (await this.#store.get('idempotency', id))?.value
-    if (kept !== undefined && Date.parse(kept.expires) > this.#clock.now()) {
-      return checked(kept.requestDigest, requestDigest, { status: kept.status, body: kept.body })
-    }
-    const answer = await run()
-    if (request.hasSecretAnswer || JSON.stringify(answer.body ?? null).length > maxAnswerChars) return answer
-    const expires = isoTime(this.#clock.now() + keepMs)
-    const value = { id, v: 1 as const, requestDigest, status: answer.status, body: answer.body, expires }
+  async #answer(id: string, requestDigest: string, request: KeyedRequest, run: Run): Promise<unknown> {
     const before = await this.#store.get('idempotency', id)
-    const change =
-      before === undefined
-        ? ({ do: 'create', kind: 'idempotency', value } as const)
-        : ({ do: 'update', kind: 'idempotency', value, expected: before.revision } as const)
+    const first = await this.#firstAnswer(before, requestDigest)
+    if (first !== undefined) return first.body
+    if (request.hasSecretAnswer) return run(undefined)
+    const empty = { id, v: 1 as const, requestDigest, status: request.status, body: null, expires: this.#expiry() }
+    const pledge: Pledge = { changeFor: (made) => putting({ ...empty, made }, before) }
+    let body: unknown
+    try {
+      body = await run(pledge)
+    } catch (thrown) {
+      // Another manager may have taken the same request meanwhile.
+      const now = await this.#store.get('idempotency', id)
+      const other = now?.revision === before?.revision ? undefined : await this.#firstAnswer(now, requestDigest)
+      if (other !== undefined) return other.body
+      throw thrown
+    }
+    if (JSON.stringify(body ?? null).length > maxAnswerChars) return body
+    const change = putting({ ...empty, body }, await this.#store.get('idempotency', id))
     await this.#store.commit({ changes: [change], events: [] })
-    return answer
+    return body
+  }
+
+  /** What this key was answered with, as far as it still counts. Throws `idempotency-mismatch`. */
+  async #firstAnswer(
+    stored: Stored<IdempotencyRecord> | undefined,
+    requestDigest: string,
+  ): Promise<{ readonly body: unknown } | undefined> {
+    const kept = stored?.value
+    if (kept === undefined || Date.parse(kept.expires) <= this.#clock.now()) return undefined
+    checkDigest(kept.requestDigest, requestDigest)
+    const { made } = kept
+    return { body: made === undefined ? kept.body : await this.#views[made.kind](made.id) }
+  }
+
+  #expiry(): string {
+    return isoTime(this.#clock.now() + keepMs)
   }
 }
 
-function checked(first: string, now: string, answer: Answer): Answer {
-  if (first === now) return answer
+/** The record in the place of the one that was read, if any. */
+function putting(value: IdempotencyRecord, before: Stored<IdempotencyRecord> | undefined): Change {
+  if (before === undefined) return { do: 'create', kind: 'idempotency', value }
+  return { do: 'update', kind: 'idempotency', value, expected: before.revision }
+}
+
+function checkDigest(first: string, now: string): void {
+  if (first === now) return
   throw new HoldfastError('idempotency-mismatch', 'this idempotency key was used for another request', {
     mend: 'Use a new key for each different request.',
   })

@@ -46,7 +46,7 @@ export class Images {
       ...{ name: body.name, datacenter: this.#datacenter(), ...place },
       ...{ expectFormat: body.format ?? null, sha256: body.sha256 ?? null },
     }
-    return beginOperation(this.#engine, caller.name, () => importImageOperation(this.#context, wish))
+    return beginOperation(this.#engine, caller, () => importImageOperation(this.#context, wish))
   }
 
   /** Images have one name space: people name them without saying where they are. */

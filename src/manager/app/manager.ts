@@ -89,22 +89,29 @@ export class Manager implements AsyncDisposable {
     this.access = new Access(context)
     this.consoles = new Consoles(context)
     this.events = new Events(context)
-    this.idempotency = new Idempotency(options.store, options.clock)
     this.joins = new Joins(context, options.authority)
     this.reports = new HostReports(context)
     this.runRecords = new RunRecords(context)
     this.uploads = new Uploads(context)
     this.tasks = new Tasks(context, engine)
     const { access, consoles, events, joins, uploads, tasks } = this
+    const datastores = new Datastores(context)
+    const networks = new Networks(context)
     const vms = new Vms(context, engine, deps)
+    this.idempotency = new Idempotency(options.store, options.clock, {
+      task: (id) => tasks.get(id),
+      datastore: (id) => datastores.get(id),
+      network: (id) => networks.get(id),
+      upload: (id) => uploads.get(id),
+    })
     this.ready = readyAnswers(vms)
     this.api = apiHandlers({
       ...{ access, consoles, events, joins, uploads, tasks },
       cluster: new Cluster(context, options.version),
-      datastores: new Datastores(context),
+      datastores,
       hosts: new Hosts(context, engine),
       images: new Images(context, engine, uploads),
-      networks: new Networks(context),
+      networks,
       vms,
     })
   }
@@ -128,7 +135,7 @@ export class Manager implements AsyncDisposable {
     // What waits for a host goes on as soon as that host is heard of again.
     const back = registry.onReport((_host, wasAway) => (wasAway ? engine.nudge() : undefined))
     made.defer(() => back[Symbol.dispose]())
-    const begin: ReconcilerDeps['begin'] = (startedBy, build) => beginOperation(engine, startedBy, build)
+    const begin: ReconcilerDeps['begin'] = (name, build) => beginOperation(engine, { name }, build)
     made.use(Reconcilers.start({ ...deps, inventory: mirror, begin, nudge: () => engine.nudge() }))
     manager.#resources.use(made.move())
     return manager
@@ -167,7 +174,7 @@ function sagaDeps(context: AppContext, engine: SagaEngine): MaintenanceDeps {
   }
   const operations: OperationsPort = {
     migrateAway: (vm: VmId, startedBy: string) =>
-      beginOperation(engine, startedBy, () => migrateOperation(deps, vm, {}, null, null)),
+      beginOperation(engine, { name: startedBy }, () => migrateOperation(deps, vm, {}, null, null)),
     ended: async (task: TaskId, signal: AbortSignal) => (await engine.wait(task, signal)).record,
     cancel: async (task: TaskId) => {
       await engine.cancel(task)

@@ -10,7 +10,7 @@ import type { NetworkRecord } from '../store/records.ts'
 import type { AppContext, Caller } from './context.ts'
 import { hasName, pageOf, type PageOf } from './pages.ts'
 import { networkView } from './views/network-view.ts'
-import { claim, need, newEvent, subjectOf, unclaim, write } from './write.ts'
+import { claim, need, newEvent, notFound, pledged, subjectOf, unclaim, write } from './write.ts'
 
 /** VXLAN over a plain Ethernet leaves this much. */
 const vxlanMtu = 1450
@@ -45,7 +45,7 @@ export class Networks {
     if (datacenter === undefined) throw new HoldfastError('internal', 'the inventory has no datacenter')
     const id = (await store.nextId('network')) as NetworkId
     const key = nameClaim('network', datacenter.id, body.name)
-    const record = await write(store, async () => {
+    await write(store, async () => {
       const existing = (await store.list('network')).items.map(({ value }) => value)
       const made: NetworkRecord = {
         ...{ id, uuid: random.uuid(), name: body.name, v: 1, created: isoTime(clock.now()), datacenter: datacenter.id },
@@ -59,17 +59,24 @@ export class Networks {
             ? []
             : [await claim(store, tagKey, id, () => taken(`the tag ${made.tag ?? ''} is used by another network`))]),
           { do: 'create', kind: 'network', value: made },
+          ...pledged(caller, { kind: 'network', id }),
         ],
         events: [
           newEvent('network.created', subjectOf('network', made), `The network ${body.name} was added`, {
             by: caller.name,
           }),
         ],
-        value: made,
+        value: undefined,
       }
     })
-    const fresh = await mirror.fresh()
-    return networkView(record, fresh.revisionOf('network', record.id), fresh.list('vm'))
+    return this.get(id)
+  }
+
+  async get(id: string): Promise<NetworkObject> {
+    const mirror = await this.#context.mirror.fresh()
+    const stored = mirror.stored('network', id)
+    if (stored === undefined) throw notFound('network', id)
+    return networkView(stored.value, stored.revision, mirror.list('vm'))
   }
 
   /** Removes a network that no VM has a NIC on. */

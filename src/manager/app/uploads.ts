@@ -10,9 +10,9 @@ import type { CallOf } from '../../contracts/routes.ts'
 import { hostsReaching, storageOf, type ClusterView } from '../domain/cluster-view.ts'
 import type { UploadRecord } from '../store/records.ts'
 import type { Stored } from '../store/store.ts'
-import type { AppContext } from './context.ts'
+import type { AppContext, Caller } from './context.ts'
 import { resolve } from './references.ts'
-import { write } from './write.ts'
+import { pledged, write } from './write.ts'
 
 export class Uploads {
   readonly #context: AppContext
@@ -22,13 +22,16 @@ export class Uploads {
   }
 
   /** Throws `no-space` when no datastore has room, `unreachable` when no host that has it is connected. */
-  async create(body: CallOf<'createUpload'>['body']): Promise<Upload> {
+  async create(body: CallOf<'createUpload'>['body'], caller: Caller): Promise<Upload> {
     const { store, clock, random } = this.#context
     const cluster = await this.#context.cluster()
     const place = placeFor(cluster, body)
     const id = `up-${Buffer.from(random.bytes(12)).toString('hex')}`
     const record: UploadRecord = { id, v: 1, ...place, sizeBytes: body.sizeBytes, created: isoTime(clock.now()) }
-    await write(store, async () => ({ changes: [{ do: 'create', kind: 'upload', value: record }], value: undefined }))
+    await write(store, async () => ({
+      changes: [{ do: 'create', kind: 'upload', value: record }, ...pledged(caller, { kind: 'upload', id })],
+      value: undefined,
+    }))
     return uploadView(record, 0)
   }
 

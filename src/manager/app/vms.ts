@@ -218,7 +218,7 @@ export class Vms {
   }
 
   #begin<Params>(caller: Caller, build: () => Promise<Operation<Params>>): Promise<TaskId> {
-    return beginOperation(this.#engine, caller.name, build)
+    return beginOperation(this.#engine, caller, build)
   }
 }
 

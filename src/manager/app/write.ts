@@ -1,6 +1,7 @@
 /** How use cases write: read, decide, commit; and again from the start when another writer was faster. */
 import { HoldfastError } from '../../base/errors.ts'
-import type { Records } from '../store/records.ts'
+import type { MadeObject, Records } from '../store/records.ts'
+import type { Caller } from './context.ts'
 import type { Change, NewEvent, Store, Stored } from '../store/store.ts'
 
 export interface Decision<T> {
@@ -23,8 +24,15 @@ export async function write<T>(store: Store, decide: () => Promise<Decision<T>>)
     if (decision.changes.length === 0 && events.length === 0) return decision.value
     const result = await store.commit({ changes: decision.changes, events })
     if (result.ok) return decision.value
+    // The same key was faster elsewhere: deciding anew cannot help, its answer is there.
+    if (result.kind === 'idempotency') break
   }
   throw new HoldfastError('conflict', 'others kept changing the same object', { mend: 'Try again in a moment.' })
+}
+
+/** What is committed with an object that a request makes, when the request bears an idempotency key. */
+export function pledged(caller: Caller, made: MadeObject): Change[] {
+  return caller.pledge === undefined ? [] : [caller.pledge.changeFor(made)]
 }
 
 type NamedKind = 'host' | 'vm' | 'datastore' | 'network' | 'image' | 'task' | 'token' | 'run'

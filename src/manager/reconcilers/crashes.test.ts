@@ -67,7 +67,7 @@ async function open(seed: number, clock: VirtualClock): Promise<Running> {
   const deps: ReconcilerDeps = {
     ...world.deps,
     inventory: { list: (kind) => (lists.get(kind) ?? []) as never },
-    begin: (startedBy, build) => beginOperation(engine, startedBy, build),
+    begin: (name, build) => beginOperation(engine, { name }, build),
     nudge: () => engine.nudge(),
   }
   const reconcilers = Reconcilers.start(deps)

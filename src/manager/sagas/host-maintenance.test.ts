@@ -26,7 +26,7 @@ async function bench(): Promise<Bench> {
   const world = await fakeWorld({ store, clock, random })
   const engine = new SagaEngine({ store, clock, random, logger: silentLogger })
   const operations: OperationsPort = {
-    migrateAway: (vm, by) => beginOperation(engine, by, () => migrateOperation(world.deps, vm, {}, null, null)),
+    migrateAway: (vm, by) => beginOperation(engine, { name: by }, () => migrateOperation(world.deps, vm, {}, null, null)),
     ended: async (task, signal) => (await engine.wait(task, signal)).record,
     cancel: async (task) => {
       await engine.cancel(task)
@@ -37,7 +37,7 @@ async function bench(): Promise<Bench> {
 }
 
 const enter = async ({ engine, store }: Bench): Promise<TaskId> =>
-  beginOperation(engine, 'test', async () => maintenanceOperation((await store.get('host', host1))!))
+  beginOperation(engine, { name: 'test' }, async () => maintenanceOperation((await store.get('host', host1))!))
 
 const ended = ({ engine, clock }: Bench, task: TaskId): Promise<TaskView> =>
   clock.run(engine.wait(task, new AbortController().signal), 600_000)
@@ -94,7 +94,7 @@ test('a manager that dies in the middle goes on emptying the host', async () => 
   registerSagas(engine, {
     ...world.deps,
     operations: {
-      migrateAway: (vm, by) => beginOperation(engine, by, () => migrateOperation(world.deps, vm, {}, null, null)),
+      migrateAway: (vm, by) => beginOperation(engine, { name: by }, () => migrateOperation(world.deps, vm, {}, null, null)),
       ended: async (each, signal) => (await engine.wait(each, signal)).record,
       cancel: () => Promise.resolve(),
     },

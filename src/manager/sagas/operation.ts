@@ -1,7 +1,7 @@
 /** An operation ready to begin: the saga, its parameters, and what is committed together with its task. */
 import { HoldfastError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
-import type { TaskRecord } from '../store/records.ts'
+import type { MadeObject, TaskRecord } from '../store/records.ts'
 import type { Change, NewEvent } from '../store/store.ts'
 import type { SagaEngine } from './engine.ts'
 import type { SagaDefinition } from './saga.ts'
@@ -17,6 +17,20 @@ export interface Operation<Params> {
   readonly events?: readonly NewEvent[]
 }
 
+/**
+ * What a request with an idempotency key commits together with what it makes, so that the same request again is known for
+ * what it is, whenever the manager dies.
+ */
+export interface Pledge {
+  changeFor(made: MadeObject): Change
+}
+
+/** Who begins an operation. */
+export interface Beginner {
+  readonly name: string
+  readonly pledge?: Pledge | undefined
+}
+
 const maxRaces = 10
 
 /**
@@ -25,14 +39,19 @@ const maxRaces = 10
  */
 export async function beginOperation<Params>(
   engine: Pick<SagaEngine, 'start'>,
-  startedBy: string,
+  { name: startedBy, pledge }: Beginner,
   build: () => Promise<Operation<Params>>,
 ): Promise<TaskId> {
   for (let race = 0; race < maxRaces; race++) {
-    const { saga, params, ...options } = await build()
-    const started = await engine.start(saga, params, { ...options, startedBy })
+    const { saga, params, changes = [], ...options } = await build()
+    const withPledge = (id: TaskId): readonly Change[] =>
+      pledge === undefined ? changes : [...changes, pledge.changeFor({ kind: 'task', id })]
+    const started = await engine.start(saga, params, { ...options, changes: withPledge, startedBy })
     if (started.ok) return started.value
-    if (started.reason !== 'conflict') throw new HoldfastError(started.reason, started.message, started.details)
+    // The same key was faster elsewhere: deciding anew cannot help, its answer is there.
+    const isTaken = started.reason === 'conflict' && started.details.kind === 'idempotency'
+    if (started.reason !== 'conflict' || isTaken)
+      throw new HoldfastError(started.reason, started.message, started.details)
   }
   throw new HoldfastError('conflict', 'Others kept changing the same objects', { mend: 'Try again in a moment.' })
 }

@@ -19,7 +19,7 @@ test('a cancel that comes after the switch, to an agent that has forgotten the m
   engine.register(moveDisksSaga, world.deps)
   world.agents.forgottenWork.add('move-disk')
   const task = await clock.run(
-    beginOperation(engine, 'test', () => moveDisksOperation(world.deps, vm1, locals[0])),
+    beginOperation(engine, { name: 'test' }, () => moveDisksOperation(world.deps, vm1, locals[0])),
     60_000,
   )
   const { diskPlaces } = world.agents.agent(host1)

@@ -6,7 +6,7 @@ import { routes, type Route, type RouteName } from '../../contracts/routes.ts'
 import { Strict } from '../../contracts/schema.ts'
 import { secretRoutes, type CallContext, type SpecialRoute } from '../../manager/app/api.ts'
 import type { Manager } from '../../manager/app/manager.ts'
-import type { Caller } from '../../manager/app/context.ts'
+import type { Caller, Pledge } from '../../manager/app/context.ts'
 import { checkOrigin, sessionCookie, sessionOf, type Callers } from '../auth/callers.ts'
 import type { FailureLimit } from '../auth/failure-limit.ts'
 import type { Validation } from './validation.ts'
@@ -21,7 +21,6 @@ export interface RestParts {
 const noQuery = Strict({})
 type AnyHandler = (call: unknown, context: CallContext) => Promise<unknown>
 type AnyReady = (call: unknown) => Promise<string | Buffer>
-const json = 'application/json; charset=utf-8'
 
 export function installRoutes(server: FastifyInstance, parts: RestParts): void {
   server.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload))
@@ -43,25 +42,18 @@ function install(server: FastifyInstance, parts: RestParts, name: Exclude<RouteN
     },
     handler: async (request, reply) => {
       const call = readCall(route, parts.validation, request)
-      if (ready !== undefined)
-        return reply
-          .code(route.status)
-          .type(json)
-          .send(await ready(call))
+      if (ready !== undefined) return sendJson(reply, route, await ready(call))
       const caller = request.caller ?? nobody
       const context: CallContext = { caller, signal: goneSignal(reply) }
-      const run = async (): Promise<unknown> => handler(call, context)
+      const run = async (pledge?: Pledge): Promise<unknown> =>
+        handler(call, pledge === undefined ? context : { ...context, caller: { ...caller, pledge } })
       const key = request.headers['idempotency-key']
       if (route.method !== 'POST' || typeof key !== 'string') return send(reply, route, await run())
       const keyed = {
-        ...{ key, caller, method: route.method, path: request.url, body: call.body },
+        ...{ key, caller, method: route.method, path: request.url, body: call.body, status: route.status },
         hasSecretAnswer: secretRoutes.has(name),
       }
-      const answer = await parts.manager.idempotency.once(keyed, async () => ({
-        status: route.status,
-        body: await run(),
-      }))
-      return send(reply, route, answer.body)
+      return send(reply, route, await parts.manager.idempotency.once(keyed, run))
     },
   })
 }
@@ -138,7 +130,11 @@ function readCall(
 function send(reply: FastifyReply, route: Route, body: unknown): FastifyReply {
   if (route.status === 204) return reply.code(204).send()
   if (body instanceof Uint8Array) return reply.code(200).type('image/png').send(Buffer.from(body))
-  return reply.code(route.status).type(json).send(JSON.stringify(body))
+  return sendJson(reply, route, JSON.stringify(body))
+}
+
+function sendJson(reply: FastifyReply, route: Route, text: string | Buffer): FastifyReply {
+  return reply.code(route.status).type('application/json; charset=utf-8').send(text)
 }
 
 /** `/v1/vms/{vm}` as the router writes it: `/v1/vms/:vm`. */
