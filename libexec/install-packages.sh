@@ -1,5 +1,5 @@
 #!/bin/bash
-# install-packages.sh [--json|--check] agent|lab|manager|test
+# install-packages.sh [--json|--check] agent|lab|manager|test|bench
 # Installs the Debian packages that a role needs and that are missing, after saying which and why. Does nothing, at once,
 # when all is there. --json lists them as [{package, reason, installed}]; --check only tells by its exit code (0: all
 # there). Neither changes anything.
@@ -32,9 +32,10 @@ test|fdisk|sfdisk|partitions the disk of the Debian guest
 test|mtools|mcopy|writes the UEFI boot partition of the Debian guest
 test|openssh-client|ssh|signs in to the Debian guest
 test|chromium|chromium|tests the web page in a real browser
+bench|tcpdump|tcpdump|sees when frames pass while a guest moves
 '
 
-declare -A inherits=([agent]='agent' [manager]='manager' [lab]='agent manager lab' [test]='agent manager lab test')
+declare -A inherits=([agent]='agent' [manager]='manager' [lab]='agent manager lab' [test]='agent manager lab test' [bench]='agent manager lab bench')
 
 say() { echo "holdfast: $*" >&2; }
 stop() {
@@ -49,7 +50,7 @@ case ${1:-} in
   --check) mode=check && shift ;;
 esac
 role=${1:-}
-[ $# -eq 1 ] && [ -n "${inherits[$role]:-}" ] || stop 'usage: install-packages.sh [--json|--check] agent|lab|manager|test'
+[ $# -eq 1 ] && [ -n "${inherits[$role]:-}" ] || stop 'usage: install-packages.sh [--json|--check] agent|lab|manager|test|bench'
 
 # Commands of root live in sbin, which PATH may lack.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin

@@ -3,10 +3,12 @@
  * process), in the same hosts, on the same bridge, with the same capabilities; nothing of Holdfast takes part. It is kept
  * in the best light: the source's QEMU is ended only when nothing is measured any more.
  */
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ProcessId } from '../../src/base/processes.ts'
+import { dhParameters, dhParametersFile } from '../../src/hypervisor/dh-parameters.ts'
 import { makeAuthority, makeHost } from '../../test/qemu/hypervisor-certificates.ts'
 import type { BenchLab } from './bench-lab.ts'
 import { laneOf, type BenchGuest, type Lane, type Moved } from './lane.ts'
@@ -50,7 +52,10 @@ export class BareGuest implements BenchGuest, AsyncDisposable {
     const guest = new BareGuest(options)
     await mkdir(options.folder, { recursive: true, mode: 0o755 })
     makeAuthority(options.folder)
-    for (const name of ['host1', 'host2']) makeHost(options.folder, name)
+    for (const name of ['host1', 'host2']) {
+      // As Holdfast has it: without this file QEMU spends up to seconds on making a prime.
+      await writeFile(join(makeHost(options.folder, name), dhParametersFile), dhParameters)
+    }
     const qemu = await guest.#start(host, [])
     guest.#at = qemu
     await qemu.qmp.execute('cont')

@@ -70,15 +70,11 @@ export class Cgroups {
 
   /** Processes in a node's folder and below. */
   async processes(node: string): Promise<number[]> {
-    const found = await shell(this.#ports, 'find', [
-      this.group(node),
-      '-name',
-      'cgroup.procs',
-      '-exec',
-      'cat',
-      '{}',
-      '+',
-    ])
+    // A VM's folder may go while it is looked at: that one has no processes then. The node's own must be there.
+    const group = this.group(node)
+    await shell(this.#ports, 'test', ['-d', group])
+    const look = 'find "$1" -name cgroup.procs -exec cat {} + 2>/dev/null || true'
+    const found = await shell(this.#ports, 'sh', ['-c', look, 'sh', group])
     return found.split('\n').filter(Boolean).map(Number)
   }
 

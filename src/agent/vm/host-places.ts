@@ -7,6 +7,7 @@ import type { Files } from '../../base/files.ts'
 import type { VmId } from '../../base/ids.ts'
 import type { Processes } from '../../base/processes.ts'
 import type { MovingDisk, VmDeployment } from '../../contracts/agent-api.ts'
+import { dhParameters, dhParametersFile } from '../../hypervisor/dh-parameters.ts'
 import type { Hypervisor, MachineConfig } from '../../hypervisor/hypervisor.ts'
 import type { HostNetworks } from '../network/host-networks.ts'
 import type { Datastores } from '../storage/datastores.ts'
@@ -75,17 +76,21 @@ export class HostPlaces implements VmPlaces {
     if (spec.nvram !== null) used.add(spec.nvram.datastore)
     for (const datastore of used) await datastores.mustBeUsable(datastore)
     const runAs = hasOwnUsers ? userOf(vm) : null
-    const [taps, { accelerator }] = await Promise.all([
+    const making = [
       networks.plug(deployment, runAs?.uid ?? 0),
       hypervisor.facts(),
-      this.#makeRunDirectory(vm),
-    ])
+      this.#makeCgroup(vm),
+      this.#makeRunDirectory(vm).then(() => this.#makeTls(vm)),
+    ] as const
+    // When one fails the place is taken away again: nobody may still be making a part of it then.
+    await Promise.allSettled(making)
+    const [taps, { accelerator }, cgroup, tlsDirectory] = await Promise.all(making)
     const place = {
       accelerator: accelerator.kind,
       runAs,
       runDirectory: this.runDirectory(vm),
-      cgroup: await this.#makeCgroup(vm),
-      tlsDirectory: await this.#makeTls(vm),
+      cgroup,
+      tlsDirectory,
       taps,
     }
     const config = machineConfig(deployment, datastores, place)
@@ -151,13 +156,15 @@ export class HostPlaces implements VmPlaces {
       'server-key.pem': tls.key,
       'client-cert.pem': tls.cert,
       'client-key.pem': tls.key,
+      [dhParametersFile]: dhParameters,
     }
     const { uid, gid } = userOf(vm)
-    for (const [name, text] of Object.entries(content)) {
+    const write = async ([name, text]: [string, string]): Promise<void> => {
       const path = join(folder, name)
       await files.write(path, text, { mode: 0o400 })
       if (hasOwnUsers) await files.changeOwner(path, uid, gid)
     }
+    await Promise.all(Object.entries(content).map(write))
     if (hasOwnUsers) await files.changeOwner(folder, uid, gid)
     return folder
   }

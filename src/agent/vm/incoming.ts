@@ -6,7 +6,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { DiscardResponse, PrepareIncomingRequest, PrepareIncomingResponse } from '../../contracts/agent-api.ts'
 import type { VmObservation } from '../../contracts/host.ts'
 import type { IncomingEndpoint } from '../../hypervisor/hypervisor.ts'
-import { arrive, discard, reconcile } from './reconcile.ts'
+import { arrive, discard, endMachine, reconcile } from './reconcile.ts'
 import { recordUntilKnown } from './transitions.ts'
 import type { VmCore } from './vm-core.ts'
 
@@ -23,10 +23,12 @@ export async function prepareIncoming(core: VmCore, request: PrepareIncomingRequ
     throw new HoldfastError('stale-generation', `the move of generation ${generation} was already given up here`)
   }
   if (core.state.role === 'incoming') await discard(core)
-  if (core.state.role !== 'none' || core.state.pending !== null) {
+  if ((core.state.role !== 'none' && core.state.role !== 'sent') || core.state.pending !== null) {
     throw new HoldfastError('wrong-state', `${core.vm} is ${core.state.role} here`)
   }
   await mustBeTarget(core, generation)
+  // What it sent away comes back already: by the record that guest is another's, and what stands here is only its shell.
+  if (core.state.role === 'sent') await endMachine(core)
   await core.save({
     deployment: request.deployment,
     role: 'incoming',

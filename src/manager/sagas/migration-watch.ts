@@ -9,6 +9,7 @@ import type { RunRecord } from '../../contracts/run-record.ts'
 import { judgeMigration, type Judgement, type MigrationCase, type Sight } from '../domain/migrate-judge.ts'
 import { endJob, isNotFound, pollPauses } from './agent-jobs.ts'
 import type { SagaDeps } from './deps.ts'
+import { RecordWake } from './record-wake.ts'
 import { transitionRun } from './run-records.ts'
 import { needRun } from './vm-records.ts'
 
@@ -48,10 +49,15 @@ export async function watchMigration(deps: SagaDeps, migration: Migration, optio
   const watch = new Watch(deps, migration, options)
   // A target that is held stands still until it is released from here: that must not take long.
   const pauses = pollPauses(migration.runWhen === 'released' ? 50 : 500)
+  using wake = new RecordWake(deps.store, migration.vm)
   for (;;) {
+    const { changed } = wake
     const final = await watch.look()
     if (final !== undefined) return final
-    await deps.clock.sleep(pauses.next().value, options.wish.aborted ? undefined : options.wish).catch(() => undefined)
+    const over = new AbortController()
+    const wish = options.wish.aborted ? over.signal : AbortSignal.any([over.signal, options.wish])
+    await Promise.race([deps.clock.sleep(pauses.next().value, wish).catch(() => undefined), changed])
+    over.abort()
   }
 }
 

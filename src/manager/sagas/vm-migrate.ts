@@ -60,6 +60,9 @@ export const migrateVmSaga = saga<MigrateVmParams, SagaDeps>('vm.migrate/1')
   .step({ name: 'release', weight: 4, do: releaseSource })
   .result((done) => ({ host: done.plan.target, ...done.release }))
 
+/** Ending the source's QEMU takes CPU on both hosts' side just when the guest finds its feet: that can wait. */
+const releaseAfterMs = 1000
+
 /** Every reason against this migration, or its plan. Reads only. */
 export async function precheck(
   deps: SagaDeps,
@@ -218,14 +221,22 @@ async function releaseSource(
   const { params, deps, done, task } = context
   const { source, movingDisks } = done.plan
   let figures: MigrateOutcome | undefined
-  try {
-    figures = await figuresOf(deps, migrationOf(params.vm, task, done.plan))
-    const { generation } = await needRun(deps, params.vm)
+  const letGo = async (generation: number): Promise<void> => {
     const request = { generation, verdict: 'release' as const, targetDiscarded: false, movedDisks: [...movingDisks] }
     await deps.hosts.agent(source).settle(params.vm, request)
-  } catch (err) {
-    // By the record the source's agent ends what it holds as soon as it can: nobody need wait for that.
+  }
+  // By the record the source's agent ends what it holds as soon as it can: nobody need wait for that, but for old disks.
+  const tell = (err: unknown): void =>
     deps.log.info({ vm: params.vm, host: source, err }, 'the source of a move could not be told to let go')
+  try {
+    figures = await figuresOf(deps, migrationOf(params.vm, task, done.plan))
+    // As the record is now: of a guest that comes back before it is said, this host will know better.
+    const { generation } = await needRun(deps, params.vm)
+    const later = (): Promise<void> => letGo(generation)
+    if (movingDisks.length > 0) await letGo(generation)
+    else deps.clock.sleep(releaseAfterMs).then(later).catch(tell)
+  } catch (err) {
+    tell(err)
   }
   await deleteCopies(deps, params.vm)
   if (figures === undefined) return {}
