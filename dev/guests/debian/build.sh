@@ -8,11 +8,11 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 PATH=$PATH:/usr/sbin:/sbin
 
 [ "$(id -u)" = 0 ] || fail 'the Debian guest is built as root' 'Run this with sudo.'
-for tool in mmdebstrap mke2fs sfdisk mcopy qemu-img ssh-keygen; do
+for tool in mmdebstrap mke2fs sfdisk mcopy qemu-img ssh-keygen cpio modprobe; do
   command -v "$tool" >/dev/null || fail "$tool is missing" "Run 'libexec/install-packages.sh test'."
 done
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")
-packages=linux-image-cloud-amd64,initramfs-tools,lz4,systemd-sysv,udev,dbus,kmod,iproute2,iputils-ping,openssh-server,qemu-guest-agent,e2fsprogs,less
+packages=linux-image-cloud-amd64,systemd-sysv,udev,dbus,kmod,iproute2,iputils-ping,openssh-server,qemu-guest-agent,e2fsprogs,less
 
 # Sizes and places on the disk, in sectors of 512 bytes. Each partition begins on a whole mebibyte.
 mib=2048
@@ -24,7 +24,7 @@ disk_size=$((root_start + root_size + mib))
 resolve() {
   local package
   versions=$suite
-  for package in linux-image-cloud-amd64 systemd openssh-server grub-common; do versions+=" $package=$(candidate "$package")"; done
+  for package in linux-image-cloud-amd64 systemd openssh-server grub-common busybox-static; do versions+=" $package=$(candidate "$package")"; done
 }
 
 # le BYTES NUMBER: the number in little-endian bytes.
@@ -47,6 +47,33 @@ grub_image() {
   LD_LIBRARY_PATH=$grub/lib/x86_64-linux-gnu:$grub/usr/lib/x86_64-linux-gnu "$grub/usr/bin/grub-mkimage" -O "$format" \
     -d "$grub/usr/lib/grub/$format" -c "$here/grub-early.cfg" -p /boot/grub -o "$output" \
     part_gpt ext2 search search_label normal configfile linux echo serial terminal test "$@"
+}
+
+# list_modules ROOT RELEASE NAME...: files of the modules and of all that they need, in the order of their loading.
+list_modules() {
+  local root=$1 release=$2 name
+  shift 2
+  for name in "$@"; do
+    # Absent: built into this kernel, or not in it.
+    modprobe -d "$root" -S "$release" --show-depends "$name" 2>/dev/null || true
+  done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }'
+}
+
+# make_initrd ROOT RELEASE WORK: an initrd that mounts the root disk and nothing else, not compressed: unpacking costs
+# more than reading.
+make_initrd() {
+  local root=$1 release=$2 initrd=$3/initrd list
+  mkdir -p "$initrd"/{bin,dev,proc,sys,root,modules}
+  fetch_package busybox-static "$(candidate busybox-static)" "$3/busybox"
+  cp "$(find "$3/busybox" -name busybox -type f -path '*bin/*' -print -quit)" "$initrd/bin/busybox"
+  cp "$here/initrd-init" "$initrd/init"
+  list_modules "$root" "$release" virtio_pci virtio_blk ext4 >"$initrd/first"
+  list_modules "$root" "$release" virtio_scsi ata_piix ahci sd_mod >"$initrd/rest"
+  for list in first rest; do
+    while read -r file; do cp "$file" "$initrd/modules/"; done <"$initrd/$list"
+    sed -i 's|.*/|/modules/|' "$initrd/$list"
+  done
+  (cd "$initrd" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >"$root/boot/initrd-disk.img"
 }
 
 make_boot() {
@@ -85,14 +112,15 @@ build() {
   ssh-keygen -q -t ed25519 -N '' -C holdfast-guest -f "$out/id_ed25519"
   HOLDFAST_GUEST_PUBLIC_KEY=$out/id_ed25519.pub mmdebstrap --quiet --mode=root --variant=minbase --include="$packages" \
     --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --aptopt='Acquire::Languages "none"' --setup-hook='mkdir -p "$1/etc/initramfs-tools"' \
+    --aptopt='Acquire::Languages "none"' \
     --customize-hook="$here/customize.sh \"\$1\"" "$suite" "$work/root"
   local release
   release=$(basename "$work"/root/usr/lib/modules/*)
+  make_initrd "$work/root" "$release" "$work"
 
   truncate -s $((root_size * 512)) "$work/root.img"
   # GRUB reads this file system: without the features that its ext2 driver does not know.
-  mke2fs -q -t ext4 -L holdfast-root -m 1 -O ^metadata_csum_seed,^orphan_file -d "$work/root" "$work/root.img"
+  mke2fs -q -t ext4 -L holdfast-root -m 1 -O ^metadata_csum,^metadata_csum_seed,^orphan_file -d "$work/root" "$work/root.img"
   rm -rf "$work/root"
   truncate -s $((disk_size * 512)) "$disk"
   sfdisk --quiet "$disk" <<TABLE
