@@ -1,7 +1,7 @@
 /** The inventory and the newest observations as the decisions of domain/ want them. */
-import type { HostId } from '../../base/ids.ts'
 import type { ClusterView, HostView, VmView } from '../domain/cluster-view.ts'
-import type { HostRecord, VmRecord } from '../store/records.ts'
+import { startingOn } from '../sagas/starting-on.ts'
+import type { HostRecord } from '../store/records.ts'
 import type { HostRegistry } from './host-registry.ts'
 import type { Mirror } from './mirror.ts'
 
@@ -22,7 +22,15 @@ export function vmSnapshots(mirror: Mirror): VmView[] {
   return mirror.list('vm').flatMap((vm) => {
     const stored = mirror.get('run', vm.id)
     if (stored === undefined) return []
-    return [{ id: vm.id, name: vm.name, spec: vm.spec, run: stored.run, startingOn: startingOn(mirror, vm) }]
+    return [
+      {
+        id: vm.id,
+        name: vm.name,
+        spec: vm.spec,
+        run: stored.run,
+        startingOn: startingOn(mirror.get('task', vm.operation)),
+      },
+    ]
   })
 }
 
@@ -39,17 +47,4 @@ function hostSnapshot(record: HostRecord, registry: HostRegistry): HostView {
     networks: report?.networks ?? [],
     load1: report?.load.load1 ?? 0,
   }
-}
-
-/**
- * The host that an open task puts the VM on, before the run record says so: `host` in the output of the step by which it
- * was chosen.
- */
-const choosingSteps: ReadonlySet<string> = new Set(['place', 'plan'])
-
-function startingOn(mirror: Mirror, vm: VmRecord): HostId | null {
-  const task = mirror.get('task', vm.operation)
-  const output = task?.outputs.find(({ step }) => choosingSteps.has(step))?.output
-  if (typeof output !== 'object' || output === null || !('host' in output)) return null
-  return typeof output.host === 'string' ? (output.host as HostId) : null
 }

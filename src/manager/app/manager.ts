@@ -13,6 +13,7 @@ import type { MaintenanceDeps } from '../sagas/host-maintenance.ts'
 import type { OperationsPort } from '../sagas/deps.ts'
 import { registerSagas } from '../sagas/all.ts'
 import { SagaEngine, type EngineOptions } from '../sagas/engine.ts'
+import { HostPromises } from '../sagas/host-promises.ts'
 import { beginOperation } from '../sagas/operation.ts'
 import { migrateOperation } from '../sagas/vm-operations.ts'
 import type { HostRecord } from '../store/records.ts'
@@ -164,7 +165,7 @@ function contextOf(options: ManagerOptions, mirror: Mirror, registry: HostRegist
 function sagaDeps(context: AppContext, engine: SagaEngine): MaintenanceDeps {
   const { store, clock, random, logger, registry } = context
   const deps = {
-    ...{ store, clock, random, log: logger, cluster: () => context.cluster() },
+    ...{ store, clock, random, log: logger, cluster: () => context.cluster(), promises: new HostPromises(clock) },
     hosts: {
       agent: (host: HostId) => context.agent(host),
       report: (host: HostId) => registry.report(host),

@@ -40,6 +40,22 @@ test('the host with the most memory left wins, and the lowest id breaks a tie', 
   assert.equal((place(aCluster(), { vm, spec: aSpec() }) as { host: string }).host, 'host-1')
 })
 
+test('VMs spread by what was promised, however the hosts happen to be loaded now', () => {
+  const hosts = [aHost(1, { load1: 0.3 }), aHost(2, { load1: 2.5 })]
+  const small = { memoryMiB: 128 }
+  const first = aVm(1, null, small)
+  const next = (cluster: ReturnType<typeof aCluster>) => {
+    const placement = place(cluster, { vm, spec: aSpec(small) })
+    assert.ok(placement.ok)
+    return placement.host
+  }
+  assert.equal(next(aCluster({ hosts })), 'host-1')
+  // Chosen, and not yet reported by anybody.
+  assert.equal(next(aCluster({ hosts, vms: [{ ...first, startingOn: 'host-1' as HostId }] })), 'host-2')
+  const both = [{ ...first, startingOn: 'host-1' as HostId }, aVm(2, 'host-2', small)]
+  assert.equal(next(aCluster({ hosts, vms: both })), 'host-1')
+})
+
 test('each thing that a host lacks is a reason with its code', () => {
   assert.deepEqual(refusalOf(aHost(1, { state: 'unreachable' })), ['host-state'])
   assert.deepEqual(refusalOf(aHost(1, { maintenance: 'entering' })), ['host-state'])

@@ -1,7 +1,7 @@
 /** Which host takes a machine: filter, then score. Deterministic: the same snapshot gives the same host. */
-import type { HostId } from '../../base/ids.ts'
+import type { HostId, VmId } from '../../base/ids.ts'
 import { idNumber } from '../../base/ids.ts'
-import { committedMiB, reservedMiB, type ClusterView, type HostView, type Reason } from './cluster-view.ts'
+import { committedMiB, hostsHeldBy, reservedMiB, type ClusterView, type HostView, type Reason } from './cluster-view.ts'
 import { reasonsAgainst, type Need } from './host-fit.ts'
 
 export interface HostRefusal {
@@ -36,13 +36,23 @@ export function place(cluster: ClusterView, wish: PlacementWish): Placement {
   return { ok: false, refusals }
 }
 
-/** 0–1, higher is better: mostly the share of memory that stays free, then how idle the CPUs are. */
+/**
+ * 0–1, higher is better: what is promised to VMs counts, the share of memory that stays free and the vCPUs for each core.
+ * The load weighs little: it says what was a while ago, and of VMs that were placed since it says nothing.
+ */
 function score(cluster: ClusterView, host: HostView, need: Need): number {
   const total = host.facts?.memoryMiB ?? 0
+  const cores = Math.max(1, host.facts?.cpu.cores ?? 1)
   const usable = Math.max(1, total - reservedMiB(total))
   const free = (usable - committedMiB(cluster, host.id, need.vm) - need.spec.memoryMiB) / usable
-  const idle = 1 - Math.min(1, host.load1 / Math.max(1, host.facts?.cpu.cores ?? 1))
-  return Math.round((0.8 * free + 0.2 * idle) * 1000) / 1000
+  const unpromised = 1 / (1 + promisedVcpus(cluster, host.id, need.vm) / cores)
+  const idle = 1 - Math.min(1, host.load1 / cores)
+  return Math.round((0.6 * free + 0.35 * unpromised + 0.05 * idle) * 10_000) / 10_000
+}
+
+function promisedVcpus(cluster: ClusterView, host: HostId, except: VmId): number {
+  const held = cluster.vms.filter((vm) => vm.id !== except && hostsHeldBy(vm).includes(host))
+  return held.reduce((sum, vm) => sum + vm.spec.vcpus, 0)
 }
 
 /** The refusals as one sentence for people. */

@@ -9,6 +9,7 @@ import type { Host } from '../../contracts/inventory.ts'
 import type { ClusterView } from '../domain/cluster-view.ts'
 import type { HostRecord, TaskRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
+import type { HostPromises } from './host-promises.ts'
 
 export interface HostsPort {
   /** The client of a host's agent. Its calls throw `unreachable` when the host does not answer. */
@@ -26,6 +27,8 @@ export interface SagaDeps {
   readonly hosts: HostsPort
   /** The inventory with the newest observations, including every commit made before the call. */
   cluster(): Promise<ClusterView>
+  /** Hosts that were chosen a moment ago; one for all sagas of a manager. */
+  readonly promises: HostPromises
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger

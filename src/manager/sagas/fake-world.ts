@@ -12,6 +12,7 @@ import type { HostRecord, Records, VmRecord } from '../store/records.ts'
 import type { Change, Store } from '../store/store.ts'
 import type { SagaDeps } from './deps.ts'
 import { FakeAgents } from './fake-agents.ts'
+import { HostPromises } from './host-promises.ts'
 import { startingOn } from './starting-on.ts'
 import { neverStarted } from './vm-create.ts'
 
@@ -67,7 +68,16 @@ export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWo
     silentMs: () => 0,
     stateOf,
   }
-  const deps: SagaDeps = { store, hosts, clock, random, log: silentLogger, cluster: () => readCluster(store, hosts) }
+  const promises = new HostPromises(clock)
+  const deps: SagaDeps = {
+    store,
+    hosts,
+    promises,
+    clock,
+    random,
+    log: silentLogger,
+    cluster: () => readCluster(store, hosts),
+  }
   return { agents, deps, off }
 }
 

@@ -20,11 +20,13 @@ export async function chooseHost(deps: SagaDeps, wish: StartWish, exclude: reado
   if (run.phase !== 'stopped') throw new HoldfastError('wrong-state', `${wish.vm} is ${run.phase}`)
   const { value: vm } = await needVm(deps, wish.vm)
   const cluster = await deps.cluster()
-  const placement = place(cluster, { vm: vm.id, spec: vm.spec, only: wish.host ?? undefined, exclude })
-  if (placement.ok) return placement.host
-  throw new HoldfastError('no-capacity', `No host can take ${vm.name}: ${describeRefusals(placement.refusals)}`, {
-    reasons: placement.refusals,
-    mend: 'See the reasons for each host; free some memory, or add a host.',
+  return deps.promises.choose(cluster, vm.id, (now) => {
+    const placement = place(now, { vm: vm.id, spec: vm.spec, only: wish.host ?? undefined, exclude })
+    if (placement.ok) return placement.host
+    throw new HoldfastError('no-capacity', `No host can take ${vm.name}: ${describeRefusals(placement.refusals)}`, {
+      reasons: placement.refusals,
+      mend: 'See the reasons for each host; free some memory, or add a host.',
+    })
   })
 }
 
