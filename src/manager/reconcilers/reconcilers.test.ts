@@ -45,13 +45,27 @@ test('restarts come with growing pauses, and end for the hour', () => {
   const crashed = [stopped('crashed')]
   const begun: number[] = []
   for (let now = 0; now < 120 * minute; now += 1000) {
-    const plan = planPower([vm()], crashed, new Map([[vm1, begun]]), now)
+    const plan = planPower([vm()], crashed, new Map([[vm1, { restarts: begun, misses: [] }]]), now)
     if (plan.start.length > 0) begun.push(now)
   }
   const inFirstHour = begun.filter((at) => at < 60 * minute)
   assert.deepEqual(inFirstHour, [0, 10_000, 40_000, 160_000, 760_000])
-  assert.deepEqual(planPower([vm()], crashed, new Map([[vm1, inFirstHour]]), 30 * minute).exhausted, [vm1])
+  assert.deepEqual(
+    planPower([vm()], crashed, new Map([[vm1, { restarts: inFirstHour, misses: [] }]]), 30 * minute).exhausted,
+    [vm1],
+  )
   assert.ok(begun.length > 5, 'it is tried again in the next hour')
+})
+
+test('starts that found no host are tried again and again, and take nothing from the restarts', () => {
+  const misses: number[] = []
+  for (let now = 0; now < 60 * minute; now += 1000) {
+    const plan = planPower([vm()], [stopped('host-lost')], new Map([[vm1, { restarts: [], misses }]]), now)
+    assert.deepEqual(plan.exhausted, [])
+    if (plan.start.length > 0) misses.push(now)
+  }
+  assert.deepEqual(misses.slice(0, 6), [0, 2000, 7000, 22_000, 52_000, 82_000])
+  assert.ok(misses.length > 100, String(misses.length))
 })
 
 test('only records that name a host that is confirmed off are fenced', () => {
