@@ -43,6 +43,11 @@ import type { VmPlaces } from './vm/vm-ports.ts'
 import { VmStates } from './vm/vm-state.ts'
 import { VmTable } from './vm/vm-table.ts'
 
+const sweepEveryMs = 3_600_000
+
+/** That a job began or ended is not urgent: whoever asked for it asks for its end too. */
+const jobChangeMs = 300
+
 export interface AgentDeps {
   readonly host: HostId
   readonly clock: Clock
@@ -93,7 +98,7 @@ export class Agent implements AgentApi, AsyncDisposable {
       clock: deps.clock,
       log: deps.log,
       run: (work, context) => this.#work(work, context),
-      onChange: () => this.#loop.nudge(),
+      onChange: () => this.#loop.nudge(jobChangeMs),
     })
   }
 
@@ -116,20 +121,34 @@ export class Agent implements AgentApi, AsyncDisposable {
       manager: deps.manager,
       places: deps.places,
       states: new VmStates(deps.files, deps.dataDirectory),
-      onChange: () => loop.nudge(),
+      onChange: (afterMs) => loop.nudge(afterMs),
       signal: stop.signal,
     })
     return new Agent(deps, { vms, configuration, stop, loop })
   }
 
-  /** Reports to the managers until the agent is disposed. Never rejects. */
+  /** Reports to the managers, and clears away what nobody wants any more, until the agent is disposed. Never rejects. */
   run(): Promise<void> {
+    // The sleep alone rejects, when the agent ends.
+    this.#sweepUploads().catch(() => undefined)
     return this.#loop.run({
       report: () => this.report(),
       configure: (configuration) => this.configure(configuration),
       onNewIncarnation: () => this.#vms.refreshAll(),
       onUnknown: (vms) => this.#vms.forget(vms),
     })
+  }
+
+  async #sweepUploads(): Promise<void> {
+    const { clock, log } = this.#deps
+    const { signal } = this.#stop
+    for (;;) {
+      // Not at once: a host that starts has more urgent work.
+      await clock.sleep(sweepEveryMs, signal)
+      await this.#uploads
+        .sweep(clock.now())
+        .catch((err: unknown) => log.warn({ err }, 'old uploads could not be removed yet'))
+    }
   }
 
   async report(): Promise<HostReport> {

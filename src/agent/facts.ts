@@ -34,7 +34,12 @@ export async function hostFacts(deps: FactsDeps): Promise<HostFacts> {
     cpu: cpuFacts(cpuinfo),
     memoryMiB: Math.floor(meminfoKiB(meminfo, 'MemTotal') / 1024),
     accelerator: { ...qemu.accelerator },
-    qemu: { version: qemu.version, machineTypes: [...qemu.machineTypes], cpuModels: [...qemu.cpuModels] },
+    qemu: {
+      version: qemu.version,
+      package: qemu.package ?? '',
+      machineTypes: [...qemu.machineTypes],
+      cpuModels: [...qemu.cpuModels],
+    },
     postCopyObstacle: await postCopyObstacle(deps, qemu.version),
     addresses: deps.addresses,
     foreignVms: foreign,

@@ -20,19 +20,26 @@ export function describe(pid: number, argv: readonly string[], runRoot: string):
   const program = argv[0]?.split('/').at(-1) ?? ''
   if (!/^(qemu-system-|qemu-kvm$|kvm$)/.test(program)) return undefined
   const line = argv.join(' ')
-  if (line.includes(`${runRoot}/`) || /\/holdfast\/.*vm-[0-9]+/.test(line)) return undefined
+  // Ours, also those of another data folder or a lab on this machine.
+  if (line.includes(`${runRoot}/`) || /^guest=.*,process=holdfast-/.test(valueOf(argv, '-name'))) return undefined
+  // A QEMU that is only asked what it can do, by libvirt or by us, is no VM.
+  if (/^none\b/.test(valueOf(argv, '-machine')) || valueOf(argv, '-qmp') === 'stdio') return undefined
   return { owner: ownerOf(line), name: nameOf(argv), pid }
 }
 
 function ownerOf(line: string): string {
   if (line.includes('/var/run/qemu-server/') || line.includes('/run/qemu-server/')) return 'proxmox'
-  if (line.includes('/libvirt/') || /-name guest=[^ ]*,debug-threads/.test(line)) return 'libvirt'
+  if (line.includes('/libvirt/')) return 'libvirt'
   return 'unknown'
 }
 
+/** In QEMU's syntax a comma within a value is written twice. */
 function nameOf(argv: readonly string[]): string {
-  const value = argv[argv.indexOf('-name') + 1] ?? ''
-  if (!argv.includes('-name')) return ''
-  const [first = ''] = value.split(',')
-  return first.replace(/^guest=/, '')
+  const [first = ''] = /^(?:[^,]|,,)*/.exec(valueOf(argv, '-name')) ?? []
+  return first.replace(/^guest=/, '').replaceAll(',,', ',')
+}
+
+function valueOf(argv: readonly string[], option: string): string {
+  const at = argv.indexOf(option)
+  return at < 0 ? '' : (argv[at + 1] ?? '')
 }

@@ -37,6 +37,12 @@ describe('QEMUs of others', () => {
       ...{ owner: 'proxmox', name: 'db', pid: 7 },
     })
     assert.equal(foreign('qemu-system-x86_64 -name vm-1 -qmp unix:/run/holdfast/vms/vm-1/q/qmp'), undefined)
+    assert.equal(foreign('qemu-system-x86_64 -name guest=vm-1,process=holdfast-vm-1,debug-threads=on -S'), undefined)
+    assert.equal(foreign('qemu-system-x86_64 -machine none,accel=tcg -qmp unix:/var/lib/libvirt/qmp'), undefined)
+    assert.equal(foreign('qemu-system-x86_64 -machine pc,accel=tcg -S -qmp stdio'), undefined)
+    assert.deepEqual(foreign('qemu-system-x86_64 -name guest=a,,b,debug-threads=on'), {
+      ...{ owner: 'unknown', name: 'a,b', pid: 7 },
+    })
     assert.equal(foreign('/usr/sbin/sshd -D'), undefined)
   })
 })

@@ -18,6 +18,8 @@ export const Accelerator = Open({
 export const QemuFacts = Open({
   /** major.minor.micro */
   version: Type.String(),
+  /** What the distribution calls its build; empty where it adds nothing. Older agents do not say. */
+  package: Type.Optional(Type.String()),
   /** Versioned machine types that it offers. */
   machineTypes: Type.Array(Type.String()),
   /** Named CPU models that it can run with the accelerator in use. */

@@ -24,7 +24,8 @@ export async function hypervisorFacts(deps: MachineDeps, settings: FactsSettings
       : { kind: settings.accelerator, reason: 'as configured' }
   const [machines, models] = await ask(deps, settings, accelerator.kind, ['query-machines', 'query-cpu-definitions'])
   return {
-    version: version.text,
+    version: version.plain,
+    package: version.package,
     machineTypes: (machines as { name: string; deprecated?: boolean }[])
       .map(({ name }) => name)
       .filter((name) => /^pc-(?:i440fx|q35)-[0-9]+\.[0-9]+$/.test(name)),

@@ -29,7 +29,7 @@ export interface MachineConfig {
   readonly runDirectory: string
   /** cgroup v2 folder to start in; null: the caller's. */
   readonly cgroup: string | null
-  /** Folder with ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem; null: no TLS. */
+  /** Folder with ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem, dh-params.pem; null: no TLS. */
   readonly tlsDirectory: string | null
 }
 
@@ -205,7 +205,10 @@ export interface Machine extends AsyncDisposable {
 }
 
 export interface HypervisorFacts {
+  /** 10.0.2 */
   readonly version: string
+  /** What the distribution calls its build; empty or absent where it adds nothing. */
+  readonly package?: string
   readonly machineTypes: readonly string[]
   readonly cpuModels: readonly string[]
   readonly accelerator: { readonly kind: 'kvm' | 'tcg'; readonly reason: string }

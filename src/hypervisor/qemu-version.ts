@@ -5,7 +5,11 @@ export interface QemuVersion {
   readonly major: number
   readonly minor: number
   readonly micro: number
-  /** With the distribution's package, as `query-version` tells it. */
+  /** 10.0.2 */
+  readonly plain: string
+  /** What the distribution adds, as `Debian 1:10.0.2+ds-2`; empty where it adds nothing. */
+  readonly package: string
+  /** Both. */
   readonly text: string
 }
 
@@ -17,12 +21,9 @@ export interface QemuVersionReply {
 
 export function versionOf(reply: QemuVersionReply): QemuVersion {
   const { major, minor, micro } = reply.qemu
-  const version = {
-    major,
-    minor,
-    micro,
-    text: `${major}.${minor}.${micro}${reply.package === '' ? '' : ` (${reply.package})`}`,
-  }
+  const plain = `${major}.${minor}.${micro}`
+  const text = reply.package === '' ? plain : `${plain} (${reply.package})`
+  const version = { major, minor, micro, plain, package: reply.package, text }
   if (!isAtLeast(version, 7, 2)) {
     throw new HoldfastError('hypervisor-error', `QEMU ${version.text} is older than 7.2`, {
       mend: 'Install QEMU 7.2 or newer.',

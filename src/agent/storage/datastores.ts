@@ -90,6 +90,13 @@ export class Datastores {
     return join(this.#path(datastore), 'images', `${image}.json`)
   }
 
+  /** Where uploads lie, on the datastores that can be used now. */
+  uploadFolders(): string[] {
+    return [...this.#entries.values()].flatMap(({ config, problem }) =>
+      problem === null ? [join(config.path, 'uploads')] : [],
+    )
+  }
+
   uploadPath(datastore: DatastoreId, upload: string): string {
     mustBeId(/^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/.test(upload), upload)
     return join(this.#path(datastore), 'uploads', upload)

@@ -30,7 +30,10 @@ const knownFormats = ['raw', 'qcow2', 'vmdk']
 export async function importImage(deps: ImportDeps, work: ImportWork, context: JobContext): Promise<ImageFacts> {
   await deps.datastores.mustBeUsable(work.datastore)
   const known = await alreadyImported(deps, work)
-  if (known !== undefined) return known
+  if (known !== undefined) {
+    await removeUpload(deps, work)
+    return known
+  }
   const taken = `${deps.datastores.imageFactsPath(work.datastore, work.image)}.partial`
   const converted = `${taken}.qcow2`
   try {
@@ -179,9 +182,14 @@ async function finish(
   await deps.files.changeMode(done.whole, imageMode)
   await deps.files.replace(deps.datastores.imageFactsPath(work.datastore, work.image), JSON.stringify(facts))
   await deps.files.rename(done.whole, deps.datastores.imagePath(work.datastore, work.image, done.format))
-  if (work.source.kind === 'upload')
-    await deps.files.remove(deps.datastores.uploadPath(work.datastore, work.source.path))
+  await removeUpload(deps, work)
   return facts
+}
+
+/** What was uploaded is the image now. */
+async function removeUpload(deps: ImportDeps, work: ImportWork): Promise<void> {
+  if (work.source.kind !== 'upload') return
+  await deps.files.remove(deps.datastores.uploadPath(work.datastore, work.source.path))
 }
 
 export async function removeImage(

@@ -5,8 +5,9 @@ import type { DatastoreId } from '../../base/ids.ts'
 import { MemoryFiles } from '../../sim/memory-files.ts'
 import { VirtualClock } from '../../sim/virtual-clock.ts'
 import { Datastores } from './datastores.ts'
-import { Uploads } from './uploads.ts'
+import { uploadKeptMs, Uploads } from './uploads.ts'
 
+const day = 24 * 3_600_000
 const datastore = 'ds-1' as DatastoreId
 
 async function uploadsOn(files: MemoryFiles): Promise<Uploads> {
@@ -29,4 +30,15 @@ test('who comes back to an upload need not wait for a connection that hangs, and
     return thrown.code === 'conflict' && thrown.details.offset === 4
   })
   assert.equal((await uploads.append('up-1', datastore, 4, Readable.from([Buffer.from('45')]))).offset, 6)
+})
+
+test('an upload that nobody goes on with is removed after a week', async () => {
+  const files = new MemoryFiles()
+  const uploads = await uploadsOn(files)
+  await uploads.append('up-1', datastore, 0, Readable.from([Buffer.from('0123')]))
+  const began = (await files.stat('/ds/uploads/up-1'))?.mtimeMs ?? 0
+  await uploads.sweep(began + uploadKeptMs - day)
+  assert.equal((await uploads.status('up-1', datastore)).offset, 4)
+  await uploads.sweep(began + uploadKeptMs + day)
+  assert.equal(await files.stat('/ds/uploads/up-1'), undefined)
 })

@@ -1,4 +1,5 @@
 /** Uploads: pieces appended to a file in the datastore. What is durably there is the place to go on from. */
+import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { HoldfastError } from '../../base/errors.ts'
 import type { FileHandle, Files } from '../../base/files.ts'
@@ -9,6 +10,8 @@ import { orNoSpace, type Datastores } from './datastores.ts'
 /** Written at once; smaller pieces from the network are gathered. */
 const writeBytes = 1024 * 1024
 const syncEveryBytes = 64 * 1024 * 1024
+/** A week. */
+export const uploadKeptMs = 7 * 24 * 3_600_000
 
 export class Uploads {
   readonly #files: Files
@@ -45,6 +48,18 @@ export class Uploads {
         if (this.#arriving.get(path) === body) this.#arriving.delete(path)
       }
     })
+  }
+
+  /** Removes what nobody has gone on with for `uploadKeptMs`. Storage that does not answer is left for the next time. */
+  async sweep(nowMs: number): Promise<void> {
+    for (const folder of this.#datastores.uploadFolders()) {
+      for (const name of await this.#files.list(folder)) {
+        const path = join(folder, name)
+        const found = await this.#files.stat(path)
+        const isOld = found !== undefined && nowMs - found.mtimeMs > uploadKeptMs
+        if (isOld && !this.#arriving.has(path)) await this.#files.remove(path)
+      }
+    }
   }
 
   async #append(path: string, datastore: DatastoreId, offset: number, body: Readable): Promise<{ offset: number }> {

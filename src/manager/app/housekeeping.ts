@@ -9,6 +9,8 @@ const sweepEveryMs = 10 * 60_000
 /** Ended tasks beyond this many are forgotten, oldest first. */
 const keptTasks = 5000
 const changesPerCommit = 50
+/** 30 days after it was begun an upload is forgotten. */
+const keptUploadsMs = 30 * 24 * 3_600_000
 
 export class Housekeeping implements AsyncDisposable {
   readonly #context: AppContext
@@ -55,12 +57,14 @@ export class Housekeeping implements AsyncDisposable {
     const isOver = (record: { readonly expires: string }): boolean => Date.parse(record.expires) < now
     await this.#remove('secret', isOver)
     await this.#remove('idempotency', isOver)
+    // Their files are removed by the hosts, a week after somebody has last gone on with them.
+    await this.#remove('upload', ({ created }) => now - Date.parse(created) > keptUploadsMs)
     const ended = mirror.list('task').filter((task) => task.ended !== null)
     const old = new Set(ended.slice(0, Math.max(0, ended.length - keptTasks)).map((task) => task.id))
     if (old.size > 0) await this.#remove('task', (task) => old.has(task.id))
   }
 
-  async #remove<K extends 'secret' | 'idempotency' | 'task'>(
+  async #remove<K extends 'secret' | 'idempotency' | 'task' | 'upload'>(
     kind: K & Kind,
     isDue: (record: Records[K]) => boolean,
   ): Promise<void> {

@@ -4,7 +4,7 @@ import type { VmId } from '../../base/ids.ts'
 import { pollPauses } from './agent-jobs.ts'
 import type { SagaDeps } from './deps.ts'
 import { saga } from './saga.ts'
-import { needRun, restorePower } from './vm-records.ts'
+import { needRun, needVm, restorePower } from './vm-records.ts'
 
 export interface ShutdownVmParams {
   readonly vm: VmId
@@ -52,9 +52,14 @@ async function untilStopped(
     signal.throwIfAborted()
     const passedMs = deps.clock.monotonic() - began
     if (passedMs >= timeoutSeconds * 1000) {
-      throw new HoldfastError('wrong-state', `The guest has not shut down within ${timeoutSeconds} s`, {
-        mend: 'Look at its console, or power it off (holdfast vm stop).',
-      })
+      const { name } = (await needVm(deps, vm)).value
+      throw new HoldfastError(
+        'wrong-state',
+        `The guest of ${name} was asked to shut down and has not done so within ${timeoutSeconds} s; it runs on`,
+        {
+          mend: `It may still boot, hang, or know no power button. See its console (holdfast vm console ${name}) and ask again, or power it off (holdfast vm stop ${name}).`,
+        },
+      )
     }
     progress(passedMs / (timeoutSeconds * 1000))
     await deps.clock.sleep(pauseMs, signal).catch(() => undefined)
