@@ -38,6 +38,9 @@ export const mountPoints = ['/var/lib/holdfast', '/run/holdfast', '/etc/holdfast
 /** One file per lab that exists, with its folder; gone after a restart of the machine, as all else but the folder is. */
 export const registryFolder = '/run/holdfast/labs'
 
+/** Held while a lab takes its address range; gone with the last lab. */
+export const rangesLock = '/run/holdfast-labs.lock'
+
 export function hostNames(count: number): string[] {
   return Array.from({ length: count }, (_, i) => `host${i + 1}`)
 }

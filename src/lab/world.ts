@@ -1,6 +1,7 @@
 /** The world that a lab's hosts stand in: made step by step, each of which may be done again, and taken away whole. */
 import { HoldfastError } from '../base/errors.ts'
-import { choosePlan } from './address-plan.ts'
+import type { AddressPlan } from './address-plan.ts'
+import { takeRange } from './address-range.ts'
 import type { Lab } from './lab.ts'
 import {
   breakStoragePaths,
@@ -11,7 +12,7 @@ import {
   loopDevices,
   removeMounts,
 } from './mounts.ts'
-import { hostNames, managerName, storageFolders } from './names.ts'
+import { hostNames, managerName, rangesLock, registryFolder, storageFolders } from './names.ts'
 import { applyCuts } from './partitions.ts'
 import { register, unregister } from './registry.ts'
 import { shell } from './shell.ts'
@@ -70,11 +71,16 @@ async function claim(lab: Lab): Promise<void> {
 }
 
 async function firstState(lab: Lab, options: WorldOptions): Promise<LabState> {
+  const places = { lock: rangesLock, registry: registryFolder, routes: () => machineRoutes(lab.ports) }
+  return await takeRange(lab.ports, places, (plan) => writeFirstState(lab, options, plan))
+}
+
+async function writeFirstState(lab: Lab, options: WorldOptions, plan: AddressPlan): Promise<LabState> {
   const state: LabState = {
     version: 1,
     name: lab.name,
     hosts: hostNames(options.hosts),
-    plan: choosePlan(await machineRoutes(lab.ports)),
+    plan,
     hasShared: options.hasShared,
     phase: 'creating',
     cuts: [],
