@@ -1,4 +1,4 @@
-/** Tells the managers what is on this host: at the interval they ask for, and at once after a change. */
+/** Tells the managers what is on this host: at the interval they ask for, and soon after a change. */
 import type { Clock } from '../base/clock.ts'
 import type { VmId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
@@ -25,7 +25,8 @@ export class ReportLoop {
   readonly #manager: ManagerApi
   readonly #signal: AbortSignal
   #wake: (() => void) | undefined
-  #isNudged = false
+  /** When the changes that are known are to be told. */
+  #dueAt: number | undefined
   #incarnation: number | undefined
   #wasReachable: boolean | undefined
 
@@ -36,15 +37,17 @@ export class ReportLoop {
     this.#signal = signal
   }
 
-  /** Something changed: report soon. */
-  nudge(): void {
-    this.#isNudged = true
+  /** Something changed: report soon, or only so many milliseconds later where the host has better to do. */
+  nudge(afterMs = gatherMs): void {
+    const at = this.#clock.monotonic() + afterMs
+    if (this.#dueAt !== undefined && this.#dueAt <= at) return
+    this.#dueAt = at
     this.#wake?.()
   }
 
   async run(work: ReportWork): Promise<void> {
     while (!this.#signal.aborted) {
-      this.#isNudged = false
+      this.#dueAt = undefined
       const intervalMs = await this.#once(work)
       await this.#pause(intervalMs)
     }
@@ -73,17 +76,20 @@ export class ReportLoop {
     else this.#log.warn({ err }, 'reports do not reach the manager; VMs run on')
   }
 
+  /** Until the interval is over, or a change is due. */
   async #pause(ms: number): Promise<void> {
-    if (!this.#isNudged && !this.#signal.aborted) {
+    const end = this.#clock.monotonic() + ms
+    while (!this.#signal.aborted) {
+      const left = Math.min(end, this.#dueAt ?? end) - this.#clock.monotonic()
+      if (left <= 0) return
       const { promise, resolve } = Promise.withResolvers<void>()
       this.#wake = resolve
       const wake = (): void => resolve()
       this.#signal.addEventListener('abort', wake, { once: true })
-      using _timer = this.#clock.timer(ms, wake)
+      using _timer = this.#clock.timer(left, wake)
       await promise
       this.#signal.removeEventListener('abort', wake)
       this.#wake = undefined
     }
-    if (this.#isNudged) await this.#clock.sleep(gatherMs, this.#signal).catch(() => undefined)
   }
 }

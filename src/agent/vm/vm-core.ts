@@ -38,6 +38,8 @@ export interface VmBackground {
   watchSpace(): void
 }
 
+const calmMs = 300
+
 export class VmCore {
   readonly vm: VmId
   readonly ports: VmPorts
@@ -55,6 +57,7 @@ export class VmCore {
   /** A migrateOut of this process drives the outgoing stream. */
   isDriven = false
   #listening: Disposable | undefined
+  #calmUntil = 0
   readonly #onEvent: (event: MachineEvent) => void
 
   constructor(
@@ -74,9 +77,19 @@ export class VmCore {
 
   /** Durable when it resolves. */
   async save(change: Partial<VmState>): Promise<void> {
+    if (this.state.role === 'incoming' && change.role === 'running')
+      this.#calmUntil = this.ports.clock.monotonic() + calmMs
     this.state = { ...this.state, ...change }
     await this.ports.states.write(this.state)
-    this.ports.onChange()
+    this.#changed()
+  }
+
+  /** Reports cost CPU, and a guest that moves, or has just arrived, needs all there is: they wait a little then. */
+  #changed(): void {
+    const { role } = this.state
+    const moves = role === 'incoming' || role === 'outgoing' || role === 'sent'
+    const isCalm = moves || this.ports.clock.monotonic() < this.#calmUntil
+    this.ports.onChange(isCalm ? calmMs : undefined)
   }
 
   /** Takes a machine in; its events are heard from now on. */
@@ -91,7 +104,7 @@ export class VmCore {
       this.#note(event)
       this.#onEvent(event)
     })
-    this.ports.onChange()
+    this.#changed()
   }
 
   #note(event: MachineEvent): void {
@@ -101,7 +114,7 @@ export class VmCore {
       this.machineState = event.state
       if (event.state === 'running') this.hasRun = true
     }
-    this.ports.onChange()
+    this.#changed()
   }
 
   /** What QEMU says now. One that does not answer is taken for what it last said, for gone when its process is. */
@@ -133,7 +146,7 @@ export class VmCore {
       await machine[Symbol.asyncDispose]()
     }
     await this.ports.places.release(this.vm)
-    this.ports.onChange()
+    this.#changed()
   }
 
   /** Lets go of QEMU without touching it. */
@@ -173,7 +186,7 @@ export class VmCore {
     await machine.resume()
     this.hasRun = true
     this.machineState = 'running'
-    this.ports.onChange()
+    this.#changed()
   }
 
   mustHaveMachine(): Machine {

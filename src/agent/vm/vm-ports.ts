@@ -41,8 +41,8 @@ export interface VmPorts {
   readonly manager: ManagerApi
   readonly places: VmPlaces
   readonly states: VmStates
-  /** Something that a report tells has changed: send one now. */
-  readonly onChange: () => void
+  /** Something that a report tells has changed: send one now, or after so many milliseconds. */
+  readonly onChange: (afterMs?: number) => void
   /** Ends the agent's own loops; what runs on the host runs on. */
   readonly signal: AbortSignal
 }
