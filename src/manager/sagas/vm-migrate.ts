@@ -79,6 +79,7 @@ export async function precheck(
 
 async function plan({ params, deps }: Context<unknown>): Promise<Planned> {
   const checked = await precheck(deps, params)
+  if (!checked.ok) await mustHaveHeard(deps, params)
   if (!checked.ok) {
     const message = checked.reasons.map((reason) => reason.message).join('; ')
     throw new HoldfastError('refused', `The VM cannot be moved: ${message}`, { reasons: checked.reasons })
@@ -87,6 +88,16 @@ async function plan({ params, deps }: Context<unknown>): Promise<Planned> {
   // After post-copy has begun only the target's disks could be right, and a mirror must have ended: not together.
   const allowPostCopy = params.allowPostCopy && checked.plan.canPostCopy
   return { ...checked.plan, host: checked.plan.target, generation, allowPostCopy }
+}
+
+/** Nothing is refused for what a manager that has just begun cannot know: hosts report within seconds. */
+async function mustHaveHeard(deps: SagaDeps, params: MigrateVmParams): Promise<void> {
+  const { host: source } = await needRun(deps, params.vm)
+  for (const host of [source, params.host]) {
+    if (host === null || deps.hosts.report(host) !== undefined) continue
+    if ((await deps.store.get('host', host)) === undefined) continue
+    throw new HoldfastError('unreachable', `${host} has not reported since this manager began`)
+  }
 }
 
 function runWhenOf(planned: Planned): 'complete' | 'released' {
