@@ -1,14 +1,20 @@
 /**
  * Runs seeds of the simulation, or replays one step for step.
  *
- *   dev/sim --seeds N [--from S] [--scenario migration|life]
+ *   dev/sim --seeds N [--from S] [--scenario migration|life|protection]
  *   dev/sim --replay SEED [--scenario …] [--quiet]
  *
  * Exit code 0: every seed was sound; 1: one was not (the first three are shown); 2: the arguments are wrong.
  */
 import { parseArgs } from 'node:util'
-import { plantedFaults, type Planted } from './cluster/planted.ts'
-import { replayCommand, runScenario, scenarioNames, type RunOutcome, type ScenarioName } from './cluster/scenarios.ts'
+import {
+  allPlanted,
+  replayCommand,
+  runScenario,
+  scenarioNames,
+  type RunOutcome,
+  type ScenarioName,
+} from './cluster/scenarios.ts'
 
 const { values } = parseArgs({
   options: {
@@ -22,7 +28,7 @@ const { values } = parseArgs({
 })
 
 const scenario = scenarioNames.find((name) => name === values.scenario)
-const planted = new Set<Planted>(plantedFaults.filter((fault) => values.plant.includes(fault)))
+const planted = new Set(allPlanted.filter((fault) => values.plant.includes(fault)))
 const [from, seeds] = [Number(values.from), Number(values.seeds)]
 if (scenario === undefined || !Number.isSafeInteger(from) || !Number.isSafeInteger(seeds)) {
   console.error(`usage: dev/sim --seeds N [--from S] [--scenario ${scenarioNames.join('|')}] | --replay SEED [--quiet]`)

@@ -2,13 +2,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Planted } from '../../src/sim/cluster/planted.ts'
-import { runScenario } from '../../src/sim/cluster/scenarios.ts'
+import { runScenario, type AnyPlanted, type ScenarioName } from '../../src/sim/cluster/scenarios.ts'
+import type { PlantedProtection } from '../../src/sim/protection/planted.ts'
 
-const mostSeeds = 120
-
-async function firstFound(fault: Planted): Promise<readonly string[]> {
+async function firstFound(scenario: ScenarioName, fault: AnyPlanted, mostSeeds: number): Promise<readonly string[]> {
   for (let seed = 1; seed <= mostSeeds; seed++) {
-    const { wrong } = await runScenario('migration', { seed, planted: new Set([fault]) })
+    const { wrong } = await runScenario(scenario, { seed, planted: new Set([fault]) })
     if (wrong.length > 0) return wrong
   }
   return []
@@ -22,6 +21,19 @@ const words: Record<Planted, string> = {
 
 for (const [fault, name] of Object.entries(words) as [Planted, string][]) {
   test(name, async () => {
-    assert.notDeepEqual(await firstFound(fault), [], `no seed up to ${mostSeeds} shows ${fault}`)
+    assert.notDeepEqual(await firstFound('migration', fault, 120), [], `no seed shows ${fault}`)
+  })
+}
+
+const protectionWords: Record<PlantedProtection, string> = {
+  'releases-before-ack': 'a primary that lets output go before the second has its epoch is found',
+  'arbiter-says-yes-to-all': 'an arbiter that keeps no register is found',
+  'forgets-last-epoch': 'a second that goes on from an older epoch than it acknowledged is found',
+  'opens-before-promise': 'a new arbiter that decides before both sides have left the old one is found',
+}
+
+for (const [fault, name] of Object.entries(protectionWords) as [PlantedProtection, string][]) {
+  test(name, async () => {
+    assert.notDeepEqual(await firstFound('protection', fault, 4000), [], `no seed shows ${fault}`)
   })
 }

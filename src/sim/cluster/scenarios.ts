@@ -2,11 +2,13 @@
 import type { SeededRandom } from '../seeded-random.ts'
 import { Client } from './client.ts'
 import { Faults, faultKinds, losingFaults, type FaultKind } from './faults.ts'
-import type { Planted } from './planted.ts'
+import { plantedProtection } from '../protection/planted.ts'
+import { searchProtection } from '../protection/search.ts'
+import { plantedFaults, type Planted } from './planted.ts'
 import { settle } from './settled.ts'
 import { SimulatedCluster } from './simulated-cluster.ts'
 
-export const scenarioNames = ['migration', 'life'] as const
+export const scenarioNames = ['migration', 'life', 'protection'] as const
 export type ScenarioName = (typeof scenarioNames)[number]
 
 export interface RunOptions {
@@ -14,6 +16,10 @@ export interface RunOptions {
   readonly planted?: ReadonlySet<Planted>
   readonly isVerbose?: boolean
 }
+
+/** Faults that can be planted into any of the scenarios. */
+export const allPlanted = [...plantedFaults, ...plantedProtection] as const
+export type AnyPlanted = (typeof allPlanted)[number]
 
 export interface RunOutcome {
   readonly seed: number
@@ -24,8 +30,14 @@ export interface RunOutcome {
   readonly tally: Readonly<Record<string, number>>
 }
 
-export function runScenario(name: ScenarioName, options: RunOptions): Promise<RunOutcome> {
-  return name === 'migration' ? migrationSchedule(options) : randomLife(options)
+export async function runScenario(
+  name: ScenarioName,
+  options: Omit<RunOptions, 'planted'> & { readonly planted?: ReadonlySet<AnyPlanted> },
+): Promise<RunOutcome> {
+  const has = (fault: AnyPlanted): boolean => options.planted?.has(fault) === true
+  if (name === 'protection') return searchProtection({ ...options, planted: new Set(plantedProtection.filter(has)) })
+  const planted = new Set(plantedFaults.filter(has))
+  return name === 'migration' ? migrationSchedule({ ...options, planted }) : randomLife({ ...options, planted })
 }
 
 /** Moves in one world, one after the other, each under its own faults and healed before the next. */
