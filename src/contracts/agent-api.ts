@@ -91,7 +91,15 @@ export type VmDeployment = Static<typeof VmDeployment>
 
 export const StartRequest = Open({ deployment: VmDeployment })
 export const StopRequest = Open({ generation: Count, how: OneOf(['off', 'acpi']) })
-export const SignalRequest = Open({ generation: Count, signal: OneOf(['reset', 'pause', 'resume', 'nmi']) })
+export const SignalRequest = Open({
+  generation: Count,
+  signal: OneOf(['reset', 'pause', 'resume', 'nmi']),
+  /**
+   * The task that asks. A signal changes no generation, so this is what tells a late request: one of an older task than the
+   * newest that signalled this VM is refused (`stale-generation`), and one task resets once. Absent: from an older manager.
+   */
+  task: Type.Optional(TaskIdSchema),
+})
 
 /** A disk to be created on the target of a migration and filled by a mirror. */
 export const MovingDisk = Open({

@@ -1,4 +1,5 @@
 /** Start, stop and signals of one VM. They run in its queue. */
+import { idNumber } from '../../base/ids.ts'
 import { HoldfastError } from '../../base/errors.ts'
 import type { SignalRequest, StopRequest, VmDeployment } from '../../contracts/agent-api.ts'
 import type { VmObservation } from '../../contracts/host.ts'
@@ -111,28 +112,34 @@ export async function stopVm(core: VmCore, request: Static<typeof StopRequest>):
   core.background.pump()
 }
 
-/** Throws `wrong-state` when no guest of this VM runs here. */
+/** Throws `wrong-state` when no guest of this VM runs here, `stale-generation` for an older record or task. */
 export async function signalVm(core: VmCore, request: Static<typeof SignalRequest>): Promise<VmObservation> {
   core.refuseOlder(request.generation)
   const machine = core.mustHaveMachine()
   if (core.state.role !== 'running') {
     throw new HoldfastError('wrong-state', `${core.vm} is ${core.state.role} here`)
   }
+  const [asked, newest] = [request.task === undefined ? undefined : idNumber(request.task), core.state.lastSignal ?? 0]
+  if (asked !== undefined && asked < newest) {
+    throw new HoldfastError('stale-generation', `a newer task than ${request.task ?? ''} has signalled ${core.vm}`)
+  }
+  const lastSignal = Math.max(asked ?? 0, newest)
   switch (request.signal) {
     case 'pause':
-      await core.save({ pausedByUser: true })
+      await core.save({ pausedByUser: true, lastSignal })
       await machine.pause()
       core.machineState = 'paused'
       break
     case 'resume':
-      await core.save({ pausedByUser: false })
+      await core.save({ pausedByUser: false, lastSignal })
       if ((await core.askMachine()) === 'paused') await core.resume()
       break
+    // These are no states but acts: what was done for this task is not done again.
     case 'reset':
-      await machine.reset()
-      break
     case 'nmi':
-      await machine.nonMaskableInterrupt()
+      if (asked === newest) break
+      await (request.signal === 'reset' ? machine.reset() : machine.nonMaskableInterrupt())
+      await core.save({ lastSignal })
       break
   }
   return core.observe()

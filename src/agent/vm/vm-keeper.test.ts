@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { HoldfastError } from '../../base/errors.ts'
+import type { TaskId } from '../../base/ids.ts'
 import type { StopCause } from '../../contracts/run-record.ts'
 import { AgentWorld, testVm } from '../../sim/agent-world.ts'
 
@@ -349,6 +350,22 @@ describe('a migration', () => {
     assert.deepEqual(world.runsOn, ['10.0.0.2'])
     assert.equal(world.manager.record(testVm).host, 'host-2')
     assert.deepEqual(world.wire.violations, [])
+  })
+
+  test('a signal that comes late is refused once a newer task has signalled the guest, also by the next agent', async () => {
+    const world = await started()
+    const [older, newer] = ['task-9' as TaskId, 'task-10' as TaskId]
+    const send = async (signal: 'pause' | 'resume' | 'reset', task: TaskId) =>
+      world.run((await world.a.keeper()).signal({ generation: world.manager.record(testVm).generation, signal, task }))
+    assert.equal((await send('pause', older)).process, 'paused')
+    assert.equal((await send('resume', newer)).process, 'running')
+    // Its answer was lost, and it is asked again: that is fine.
+    assert.equal((await send('resume', newer)).process, 'running')
+    await assert.rejects(send('pause', older), { code: 'stale-generation' })
+    world.a.kill()
+    await world.run(world.a.boot())
+    await assert.rejects(send('reset', older), { code: 'stale-generation' })
+    assert.deepEqual(world.runsOn, ['10.0.0.1'])
   })
 
   test('commands of an older generation are refused', async () => {

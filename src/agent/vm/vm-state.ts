@@ -61,6 +61,8 @@ export const VmState = Open({
   outcome: Nullable(MigrateOutcome),
   /** A disk that is being moved on this host: where to. Until it is settled QEMU alone knows which file counts. */
   movingDisk: Type.Optional(Nullable(Open({ key: Type.Integer(), datastore: DatastoreIdSchema, path: Type.String() }))),
+  /** Number of the newest task that has signalled it. */
+  lastSignal: Type.Optional(Type.Integer({ minimum: 0 })),
   pausedByUser: Type.Boolean(),
   outOfSpace: Type.Boolean(),
   problem: Nullable(Type.String()),

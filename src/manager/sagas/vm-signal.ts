@@ -15,12 +15,12 @@ function signalSaga(signal: VmSignal): SagaDefinition<SignalVmParams, SagaDeps, 
   return saga<SignalVmParams, SagaDeps>(`vm.${signal}/1`)
     .step({
       name: signal,
-      do: async ({ params, deps }) => {
+      do: async ({ params, deps, task }) => {
         const run = await needRun(deps, params.vm)
         if (run.phase !== 'running' || run.host === null) {
           throw new HoldfastError('wrong-state', `${params.vm} does not run (${run.phase})`)
         }
-        await deps.hosts.agent(run.host).signal(params.vm, { generation: run.generation, signal })
+        await deps.hosts.agent(run.host).signal(params.vm, { generation: run.generation, signal, task })
         return { host: run.host }
       },
     })
