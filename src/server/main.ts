@@ -177,6 +177,7 @@ export async function backupManager(options: ManagerPlace & { to: string }): Pro
   await files.makeDirectory(`${to}/ca`, { mode: 0o700 })
   await files.changeMode(to, 0o700)
   await store.backup(`${to}/inventory.db`)
+  await files.changeMode(`${to}/inventory.db`, 0o600)
   for (const name of ['ca/ca.key', 'ca/ca.crt', 'manager.json', 'client.json']) {
     await files.replace(`${to}/${name}`, await files.read(`${folder.path}/${name}`), { mode: 0o600 })
   }

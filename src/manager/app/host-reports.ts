@@ -8,7 +8,7 @@ import type { ReportResponse } from '../../contracts/manager-api.ts'
 import { hostConfiguration } from '../domain/host-configuration.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { AppContext } from './context.ts'
-import { reportIntervalMs } from './host-registry.ts'
+import { reportIntervalMs, unreachableAfterMs } from './host-registry.ts'
 import { need, newEvent, subjectOf, write } from './write.ts'
 
 export class HostReports {
@@ -66,7 +66,8 @@ export class HostReports {
       const before = this.#told.get(record.id)
       if (before === isConnected) continue
       // A manager that has just begun waits for reports before it says that a host is silent.
-      if (before === undefined && !isConnected && registry.stateOf(record) === 'never-seen') continue
+      const isTooEarly = registry.silentMs(record.id) < unreachableAfterMs
+      if (before === undefined && !isConnected && (isTooEarly || registry.stateOf(record) === 'never-seen')) continue
       this.#told.set(record.id, isConnected)
       const [type, word] = isConnected ? ['host.connected', 'is connected'] : ['host.unreachable', 'is out of reach']
       const event = newEvent(type, subjectOf('host', record), `${record.name} ${word}`)
