@@ -9,7 +9,7 @@ import { libc } from './libc.ts'
 
 const [arenaMax, mmapThreshold] = [-8, -3]
 /** From here on a buffer is mapped by itself, so that freeing it gives it back at once. */
-const ownMappingBytes = 256 * 1024
+const ownMappingBytes = 1024 * 1024
 /** Growth since the last time that is worth the pause of a collection. */
 const worthBytes = 4 * 1024 * 1024
 /** Share of a core below which the process counts as resting: nobody then waits for what the collection holds up. */
