@@ -245,7 +245,7 @@ export const JobStatus = Open({
   progress: JobProgress,
   /** Of the kind of work: the imported image's facts, a migration's outcome. Null until done. */
   result: Nullable(Type.Record(Type.String(), Type.Unknown())),
-  problem: Nullable(Open({ code: Type.String(), detail: Type.String() })),
+  problem: Nullable(Open({ code: Type.String(), detail: Type.String(), mend: Type.Optional(Type.String()) })),
 })
 export type JobStatus = Static<typeof JobStatus>
 

@@ -279,6 +279,8 @@ test('an upload goes on after a broken connection; what is not what it says is r
   const image = (await cli.json<Image[]>('image', 'list')).find(({ name }) => name === 'torn')
   assert.deepEqual([image?.state, image?.sha256, image?.fileBytes], ['ready', sha256, bytes.length])
 
+  const unsaid = await cli.problem('image', 'import', 'unsaid', '--file', file)
+  assert.deepEqual([unsaid.code, unsaid.mend], ['bad-image', 'If it is a raw disk, say so with --format raw.'])
   const backed = join(folder, 'backed.qcow2')
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', file, '-F', 'raw', backed])
   assert.equal((await cli.problem('image', 'import', 'thief', '--file', backed)).code, 'bad-image')

@@ -112,7 +112,8 @@ export class JobTable {
       const error = toHoldfastError(thrown)
       const isCancelled = job.cancel.signal.aborted
       if (!isCancelled) this.#log.warn({ job: id, err: thrown }, 'a job failed')
-      const problem = { code: error.code, detail: describeError(error) }
+      const { mend } = error.details
+      const problem = { code: error.code, detail: describeError(error), ...(mend === undefined ? {} : { mend }) }
       this.#end(job, { state: isCancelled ? 'cancelled' : 'failed', problem })
     }
   }

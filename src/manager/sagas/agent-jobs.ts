@@ -49,9 +49,11 @@ function resultOf(status: JobStatus): Record<string, unknown> {
 /** The error of a failed job. */
 export function problemOf(status: JobStatus): HoldfastError {
   const code = status.problem?.code
+  const mend = status.problem?.mend
   return new HoldfastError(
     isErrorCode(code) && code !== 'unreachable' && code !== 'timeout' ? code : 'host-error',
     status.problem?.detail ?? 'The host gave no reason',
+    mend === undefined ? {} : { mend },
   )
 }
 
