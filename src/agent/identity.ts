@@ -86,3 +86,8 @@ export function wantsRenewal(certificate: string, nowMs: number): boolean {
   const [from, to] = [Date.parse(validFrom), Date.parse(validTo)]
   return to - nowMs < (to - from) / 3
 }
+
+/** Whether nobody believes the certificate any more. */
+export function hasEnded(certificate: string, nowMs: number): boolean {
+  return Date.parse(new X509Certificate(certificate).validTo) < nowMs
+}

@@ -13,7 +13,7 @@ import type { Processes } from '../base/processes.ts'
 import type { Random } from '../base/random.ts'
 import type { HostFacts } from '../contracts/host.ts'
 import { readJoinToken } from '../contracts/join-token.ts'
-import { IdentityFiles, type Identity } from './identity.ts'
+import { hasEnded, IdentityFiles, type Identity } from './identity.ts'
 import { sendJoin } from './manager-client.ts'
 
 export interface JoinPorts {
@@ -38,7 +38,7 @@ export interface JoinOptions {
 
 /**
  * Joins, and keeps what the host is from now on. A machine that is a member of that very cluster already is left as it
- * is (`isNew` false). Throws `not-allowed` for a token that is wrong, used or too old, `wrong-state` for a member of
+ * is (`isNew` false), but for one whose certificate has ended: it gets a new one, as the host that it was. Throws `not-allowed` for a token that is wrong, used or too old, `wrong-state` for a member of
  * another cluster, `unreachable`.
  */
 export async function joinCluster(
@@ -56,10 +56,12 @@ export async function joinCluster(
   const store = new IdentityFiles(ports, options.dataDirectory)
   const known = await store.read()
   if (known !== undefined) {
-    if (fingerprintOf(known.ca) === fingerprintOf(token.ca)) return { identity: known, isNew: false }
-    throw new HoldfastError('wrong-state', 'this machine is a member of another cluster', {
-      mend: `Remove it there, end its VMs, and move ${options.dataDirectory}/identity.json away.`,
-    })
+    const isSame = fingerprintOf(known.ca) === fingerprintOf(token.ca)
+    if (isSame && !hasEnded(known.certificate, ports.clock.now())) return { identity: known, isNew: false }
+    if (!isSame)
+      throw new HoldfastError('wrong-state', 'this machine is a member of another cluster', {
+        mend: `Remove it there, end its VMs, and move ${options.dataDirectory}/identity.json away.`,
+      })
   }
   const { uuid, certificateRequest } = await durableRequest(ports, store, options.dataDirectory)
   const { name, addresses, agentPort, managerUrl } = options

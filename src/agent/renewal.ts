@@ -2,9 +2,12 @@
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/log.ts'
 import type { ManagerApi } from '../contracts/manager-api.ts'
-import { wantsRenewal, type Identity, type IdentityFiles } from './identity.ts'
+import { hasEnded, wantsRenewal, type Identity, type IdentityFiles } from './identity.ts'
 
 const lookEveryMs = 3_600_000
+const endedMessage =
+  'the certificate of this host has ended, and no manager believes it: with a new token run `holdfast agent join` again, ' +
+  'then restart the agent (virtual machines run on)'
 
 export interface RenewalDeps {
   readonly clock: Clock
@@ -28,7 +31,8 @@ export async function keepCertificate(deps: RenewalDeps, first: Identity, signal
         deps.log.info({}, 'the certificate of this host was renewed')
       }
     } catch (err) {
-      deps.log.warn({ err }, 'the certificate of this host could not be renewed yet')
+      if (hasEnded(identity.certificate, deps.clock.now())) deps.log.error({ err }, endedMessage)
+      else deps.log.warn({ err }, 'the certificate of this host could not be renewed yet')
     }
     await deps.clock.sleep(lookEveryMs, signal).catch(() => undefined)
   }

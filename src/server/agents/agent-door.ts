@@ -64,7 +64,8 @@ async function hostOf(manager: Manager, request: FastifyRequest): Promise<HostId
   const refuse = (message: string): HoldfastError =>
     new HoldfastError('not-allowed', message, { mend: 'Join the host (again): `holdfast agent join`.' })
   if (!(socket instanceof TLSSocket) || !socket.authorized) {
-    throw refuse('this needs a client certificate of the cluster')
+    const hasEnded = socket instanceof TLSSocket && String(socket.authorizationError) === 'CERT_HAS_EXPIRED'
+    throw refuse(hasEnded ? 'the certificate of this host has ended' : 'this needs a client certificate of the cluster')
   }
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined) throw refuse('this needs a client certificate of the cluster')
