@@ -149,7 +149,9 @@ class QemuImg implements DiskImages {
       '--core=0',
       ...(limits.cpuSeconds === null ? [] : [`--cpu=${limits.cpuSeconds}`]),
     ]
-    return await this.#processes.run('prlimit', [...bounds, '--', 'qemu-img', ...args], {
+    // It dies with the agent: what it still made after that nobody would own.
+    const program = ['setpriv', '--pdeathsig', 'KILL', '--', 'qemu-img']
+    return await this.#processes.run('prlimit', [...bounds, '--', ...program, ...args], {
       env: { LC_ALL: 'C' },
       ...options,
     })

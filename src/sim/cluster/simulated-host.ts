@@ -140,7 +140,7 @@ export class SimulatedHost {
     const { clock } = process
     const files = process.port<MountedFiles>(this.files)
     const hypervisor = process.port(this.hypervisor)
-    const images = process.port(new SimulatedImages({ files: this.files, clock: this.#machines, truth, names }))
+    const images = process.port(new SimulatedImages({ files, clock, truth, names }))
     const datastores = new Datastores({ files, clock, cluster, dataDirectory: '/data' })
     const disks = new DiskWork({ files, images, datastores, nvramTemplates: [] })
     const places = new HostPlaces({
