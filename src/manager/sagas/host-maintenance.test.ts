@@ -26,7 +26,8 @@ async function bench(): Promise<Bench> {
   const world = await fakeWorld({ store, clock, random })
   const engine = new SagaEngine({ store, clock, random, logger: silentLogger })
   const operations: OperationsPort = {
-    migrateAway: (vm, by) => beginOperation(engine, { name: by }, () => migrateOperation(world.deps, vm, {}, null, null)),
+    migrateAway: (vm, by) =>
+      beginOperation(engine, { name: by }, () => migrateOperation(world.deps, vm, {}, null, null)),
     ended: async (task, signal) => (await engine.wait(task, signal)).record,
     cancel: async (task) => {
       await engine.cancel(task)
@@ -94,7 +95,8 @@ test('a manager that dies in the middle goes on emptying the host', async () => 
   registerSagas(engine, {
     ...world.deps,
     operations: {
-      migrateAway: (vm, by) => beginOperation(engine, { name: by }, () => migrateOperation(world.deps, vm, {}, null, null)),
+      migrateAway: (vm, by) =>
+        beginOperation(engine, { name: by }, () => migrateOperation(world.deps, vm, {}, null, null)),
       ended: async (each, signal) => (await engine.wait(each, signal)).record,
       cancel: () => Promise.resolve(),
     },
