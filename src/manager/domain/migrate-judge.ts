@@ -84,10 +84,10 @@ export function judgeMigration(view: MigrationCase): Judgement {
 
 function judgePreCopy(view: MigrationCase): Judgement {
   const { target } = view
-  if (target.at === 'off') return whenTargetIsOff(view)
+  if (target.at === 'off') return whenTargetIsDown(view, 'fenced')
   if (target.at === 'unreachable') return whenTargetIsSilent(view)
   if (target.answer === 'discarded') return whenDiscarded(view)
-  if (target.answer === 'gone') return whenGone(view)
+  if (target.answer === 'gone') return whenTargetIsDown(view, 'lost')
   switch (target.process) {
     case 'running':
     case 'paused':
@@ -156,10 +156,15 @@ function whenDiscarded({ source }: MigrationCase): Judgement {
   }
 }
 
-/** The target has no QEMU any more, but it may have run for a while. */
-function whenGone(view: MigrationCase): Judgement {
+/**
+ * The target is down without having promised anything: it may have run for a while. `lost`: its QEMU is gone; `fenced`:
+ * the host is confirmed off.
+ */
+function whenTargetIsDown(view: MigrationCase, event: 'lost' | 'fenced'): Judgement {
   const { source, job } = view
-  if (source.at === 'unreachable') return stuck('the target is gone, and the source does not answer')
+  if (source.at === 'unreachable') {
+    return stuck(`the target is ${event === 'lost' ? 'gone' : 'confirmed off'}, and the source does not answer`)
+  }
   if (source.at === 'seen') {
     switch (source.process) {
       case 'running':
@@ -167,30 +172,12 @@ function whenGone(view: MigrationCase): Judgement {
       case 'outgoing':
         return { is: 'resume-source', targetDiscarded: false }
       case 'sent':
-        return giveUp('lost', view.movesDisks ? 'target' : 'source')
+        return giveUp(event, view.movesDisks ? 'target' : 'source')
       default:
         break
     }
   }
-  return bothDown(view, 'lost', job)
-}
-
-function whenTargetIsOff(view: MigrationCase): Judgement {
-  const { source, job } = view
-  if (source.at === 'unreachable') return stuck('the target is confirmed off, and the source does not answer')
-  if (source.at === 'seen') {
-    switch (source.process) {
-      case 'running':
-      case 'paused':
-      case 'outgoing':
-        return { is: 'resume-source', targetDiscarded: false }
-      case 'sent':
-        return giveUp('fenced', view.movesDisks ? 'target' : 'source')
-      default:
-        break
-    }
-  }
-  return bothDown(view, 'fenced', job)
+  return bothDown(view, event, job)
 }
 
 /** Both sides are down. Which copies of moved disks are the newer ones depends on whether the stream completed. */
