@@ -1,31 +1,17 @@
 /** Schemas of the short ids. */
-import type {
-  ClusterId,
-  DatacenterId,
-  DatastoreId,
-  DiskId,
-  FolderId,
-  HostId,
-  ImageId,
-  NetworkId,
-  PoolId,
-  ProjectId,
-  TaskId,
-  TokenId,
-  VmId,
-} from '../base/ids.ts'
+import type * as ids from '../base/ids.ts'
 import { Id } from './schema.ts'
 
-export const VmIdSchema = Id<VmId>('vm')
-export const HostIdSchema = Id<HostId>('host')
-export const DatastoreIdSchema = Id<DatastoreId>('ds')
-export const NetworkIdSchema = Id<NetworkId>('net')
-export const ImageIdSchema = Id<ImageId>('img')
-export const DiskIdSchema = Id<DiskId>('disk')
-export const TaskIdSchema = Id<TaskId>('task')
-export const TokenIdSchema = Id<TokenId>('token')
-export const ClusterIdSchema = Id<ClusterId>('cluster')
-export const DatacenterIdSchema = Id<DatacenterId>('dc')
-export const FolderIdSchema = Id<FolderId>('folder')
-export const PoolIdSchema = Id<PoolId>('pool')
-export const ProjectIdSchema = Id<ProjectId>('project')
+export const VmIdSchema = Id<ids.VmId>('vm')
+export const HostIdSchema = Id<ids.HostId>('host')
+export const DatastoreIdSchema = Id<ids.DatastoreId>('ds')
+export const NetworkIdSchema = Id<ids.NetworkId>('net')
+export const ImageIdSchema = Id<ids.ImageId>('img')
+export const DiskIdSchema = Id<ids.DiskId>('disk')
+export const TaskIdSchema = Id<ids.TaskId>('task')
+export const TokenIdSchema = Id<ids.TokenId>('token')
+export const ClusterIdSchema = Id<ids.ClusterId>('cluster')
+export const DatacenterIdSchema = Id<ids.DatacenterId>('dc')
+export const FolderIdSchema = Id<ids.FolderId>('folder')
+export const PoolIdSchema = Id<ids.PoolId>('pool')
+export const ProjectIdSchema = Id<ids.ProjectId>('project')
