@@ -218,16 +218,19 @@ export const CreateDatastore = Strict({
 })
 export type CreateDatastore = Static<typeof CreateDatastore>
 
+const NetworkKind = OneOf(['vxlan', 'vlan', 'isolated'])
+const Spoofing = OneOf(['allowed', 'dropped'])
+
 export const NetworkObject = Open({
   id: NetworkIdSchema,
   ...common,
   datacenter: DatacenterIdSchema,
-  kind: OneOf(['vxlan', 'vlan', 'isolated']),
+  kind: NetworkKind,
   tag: Nullable(Count),
   uplink: Nullable(Type.String()),
   mtu: Count,
-  macSpoofing: OneOf(['allowed', 'dropped']),
-  ipSpoofing: OneOf(['allowed', 'dropped']),
+  macSpoofing: Spoofing,
+  ipSpoofing: Spoofing,
   ipv4: Nullable(
     Open({
       cidr: Type.String(),
@@ -246,12 +249,12 @@ export type NetworkObject = Static<typeof NetworkObject>
 
 export const CreateNetwork = Strict({
   name: Name,
-  kind: Type.Optional(OneOf(['vxlan', 'vlan', 'isolated'])),
+  kind: Type.Optional(NetworkKind),
   tag: Type.Optional(Type.Integer({ minimum: 1, maximum: 16777215 })),
   uplink: Type.Optional(Type.String({ pattern: '^[a-zA-Z0-9._-]{1,15}$' })),
   mtu: Type.Optional(Type.Integer({ minimum: 576, maximum: 9216 })),
-  macSpoofing: Type.Optional(OneOf(['allowed', 'dropped'])),
-  ipSpoofing: Type.Optional(OneOf(['allowed', 'dropped'])),
+  macSpoofing: Type.Optional(Spoofing),
+  ipSpoofing: Type.Optional(Spoofing),
   cidr: Type.Optional(Type.String({ pattern: '^[0-9.]+/[0-9]{1,2}$' })),
   gateway: Type.Optional(Ipv4),
   dns: Type.Optional(Type.Array(Ipv4, { maxItems: 3 })),
