@@ -33,9 +33,8 @@ export interface DatastoreView {
   readonly hosts: readonly HostId[]
 }
 
-export interface NetworkView {
-  readonly id: NetworkId
-  readonly name: string
+/** What a network is, whoever looks at it. */
+export interface NetworkSettings {
   readonly kind: 'vxlan' | 'vlan' | 'isolated'
   readonly tag: number | null
   readonly uplink: string | null
@@ -51,6 +50,11 @@ export interface NetworkView {
     readonly rangeEnd: string
   } | null
   readonly externalPeers: readonly string[]
+}
+
+export interface NetworkView extends NetworkSettings {
+  readonly id: NetworkId
+  readonly name: string
 }
 
 export interface ImageView {

@@ -17,11 +17,12 @@ import type {
   TokenId,
   VmId,
 } from '../../base/ids.ts'
-import type { CreateNetwork, VmPolicies } from '../../contracts/inventory.ts'
+import type { VmPolicies } from '../../contracts/inventory.ts'
 import type { HostFacts } from '../../contracts/host.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Role } from '../../contracts/routes.ts'
+import type { NetworkSettings } from '../domain/cluster-view.ts'
 
 interface Base<Id extends string> {
   readonly id: Id
@@ -101,23 +102,8 @@ export interface DatastoreRecord extends Base<DatastoreId> {
   readonly hosts: readonly HostId[]
 }
 
-export interface NetworkRecord extends Base<NetworkId> {
+export interface NetworkRecord extends Base<NetworkId>, NetworkSettings {
   readonly datacenter: DatacenterId
-  readonly kind: NonNullable<CreateNetwork['kind']>
-  readonly tag: number | null
-  readonly uplink: string | null
-  readonly mtu: number
-  readonly macSpoofing: 'allowed' | 'dropped'
-  readonly ipSpoofing: 'allowed' | 'dropped'
-  readonly ipv4: {
-    readonly cidr: string
-    readonly gateway: string | null
-    readonly dns: readonly string[]
-    readonly service: string
-    readonly rangeStart: string
-    readonly rangeEnd: string
-  } | null
-  readonly externalPeers: readonly string[]
 }
 
 export interface ImageRecord extends Base<ImageId> {
