@@ -4,6 +4,7 @@ import type { Host } from '../../../contracts/inventory.ts'
 import { committedMiB, hostsHeldBy, type VmView } from '../../domain/cluster-view.ts'
 import type { HostRecord } from '../../store/records.ts'
 import type { HostRegistry } from '../host-registry.ts'
+import { objectView } from './object-view.ts'
 
 /** Reports make `vms` and `load`; what is promised comes from the records. */
 export function hostView(
@@ -13,11 +14,7 @@ export function hostView(
 ): Host {
   const known = world.registry.known(record.id)
   return {
-    id: record.id,
-    uuid: record.uuid,
-    name: record.name,
-    created: record.created,
-    revision,
+    ...objectView(record, revision),
     cluster: record.cluster,
     state: world.registry.stateOf(record),
     maintenance: record.maintenance,

@@ -1,15 +1,12 @@
 /** A network as the API shows it. */
 import type { NetworkObject } from '../../../contracts/inventory.ts'
 import type { NetworkRecord, VmRecord } from '../../store/records.ts'
+import { objectView } from './object-view.ts'
 
 export function networkView(record: NetworkRecord, revision: number, vms: readonly VmRecord[]): NetworkObject {
   const leases = vms.flatMap((vm) => vm.spec.nics.filter((nic) => nic.network === record.id && nic.address !== null))
   return {
-    id: record.id,
-    uuid: record.uuid,
-    name: record.name,
-    created: record.created,
-    revision,
+    ...objectView(record, revision),
     datacenter: record.datacenter,
     kind: record.kind,
     tag: record.tag,

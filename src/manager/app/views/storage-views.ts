@@ -4,6 +4,7 @@ import type { DatastoreObservation } from '../../../contracts/host.ts'
 import { isMountedOn } from '../../domain/cluster-view.ts'
 import type { DatastoreRecord, HostRecord, ImageRecord } from '../../store/records.ts'
 import type { HostRegistry } from '../host-registry.ts'
+import { objectView } from './object-view.ts'
 
 export function datastoreView(
   record: DatastoreRecord,
@@ -19,11 +20,7 @@ export function datastoreView(
   const usable = seen.find(({ found }) => found.isUsable)?.found
   const broken = seen.find(({ found }) => !found.isUsable)
   return {
-    id: record.id,
-    uuid: record.uuid,
-    name: record.name,
-    created: record.created,
-    revision,
+    ...objectView(record, revision),
     datacenter: record.datacenter,
     kind: record.kind,
     isShared: record.isShared,
@@ -41,11 +38,7 @@ function silence(usable: DatastoreObservation | undefined): string | null {
 
 export function imageView(record: ImageRecord, revision: number): Image {
   return {
-    id: record.id,
-    uuid: record.uuid,
-    name: record.name,
-    created: record.created,
-    revision,
+    ...objectView(record, revision),
     datastore: record.datastore,
     format: record.format,
     virtualBytes: record.virtualBytes,

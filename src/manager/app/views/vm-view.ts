@@ -5,6 +5,7 @@ import type { RunRecord } from '../../../contracts/run-record.ts'
 import type { HostState } from '../../domain/cluster-view.ts'
 import { vmState } from '../../domain/vm-state.ts'
 import type { TaskRecord, VmRecord } from '../../store/records.ts'
+import { objectView } from './object-view.ts'
 
 /** All that a view is made of, and nothing else: the same parts make the same view. */
 export interface VmParts {
@@ -26,11 +27,7 @@ export function vmView(parts: VmParts): Vm {
   const shown = vmState({ power: vm.power, run, host: hostState, observation: observation ?? null, operation })
   const isHere = run.phase === 'running' || run.phase === 'moving'
   return {
-    id: vm.id,
-    uuid: vm.uuid,
-    name: vm.name,
-    created: vm.created,
-    revision: parts.revision,
+    ...objectView(vm, parts.revision),
     description: vm.description,
     project: vm.project,
     pool: vm.pool,
