@@ -8,7 +8,7 @@ import { nameClaim, nameProblem } from '../domain/names.ts'
 import type { DatastoreRecord } from '../store/records.ts'
 import type { AppContext, Caller } from './context.ts'
 import type { Mirror } from './mirror.ts'
-import { hasName, pageOf, type PageOf } from './pages.ts'
+import { namedPageOf, type PageOf } from './pages.ts'
 import { resolve } from './references.ts'
 import { datastoreView } from './views/storage-views.ts'
 import { claim, need, newEvent, notFound, pledged, subjectOf, unclaim, write } from './write.ts'
@@ -22,10 +22,7 @@ export class Datastores {
 
   async list(query: CallOf<'listDatastores'>['query'] = {}): Promise<PageOf<Datastore>> {
     const mirror = await this.#context.mirror.fresh()
-    const page = pageOf(
-      mirror.list('datastore').filter((each) => hasName(each, query.name)),
-      query,
-    )
+    const page = namedPageOf(mirror.list('datastore'), query)
     const items = page.items.map((record) => this.#view(mirror, record))
     return { items, next: page.next, revision: mirror.revision }
   }

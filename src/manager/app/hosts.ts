@@ -10,7 +10,7 @@ import { maintenanceOperation } from '../sagas/vm-operations.ts'
 import type { HostRecord } from '../store/records.ts'
 import { vmSnapshots } from './cluster-snapshot.ts'
 import type { AppContext, Caller } from './context.ts'
-import { hasName, pageOf, type PageOf } from './pages.ts'
+import { namedPageOf, type PageOf } from './pages.ts'
 import { hostView, vmCountOf } from './views/host-view.ts'
 import { need, newEvent, notFound, subjectOf, unclaim, write } from './write.ts'
 
@@ -26,8 +26,7 @@ export class Hosts {
   async list(query: CallOf<'listHosts'>['query'] = {}): Promise<PageOf<Host>> {
     const mirror = await this.#context.mirror.fresh()
     const world = { registry: this.#context.registry, vms: vmSnapshots(mirror) }
-    const named = mirror.list('host').filter((host) => hasName(host, query.name))
-    const page = pageOf(named, query)
+    const page = namedPageOf(mirror.list('host'), query)
     const items = page.items.map((host) => hostView(host, mirror.revisionOf('host', host.id), world))
     return { items, next: page.next, revision: mirror.revision }
   }

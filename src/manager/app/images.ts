@@ -8,7 +8,7 @@ import type { SagaEngine } from '../sagas/engine.ts'
 import { forgetImage, importImageOperation, type ImportImageParams } from '../sagas/image-import.ts'
 import { beginOperation } from '../sagas/operation.ts'
 import type { AppContext, Caller } from './context.ts'
-import { hasName, pageOf, type PageOf } from './pages.ts'
+import { namedPageOf, type PageOf } from './pages.ts'
 import { resolve } from './references.ts'
 import type { Uploads } from './uploads.ts'
 import { imageView } from './views/storage-views.ts'
@@ -29,10 +29,7 @@ export class Images {
 
   async list(query: CallOf<'listImages'>['query'] = {}): Promise<PageOf<Image>> {
     const mirror = await this.#context.mirror.fresh()
-    const page = pageOf(
-      mirror.list('image').filter((each) => hasName(each, query.name)),
-      query,
-    )
+    const page = namedPageOf(mirror.list('image'), query)
     const items = page.items.map((record) => imageView(record, mirror.revisionOf('image', record.id)))
     return { items, next: page.next, revision: mirror.revision }
   }

@@ -8,7 +8,7 @@ import { planAddresses } from '../domain/ipv4.ts'
 import { nameClaim, nameProblem } from '../domain/names.ts'
 import type { NetworkRecord } from '../store/records.ts'
 import type { AppContext, Caller } from './context.ts'
-import { hasName, pageOf, type PageOf } from './pages.ts'
+import { namedPageOf, type PageOf } from './pages.ts'
 import { networkView } from './views/network-view.ts'
 import { claim, need, newEvent, notFound, pledged, subjectOf, unclaim, write } from './write.ts'
 
@@ -27,10 +27,7 @@ export class Networks {
 
   async list(query: CallOf<'listNetworks'>['query'] = {}): Promise<PageOf<NetworkObject>> {
     const mirror = await this.#context.mirror.fresh()
-    const page = pageOf(
-      mirror.list('network').filter((each) => hasName(each, query.name)),
-      query,
-    )
+    const page = namedPageOf(mirror.list('network'), query)
     const vms = mirror.list('vm')
     const items = page.items.map((record) => networkView(record, mirror.revisionOf('network', record.id), vms))
     return { items, next: page.next, revision: mirror.revision }

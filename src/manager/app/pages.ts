@@ -36,6 +36,15 @@ export function pageOf<T extends { readonly id: string }>(
   return { items, next: isLast ? null : (items.at(-1)?.id ?? null) }
 }
 
+/** One page of those that have the name that is asked for, or of all. */
+export function namedPageOf<T extends { readonly id: string; readonly name: string }>(
+  all: readonly T[],
+  query: PageQuery & { readonly name?: string | undefined },
+): { items: T[]; next: string | null } {
+  const { name } = query
+  return pageOf(name === undefined ? all : all.filter((each) => hasName(each, name)), query)
+}
+
 /** The first place from which on all are `past`, by halving: the items are in order. */
 function firstIndex<T>(items: readonly T[], isPast: (item: T) => boolean): number {
   let [low, high] = [0, items.length]
