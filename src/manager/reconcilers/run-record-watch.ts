@@ -13,6 +13,7 @@ import { mayRun, type RunRecord } from '../../contracts/run-record.ts'
 import { transitionRun } from '../sagas/run-records.ts'
 import type { RunRecordStored } from '../store/records.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
+import { RepeatLimit } from './repeat-limit.ts'
 
 export interface Disagreement {
   readonly host: HostId
@@ -47,17 +48,16 @@ export function planAbsence(
   return runs.flatMap(({ id, run }) => (run.phase === 'unknown' ? [{ vm: id, generation: run.generation, ask }] : []))
 }
 
-/** The same thing is not said to the same host more often than this. */
-const repeatMs = 10_000
-
 export class RunRecordWatch implements Reconciler {
   readonly name = 'run-record-watch'
   readonly everyMs = 2000
   readonly #deps: ReconcilerDeps
-  readonly #told = new Map<string, number>()
+  /** The same thing is not said to the same host more often than every 10 s. */
+  readonly #telling: RepeatLimit<string>
 
   constructor(deps: ReconcilerDeps) {
     this.#deps = deps
+    this.#telling = new RepeatLimit(deps.clock, 10_000)
   }
 
   async look(): Promise<void> {
@@ -71,11 +71,7 @@ export class RunRecordWatch implements Reconciler {
   }
 
   async #tell({ host, run }: Disagreement): Promise<void> {
-    const now = this.#deps.clock.monotonic()
-    const key = `${host}/${run.vm}/${run.generation}`
-    if (now - (this.#told.get(key) ?? -Infinity) < repeatMs) return
-    this.#told.set(key, now)
-    for (const [old, at] of this.#told) if (now - at > 10 * repeatMs) this.#told.delete(old)
+    if (!this.#telling.take(`${host}/${run.vm}/${run.generation}`)) return
     // The mirror may lag behind: what is told is the record as it is now.
     const stored = await this.#deps.store.get('run', run.vm)
     if (stored?.value.run.generation !== run.generation) return

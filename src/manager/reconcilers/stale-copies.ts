@@ -4,6 +4,7 @@ import { toHoldfastError } from '../../base/errors.ts'
 import { cleanCopiesOperation } from '../sagas/vm-operations.ts'
 import type { DiskRecord, RunRecordStored, VmRecord } from '../store/records.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
+import { RepeatLimit } from './repeat-limit.ts'
 
 /** VMs that are free, at rest or running, and have a copy to be deleted on a datastore that is in reach. Pure. */
 export function planCleaning(
@@ -22,31 +23,27 @@ export function planCleaning(
   return vms.filter((vm) => wanting.has(vm.id) && settled.has(vm.id) && vm.operation === null).map((vm) => vm.id)
 }
 
-const repeatMs = 60_000
-
 export class StaleCopies implements Reconciler {
   readonly name = 'stale-copies'
   readonly everyMs = 10_000
   readonly #deps: ReconcilerDeps
-  readonly #begunAt = new Map<VmId, number>()
+  readonly #cleaning: RepeatLimit<VmId>
 
   constructor(deps: ReconcilerDeps) {
     this.#deps = deps
+    this.#cleaning = new RepeatLimit(deps.clock, 60_000)
   }
 
   async look(): Promise<void> {
-    const { inventory, hosts, clock } = this.#deps
+    const { inventory, hosts } = this.#deps
     const usable = inventory
       .list('host')
       .filter((host) => hosts.stateOf(host) === 'connected')
       .flatMap((host) => hosts.report(host.id)?.datastores ?? [])
       .filter((datastore) => datastore.isUsable)
     const inReach = new Set(usable.map(({ datastore }) => datastore))
-    const now = clock.monotonic()
     for (const vm of planCleaning(inventory.list('disk'), inventory.list('vm'), inventory.list('run'), inReach)) {
-      if (now - (this.#begunAt.get(vm) ?? -Infinity) < repeatMs) continue
-      this.#begunAt.set(vm, now)
-      await this.#clean(vm)
+      if (this.#cleaning.take(vm)) await this.#clean(vm)
     }
   }
 
