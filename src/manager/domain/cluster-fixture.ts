@@ -81,7 +81,7 @@ export function aVm(number: number, on: string | null, spec: Partial<MachineSpec
   return { id, name: `v${number}`, spec: aSpec(spec), run, startingOn: null }
 }
 
-const aNetwork: NetworkView = {
+export const aNetwork: NetworkView = {
   id: 'net-1' as NetworkId,
   name: 'default',
   kind: 'vxlan',

@@ -6,6 +6,7 @@ import type { Random } from '../../base/random.ts'
 import type { HostFacts, HostReport } from '../../contracts/host.ts'
 import type { Host } from '../../contracts/inventory.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
+import { aFacts, aNetwork, aSpec } from '../domain/cluster-fixture.ts'
 import type { ClusterView } from '../domain/cluster-view.ts'
 import { nameClaim } from '../domain/names.ts'
 import type { HostRecord, Records, VmRecord } from '../store/records.ts'
@@ -28,15 +29,8 @@ const time = '2030-01-01T00:00:00.000Z'
 const base = { created: time, v: 1 as const, uuid: '00000000-0000-4000-8000-000000000000' }
 
 export const facts: HostFacts = {
-  hostname: 'host',
-  agentVersion: '0',
-  kernel: '6',
-  cpu: { model: 'cpu', cores: 4, flags: ['sse4_1', 'sse4_2', 'ssse3', 'popcnt', 'cx16', 'lahf_lm', 'aes'] },
-  memoryMiB: 8192,
-  accelerator: { kind: 'tcg', reason: 'test' },
-  qemu: { version: '10.0.2', machineTypes: ['pc-i440fx-7.2', 'pc-i440fx-10.0', 'pc-q35-10.0'], cpuModels: ['qemu64'] },
-  addresses: { management: '10.0.0.1', storage: '10.1.0.1', guests: '10.2.0.1' },
-  foreignVms: [],
+  ...aFacts,
+  cpu: { ...aFacts.cpu, flags: ['sse4_1', 'sse4_2', 'ssse3', 'popcnt', 'cx16', 'lahf_lm', 'aes'] },
 }
 
 export interface FakeWorld {
@@ -136,27 +130,7 @@ function hostRecord(id: HostId, at: number): HostRecord {
 }
 
 function network(): Records['network'] {
-  return {
-    ...base,
-    id: net,
-    name: 'default',
-    datacenter: 'dc-1' as Records['network']['datacenter'],
-    kind: 'vxlan',
-    tag: 100,
-    uplink: null,
-    mtu: 1500,
-    macSpoofing: 'dropped',
-    ipSpoofing: 'dropped',
-    ipv4: {
-      cidr: '10.9.0.0/24',
-      gateway: null,
-      dns: [],
-      service: '10.9.0.254',
-      rangeStart: '10.9.0.1',
-      rangeEnd: '10.9.0.253',
-    },
-    externalPeers: [],
-  }
+  return { ...aNetwork, ...base, datacenter: 'dc-1' as Records['network']['datacenter'], externalPeers: [] }
 }
 
 function reportOf(host: HostId): HostReport {
@@ -201,17 +175,8 @@ export async function readCluster(store: Store, hosts: SagaDeps['hosts']): Promi
 }
 
 export function machineSpec(disks: readonly { disk: DiskId; datastore: DatastoreId }[]): MachineSpec {
-  return {
-    uuid: base.uuid,
-    machine: 'pc',
-    machineType: 'pc-i440fx-10.0',
-    minQemu: '10.0',
-    firmware: 'bios',
-    cpu: { model: 'qemu64', features: ['-svm'] },
-    vcpus: 1,
+  return aSpec({
     memoryMiB: 256,
-    video: 'std',
-    nvram: null,
     disks: disks.map(({ disk, datastore }, at) => ({
       key: at + 1,
       disk,
@@ -221,11 +186,8 @@ export function machineSpec(disks: readonly { disk: DiskId; datastore: Datastore
       sizeBytes: 2 ** 30,
       slot: `0${at + 3}`,
     })),
-    nics: [],
-    cdroms: [],
-    kernelBoot: null,
     nextKey: disks.length + 1,
-  }
+  })
 }
 
 /** A VM of this inventory with its disk's file; on a host it runs there already. */
