@@ -11,15 +11,16 @@ import { HoldfastError, ok, refused, type Result } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
-import type { JobProgress } from '../../contracts/agent-api.ts'
 import type { TaskRecord } from '../store/records.ts'
 import type { Change, Commit, CommitResult, NewEvent, Revision, Store, Stored } from '../store/store.ts'
 import { Pauses, type PauseSettings } from './pauses.ts'
 import type { SagaDefinition } from './saga.ts'
+import { conflict, refusalOf, type StartResult } from './start-result.ts'
 import { LetGo, TaskLog } from './task-log.ts'
 import * as records from './task-records.ts'
 import { TaskRunner, type AnySaga } from './task-runner.ts'
-import { holdVm, releaseVm, type HoldRefusal, type VmLock } from './vm-hold.ts'
+import { viewOfRecord, viewOfRunner, type TaskView } from './task-view.ts'
+import { holdVm, releaseVm, type VmLock } from './vm-hold.ts'
 
 export interface EngineOptions {
   readonly store: Store
@@ -41,34 +42,6 @@ export interface StartOptions {
   /** Written in the same commit as the task. The VM's own record may be among them: it is then marked as held too. */
   readonly changes?: readonly Change[] | ((task: TaskId) => readonly Change[])
   readonly events?: readonly NewEvent[] | ((task: TaskId) => readonly NewEvent[])
-}
-
-export type StartResult =
-  | { readonly ok: true; readonly value: TaskId }
-  | {
-      readonly ok: false
-      readonly reason: 'operation-in-progress'
-      readonly message: string
-      readonly details: { readonly task: TaskId; readonly mend: string }
-    }
-  /** Something was not at the revision it was read at; nothing was changed. Read it again and decide again. */
-  | {
-      readonly ok: false
-      readonly reason: 'conflict'
-      readonly message: string
-      readonly details: { readonly kind: string; readonly id: string; readonly actual: Revision }
-    }
-
-/** A task as people see it: its record, and what is known only in memory. */
-export interface TaskView {
-  readonly record: TaskRecord
-  readonly revision: Revision
-  /** 0–1, never going back. */
-  readonly progress: number
-  readonly detail: Partial<JobProgress> | null
-  readonly isCancellable: boolean
-  /** What it waits for, in words, while a step is tried again; else null. */
-  readonly trouble: string | null
 }
 
 export interface RecoverResult {
@@ -179,7 +152,7 @@ export class SagaEngine implements AsyncDisposable {
    */
   async cancel(task: TaskId): Promise<Result<TaskView, 'wrong-state' | 'not-found'>> {
     const entry = this.#running.get(task)
-    if (entry !== undefined && (await cancelled(entry.runner))) return ok(this.#viewOfRunner(entry.runner))
+    if (entry !== undefined && (await cancelled(entry.runner))) return ok(viewOfRunner(entry.runner))
     const view = await this.view(task)
     if (view === undefined) return refused('not-found', `there is no task ${task}`)
     const state = view.record.state
@@ -197,7 +170,7 @@ export class SagaEngine implements AsyncDisposable {
       await untilAborted(entry.ended, signal)
       const { record } = entry.runner.log
       if (!records.isEnded(record) && record.state !== 'stuck') throw stopping()
-      return this.#viewOfRunner(entry.runner)
+      return viewOfRunner(entry.runner)
     }
     const view = await this.view(task)
     if (view === undefined) throw new HoldfastError('not-found', `there is no task ${task}`)
@@ -207,7 +180,7 @@ export class SagaEngine implements AsyncDisposable {
   /** The task now; undefined when there is none of this id. */
   async view(task: TaskId): Promise<TaskView | undefined> {
     const entry = this.#running.get(task)
-    if (entry !== undefined) return this.#viewOfRunner(entry.runner)
+    if (entry !== undefined) return viewOfRunner(entry.runner)
     const stored = await this.#options.store.get('task', task)
     return stored === undefined ? undefined : this.viewOf(stored)
   }
@@ -215,17 +188,8 @@ export class SagaEngine implements AsyncDisposable {
   /** A record that was read from the store (a list of tasks), with what is known in memory. */
   viewOf(stored: Stored<TaskRecord>): TaskView {
     const entry = this.#running.get(stored.value.id)
-    if (entry !== undefined) return this.#viewOfRunner(entry.runner)
-    const steps = this.#definitions.get(stored.value.saga)?.definition.steps.length ?? 0
-    const share = steps === 0 ? 0 : Math.min(1, stored.value.outputs.length / steps)
-    return {
-      record: stored.value,
-      revision: stored.revision,
-      progress: stored.value.state === 'done' ? 1 : share,
-      detail: null,
-      isCancellable: false,
-      trouble: null,
-    }
+    if (entry !== undefined) return viewOfRunner(entry.runner)
+    return viewOfRecord(stored, this.#definitions.get(stored.value.saga)?.definition.steps.length ?? 0)
   }
 
   /** Tries again at once what waits: one task, or all (a host came back). */
@@ -376,7 +340,7 @@ export class SagaEngine implements AsyncDisposable {
 
   #tell(runner: TaskRunner): void {
     if (this.#listeners.size === 0) return
-    const view = this.#viewOfRunner(runner)
+    const view = viewOfRunner(runner)
     for (const listener of this.#listeners) {
       try {
         listener(view)
@@ -385,30 +349,6 @@ export class SagaEngine implements AsyncDisposable {
       }
     }
   }
-
-  #viewOfRunner(runner: TaskRunner): TaskView {
-    const { record, revision } = runner.log
-    return {
-      record,
-      revision,
-      progress: record.state === 'done' ? 1 : runner.progress.fraction,
-      detail: records.isEnded(record) ? null : runner.progress.detail,
-      isCancellable: runner.isCancellable,
-      trouble: runner.trouble,
-    }
-  }
-}
-
-function refusalOf(vm: string, why: HoldRefusal): StartResult {
-  if ('actual' in why) return conflict('vm', vm, why.actual)
-  const message = `another operation, ${why.heldBy}, is working on ${vm}`
-  const mend = `Wait for it (holdfast task wait ${why.heldBy}), or cancel it (holdfast task cancel ${why.heldBy}).`
-  return { ok: false, reason: 'operation-in-progress', message, details: { task: why.heldBy, mend } }
-}
-
-function conflict(kind: string, id: string, actual: Revision): StartResult {
-  const message = `${kind} ${id} was changed by somebody else meanwhile`
-  return { ok: false, reason: 'conflict', message, details: { kind, id, actual } }
 }
 
 function stopping(): HoldfastError {

@@ -7,10 +7,11 @@ import { VirtualClock } from '../../sim/virtual-clock.ts'
 import { MemoryStore } from '../store/memory/memory-store.ts'
 import { registerSagas } from './all.ts'
 import type { OperationsPort } from './deps.ts'
-import { SagaEngine, type TaskView } from './engine.ts'
+import { SagaEngine } from './engine.ts'
 import { setMaintenance } from './host-maintenance.ts'
 import { addVm, fakeWorld, host1, locals, shared, type FakeWorld } from './fake-world.ts'
 import { beginOperation } from './operation.ts'
+import type { TaskView } from './task-view.ts'
 import { maintenanceOperation, migrateOperation } from './vm-operations.ts'
 
 interface Bench {

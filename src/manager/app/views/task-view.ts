@@ -1,6 +1,6 @@
 /** A task as the API shows it: the saga's log, and how far it is. */
 import type { Task } from '../../../contracts/inventory.ts'
-import type { TaskView } from '../../sagas/engine.ts'
+import type { TaskView } from '../../sagas/task-view.ts'
 import { sagaName } from './vm-view.ts'
 
 export function taskView(view: TaskView): Task {
