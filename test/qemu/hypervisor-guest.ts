@@ -16,6 +16,7 @@ import type {
   MachineState,
   OutgoingOptions,
 } from '../../src/hypervisor/hypervisor.ts'
+import { aMachine } from '../../src/hypervisor/machine-fixture.ts'
 import { qemuHypervisor, type HypervisorDeps } from '../../src/hypervisor/qemu-hypervisor.ts'
 
 const run = promisify(execFile)
@@ -132,30 +133,15 @@ export class TestHost implements AsyncDisposable {
     const runDirectory = join(this.folder, name)
     await mkdir(runDirectory, { recursive: true })
     return {
+      ...aMachine,
       name,
-      uuid: '6f2c1f2e-3a51-4c5e-9d53-0c2f7a4d1e10',
-      machineType: 'pc-i440fx-7.2',
-      machine: 'pc',
-      accelerator: 'tcg',
-      cpuModel: 'qemu64',
-      cpuFeatures: [],
-      vcpus: 1,
-      memoryMiB: 128,
-      firmware: { kind: 'bios' },
-      video: 'none',
-      disks: [],
-      nics: [],
-      cdroms: [],
       // On a loaded machine TCG delivers the timer too late for the kernel's own check of it.
       kernelBoot: {
         kernel: join(folder, 'vmlinuz'),
         initrd: join(folder, 'initrd.gz'),
         cmdline: 'console=ttyS0 quiet no_timer_check',
       },
-      runAs: null,
       runDirectory,
-      cgroup: null,
-      tlsDirectory: null,
       ...more,
     }
   }
