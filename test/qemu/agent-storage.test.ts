@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { VmId } from '../../src/base/ids.ts'
 import type { MigrateOutcome, MovingDisk, VmDeployment } from '../../src/contracts/agent-api.ts'
-import { AgentCluster, deploymentOf, eventually, guestFolder, job, serial, type TestAgent } from './agent-cluster.ts'
+import { AgentCluster, eventually, guestFolder, job, serial, type TestAgent } from './agent-cluster.ts'
+import { deploymentOf } from './agent-deployment.ts'
 
 const vm = 'vm-8' as VmId
 const sizeBytes = 64 * 2 ** 20

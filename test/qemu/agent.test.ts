@@ -5,17 +5,8 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import type { VmId } from '../../src/base/ids.ts'
 import type { JobStatus, MigrateOutcome } from '../../src/contracts/agent-api.ts'
-import {
-  AgentCluster,
-  deploymentOf,
-  eventually,
-  guestFolder,
-  job,
-  lease,
-  serial,
-  testNetwork,
-  type TestAgent,
-} from './agent-cluster.ts'
+import { AgentCluster, eventually, guestFolder, job, serial, type TestAgent } from './agent-cluster.ts'
+import { deploymentOf, lease, testNetwork } from './agent-deployment.ts'
 
 const vm = 'vm-7' as VmId
 let cluster: AgentCluster
