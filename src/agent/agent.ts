@@ -6,7 +6,7 @@ import type { Duplex, Readable } from 'node:stream'
 import { isoTime, type Clock } from '../base/clock.ts'
 import { HoldfastError } from '../base/errors.ts'
 import type { Files } from '../base/files.ts'
-import type { DatastoreId, DiskId, HostId, ImageId, VmId } from '../base/ids.ts'
+import type { DatastoreId, DiskId, HostId, ImageId, TaskId, VmId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { Network } from '../base/network.ts'
 import type { Random } from '../base/random.ts'
@@ -249,8 +249,8 @@ export class Agent implements AgentApi, AsyncDisposable {
     return this.#deps.network.connectUnix(kind === 'serial' ? machine.serialSocket : machine.vncSocket)
   }
 
-  deleteDisk(disk: DiskId, datastore: DatastoreId): Promise<void> {
-    return this.#deps.disks.remove(disk, datastore)
+  deleteDisk(disk: DiskId, datastore: DatastoreId, task?: TaskId): Promise<void> {
+    return this.#deps.disks.remove(disk, datastore, task ?? null)
   }
 
   deleteImage(image: ImageId, datastore: DatastoreId): Promise<void> {
@@ -279,7 +279,7 @@ export class Agent implements AgentApi, AsyncDisposable {
       case 'create-disk':
         return disks.create(work, context)
       case 'create-nvram':
-        return disks.createNvram(work)
+        return disks.createNvram(work, context)
       case 'copy-disk':
         return disks.copy(work, context)
       case 'move-disk':

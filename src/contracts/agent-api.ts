@@ -128,6 +128,8 @@ export const PrepareIncomingRequest = Open({
   useTls: Type.Boolean(),
   /** As the source is told; absent: one stream. */
   multifdChannels: Type.Optional(Type.Integer({ minimum: 0, maximum: 16 })),
+  /** The task that moves it: whose the files of moving disks are from now on. Absent: from an older manager. */
+  task: Type.Optional(TaskIdSchema),
   /** The guest is paused and is to arrive paused. */
   isGuestPaused: Type.Optional(Type.Boolean()),
 })
@@ -177,6 +179,8 @@ export const SettleRequest = Open({
   targetDiscarded: Type.Boolean(),
   /** With `release`: disks whose old copies here are to be removed. */
   movedDisks: Type.Array(MovingDisk),
+  /** The task that moved it; what a newer one made is not removed. Absent: from an older manager. */
+  task: Type.Optional(TaskIdSchema),
 })
 export type SettleRequest = Static<typeof SettleRequest>
 
@@ -299,7 +303,16 @@ export interface AgentApi {
   screenshot(vm: VmDeployment['vm']): Promise<Uint8Array>
   /** A byte stream to the serial line or the VNC server; ends when QEMU does. */
   console(vm: VmDeployment['vm'], kind: 'serial' | 'vnc'): Promise<Duplex>
-  deleteDisk(disk: Static<typeof DiskIdSchema>, datastore: Static<typeof DatastoreIdSchema>): Promise<void>
+  /**
+   * One that is not there is no error. Throws `stale-generation` when a newer task than the one that asks made the file: a
+   * disk that moved away and came back has the same path again. Without a task: from an older manager.
+   */
+  deleteDisk(
+    disk: Static<typeof DiskIdSchema>,
+    datastore: Static<typeof DatastoreIdSchema>,
+    task?: Static<typeof TaskIdSchema>,
+  ): Promise<void>
+  /** A late one does no harm: an image's id is given once, and its file is made by one task alone, never anew. */
   deleteImage(image: Static<typeof ImageIdSchema>, datastore: Static<typeof DatastoreIdSchema>): Promise<void>
   /** The run records as the manager has them now, so that an agent that lost a reply learns the truth. */
   tellRecord(record: RunRecord): Promise<void>

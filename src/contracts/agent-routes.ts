@@ -21,7 +21,7 @@ import {
   type AgentApi,
 } from './agent-api.ts'
 import { HostReport, VmObservation } from './host.ts'
-import { DatastoreIdSchema, DiskIdSchema, ImageIdSchema, VmIdSchema } from './ids.ts'
+import { DatastoreIdSchema, DiskIdSchema, ImageIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
 import {
   JoinRequest,
   JoinResponse,
@@ -70,7 +70,7 @@ export const agentCalls = {
   },
   deleteDisk: {
     path: '/v1/delete-disk',
-    body: Open({ disk: DiskIdSchema, datastore: DatastoreIdSchema }),
+    body: Open({ disk: DiskIdSchema, datastore: DatastoreIdSchema, task: Type.Optional(TaskIdSchema) }),
     reply: null,
   },
   deleteImage: {

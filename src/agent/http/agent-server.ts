@@ -50,7 +50,7 @@ const handlers: Handlers = {
   job: (agent, body) => agent.job(body.id),
   cancelJob: (agent, body) => agent.cancelJob(body.id),
   uploadStatus: (agent, body) => agent.uploadStatus(body.id, body.datastore),
-  deleteDisk: (agent, body) => agent.deleteDisk(body.disk, body.datastore),
+  deleteDisk: (agent, body) => agent.deleteDisk(body.disk, body.datastore, body.task),
   deleteImage: (agent, body) => agent.deleteImage(body.image, body.datastore),
   tellRecord: (agent, body) => agent.tellRecord(body.record),
 }

@@ -2,7 +2,7 @@
  * Datastores of this host. Each is a folder:
  *
  *   DS/holdfast-datastore.json   whose it is
- *   DS/disks/disk-7.qcow2        one file per disk, owned by its VM's user
+ *   DS/disks/disk-7.qcow2        one file per disk, owned by its VM's user; disk-7.json: the task that made it
  *   DS/images/img-3.qcow2        read by every VM that uses it; img-3.json: what was found at import
  *   DS/uploads/ID                what an upload has brought so far
  *
@@ -78,6 +78,11 @@ export class Datastores {
   diskPath(datastore: DatastoreId, disk: DiskId, format: 'qcow2' | 'raw'): string {
     mustBeId(isShortId('disk', disk), disk)
     return join(this.#path(datastore), 'disks', `${disk}.${format}`)
+  }
+
+  diskNotePath(datastore: DatastoreId, disk: DiskId): string {
+    mustBeId(isShortId('disk', disk), disk)
+    return join(this.#path(datastore), 'disks', `${disk}.json`)
   }
 
   imagePath(datastore: DatastoreId, image: ImageId, format: 'qcow2' | 'raw'): string {

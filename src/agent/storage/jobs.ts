@@ -13,6 +13,7 @@ const keptAfterEndMs = 3_600_000
 
 export interface JobContext {
   readonly id: string
+  readonly task: JobRequest['task']
   readonly signal: AbortSignal
   /** Whole progress, as migrations have it. */
   readonly onProgress: (progress: JobProgress) => void
@@ -97,9 +98,10 @@ export class JobTable {
   }
 
   async #drive(job: Job): Promise<void> {
-    const { id } = job.request
+    const { id, task } = job.request
     const context: JobContext = {
       id,
+      task,
       signal: job.cancel.signal,
       onProgress: (progress) => this.#note(job, progress),
       onBytes: this.#byteProgress(job),

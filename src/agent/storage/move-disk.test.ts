@@ -28,6 +28,7 @@ async function running() {
   }
   const context: JobContext = {
     id: 'job',
+    task: null,
     signal: new AbortController().signal,
     onProgress: () => undefined,
     onBytes: () => undefined,

@@ -30,7 +30,7 @@ export async function moveDisk(deps: MoveDiskDeps, work: MoveWork, context: JobC
     const { disk, from, to, format } = moving
     return { ...(await disks.copy({ kind: 'copy-disk', vm, disk, from, to, format }, context)), isMoved: true }
   }
-  await disks.createEmpty(vm, moving)
+  await disks.createEmpty(vm, moving, context.task)
   try {
     await keeper.moveDisk(
       work.generation,

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import type { Files } from '../../base/files.ts'
-import type { VmId } from '../../base/ids.ts'
+import type { TaskId, VmId } from '../../base/ids.ts'
 import type { Processes } from '../../base/processes.ts'
 import type { MovingDisk, VmDeployment } from '../../contracts/agent-api.ts'
 import { dhParameters, dhParametersFile } from '../../hypervisor/dh-parameters.ts'
@@ -106,12 +106,12 @@ export class HostPlaces implements VmPlaces {
     if (cgroupParent !== null) await processes.run('rmdir', ['--ignore-fail-on-non-empty', join(cgroupParent, vm)])
   }
 
-  async createMovingDisks(vm: VmId, disks: readonly MovingDisk[]): Promise<void> {
-    for (const disk of disks) await this.#deps.disks.createEmpty(vm, disk)
+  async createMovingDisks(vm: VmId, disks: readonly MovingDisk[], task: TaskId | null): Promise<void> {
+    for (const disk of disks) await this.#deps.disks.createEmpty(vm, disk, task)
   }
 
-  async removeMovedDisks(disks: readonly MovingDisk[], end: 'from' | 'to'): Promise<void> {
-    for (const disk of disks) await this.#deps.disks.remove(disk.disk, disk[end])
+  async removeMovedDisks(disks: readonly MovingDisk[], end: 'from' | 'to', task: TaskId | null): Promise<void> {
+    for (const disk of disks) await this.#deps.disks.remove(disk.disk, disk[end], task)
   }
 
   async hasSpace(deployment: VmDeployment): Promise<boolean> {

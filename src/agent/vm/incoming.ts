@@ -66,7 +66,7 @@ async function mustBeTarget(core: VmCore, generation: number): Promise<void> {
 
 async function listen(core: VmCore, request: PrepareIncomingRequest): Promise<PrepareIncomingResponse> {
   const { places, hypervisor } = core.ports
-  await places.createMovingDisks(core.vm, request.movingDisks)
+  await places.createMovingDisks(core.vm, request.movingDisks, request.task ?? null)
   const config = await places.prepare(request.deployment)
   core.attach(await hypervisor.start(config, 'incoming'), 'incoming')
   const options = {

@@ -155,6 +155,6 @@ async function release(core: VmCore, request: SettleRequest): Promise<VmObservat
     throw new HoldfastError('wrong-state', `${core.vm} is ${role} here; there is nothing to release`)
   }
   if (role !== 'none' || core.machine !== undefined) await endMachine(core)
-  await core.ports.places.removeMovedDisks(request.movedDisks, 'from')
+  await core.ports.places.removeMovedDisks(request.movedDisks, 'from', request.task ?? null)
   return core.observe()
 }

@@ -156,9 +156,11 @@ export async function discard(core: VmCore): Promise<void> {
     outOfSpace: false,
   })
   if (incoming === null) return
-  await core.ports.places.removeMovedDisks(incoming.request.movingDisks, 'to').catch((err: unknown) => {
-    core.log.warn({ err }, 'disks of a discarded move could not be removed')
-  })
+  await core.ports.places
+    .removeMovedDisks(incoming.request.movingDisks, 'to', incoming.request.task ?? null)
+    .catch((err: unknown) => {
+      core.log.warn({ err }, 'disks of a discarded move could not be removed')
+    })
 }
 
 /** After the manager has answered: nothing is pending any more, and its record is the newest. */

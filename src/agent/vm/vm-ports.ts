@@ -1,6 +1,6 @@
 /** What the keepers of VMs need of the rest of the host. */
 import type { Clock } from '../../base/clock.ts'
-import type { HostId, VmId } from '../../base/ids.ts'
+import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { MovingDisk, VmDeployment } from '../../contracts/agent-api.ts'
@@ -19,9 +19,9 @@ export interface VmPlaces {
   /** Takes the place away: only when QEMU is gone. Idempotent. */
   release(vm: VmId): Promise<void>
   /** Empty disks for a mirror to fill. Replaces what an earlier attempt of the move left. */
-  createMovingDisks(vm: VmId, disks: readonly MovingDisk[]): Promise<void>
-  /** Removes the copies of a move at one end. */
-  removeMovedDisks(disks: readonly MovingDisk[], end: 'from' | 'to'): Promise<void>
+  createMovingDisks(vm: VmId, disks: readonly MovingDisk[], task: TaskId | null): Promise<void>
+  /** Removes the copies of a move at one end. Throws `stale-generation` when a newer task than `task` made them. */
+  removeMovedDisks(disks: readonly MovingDisk[], end: 'from' | 'to', task: TaskId | null): Promise<void>
   /** Runs `work`, in which a QEMU of the VM is told to listen for a move that may end in post-copy, with the right to it. */
   withPostCopyRight<T>(vm: VmId, work: () => Promise<T>): Promise<T>
   /** Takes that right back where an agent was killed before it could. Never rejects. */

@@ -20,7 +20,7 @@ export function lazyAgent(find: () => Promise<AgentApi>): AgentApi {
     uploadStatus: async (id, datastore) => (await find()).uploadStatus(id, datastore),
     screenshot: async (vm) => (await find()).screenshot(vm),
     console: async (vm, kind) => (await find()).console(vm, kind),
-    deleteDisk: async (disk, datastore) => (await find()).deleteDisk(disk, datastore),
+    deleteDisk: async (disk, datastore, task) => (await find()).deleteDisk(disk, datastore, task),
     deleteImage: async (image, datastore) => (await find()).deleteImage(image, datastore),
     tellRecord: async (record) => (await find()).tellRecord(record),
   }

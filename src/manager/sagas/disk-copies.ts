@@ -1,6 +1,6 @@
 /** Files of disks: making them disappear wherever they are, and forgetting a place only when its file is gone. */
 import { HoldfastError } from '../../base/errors.ts'
-import type { DatastoreId, DiskId, HostId, ImageId, VmId } from '../../base/ids.ts'
+import type { DatastoreId, DiskId, HostId, ImageId, TaskId, VmId } from '../../base/ids.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
 import { hostsReaching, isMountedOn, type ClusterView } from '../domain/cluster-view.ts'
 import type { DiskRecord } from '../store/records.ts'
@@ -22,9 +22,14 @@ export function agentReaching(deps: SagaDeps, cluster: ClusterView, datastore: D
   })
 }
 
-/** Deletes a disk's file on a datastore; one that is not there is no error. */
-export async function deleteDiskFile(deps: SagaDeps, disk: DiskId, datastore: DatastoreId): Promise<void> {
-  await agentReaching(deps, await deps.cluster(), datastore)?.deleteDisk(disk, datastore)
+/** Deletes a disk's file on a datastore, for this task; one that is not there is no error. */
+export async function deleteDiskFile(
+  deps: SagaDeps,
+  disk: DiskId,
+  datastore: DatastoreId,
+  task: TaskId,
+): Promise<void> {
+  await agentReaching(deps, await deps.cluster(), datastore)?.deleteDisk(disk, datastore, task)
 }
 
 export async function deleteImageFile(deps: SagaDeps, image: ImageId, datastore: DatastoreId): Promise<void> {
@@ -41,12 +46,12 @@ export async function disksOf(deps: Pick<SagaDeps, 'store'>, vm: VmId): Promise<
  * Deletes the copies that moves of this VM's disks have left, and forgets each once it is gone. The caller holds the VM,
  * so that none of them can become a target again meanwhile. Returns how many could not be reached.
  */
-export async function deleteCopies(deps: SagaDeps, vm: VmId): Promise<number> {
+export async function deleteCopies(deps: SagaDeps, vm: VmId, task: TaskId): Promise<number> {
   let left = 0
   for (const disk of await disksOf(deps, vm)) {
     for (const place of disk.alsoAt ?? []) {
       try {
-        if (place !== disk.datastore) await deleteDiskFile(deps, disk.id, place)
+        if (place !== disk.datastore) await deleteDiskFile(deps, disk.id, place, task)
         await forgetCopy(deps, disk.id, place)
       } catch (thrown) {
         if (!isUnknown(thrown)) throw thrown

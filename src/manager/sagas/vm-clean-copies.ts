@@ -13,8 +13,8 @@ export const cleanCopiesSaga = saga<CleanCopiesParams, SagaDeps>('vm.clean-copie
   .step({
     name: 'delete',
     patienceMs: 10_000,
-    do: async ({ params, deps }) => {
-      const left = await deleteCopies(deps, params.vm)
+    do: async ({ params, deps, task }) => {
+      const left = await deleteCopies(deps, params.vm, task)
       if (left > 0) throw new HoldfastError('unreachable', `${left} old copies of disks cannot be reached now`)
       return null
     },

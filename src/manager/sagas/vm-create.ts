@@ -196,7 +196,7 @@ async function removeDisks({ params, deps, task }: Context<unknown>): Promise<vo
     for (const host of cluster.hosts.filter((each) => each.state === 'connected')) {
       await endJob(deps.clock, deps.hosts.agent(host.id), `${task}/${disk.id}`)
     }
-    await deleteDiskFile(deps, disk.id, disk.datastore)
+    await deleteDiskFile(deps, disk.id, disk.datastore, task)
   }
 }
 

@@ -52,11 +52,11 @@ export const deleteVmSaga = saga<DeleteVmParams, SagaDeps>('vm.delete/1')
   .step({
     name: 'files',
     weight: 5,
-    do: async ({ params, deps, progress }) => {
+    do: async ({ params, deps, progress, task }) => {
       const disks = await disksOf(deps, params.vm)
       for (const [at, disk] of disks.entries()) {
         for (const place of new Set([disk.datastore, ...(disk.alsoAt ?? [])])) {
-          await deleteDiskFile(deps, disk.id, place)
+          await deleteDiskFile(deps, disk.id, place, task)
         }
         progress((at + 1) / disks.length)
       }

@@ -141,11 +141,11 @@ async function undoMove({ params, deps, done, task }: Context<{ plan: Planned }>
     await bringHome(deps, migrationOf(params.vm, task, done.plan))
   }
   // What cannot be reached now is cleaned up later (reconcilers/stale-copies.ts).
-  await deleteCopies(deps, params.vm)
+  await deleteCopies(deps, params.vm, task)
 }
 
 async function prepareTarget(context: Context<{ plan: Planned; move: Moved }>): Promise<PrepareIncomingResponse> {
-  const { params, deps, done } = context
+  const { params, deps, done, task } = context
   const { source, target, movingDisks, spec, allowPostCopy } = done.plan
   const { value: vm } = await needVm(deps, params.vm)
   const cluster = await deps.cluster()
@@ -161,6 +161,7 @@ async function prepareTarget(context: Context<{ plan: Planned; move: Moved }>): 
     useTls: params.useTls,
     multifdChannels: allowPostCopy ? 0 : params.multifdChannels,
     isGuestPaused: process === 'paused',
+    task,
   })
 }
 
@@ -233,7 +234,8 @@ async function releaseSource(
   const { source, movingDisks } = done.plan
   let figures: MigrateOutcome | undefined
   const letGo = async (generation: number): Promise<void> => {
-    const request = { generation, verdict: 'release' as const, targetDiscarded: false, movedDisks: [...movingDisks] }
+    const movedDisks = [...movingDisks]
+    const request = { generation, verdict: 'release' as const, targetDiscarded: false, movedDisks, task }
     await deps.hosts.agent(source).settle(params.vm, request)
   }
   // By the record the source's agent ends what it holds as soon as it can: nobody need wait for that, but for old disks.
@@ -249,7 +251,7 @@ async function releaseSource(
   } catch (err) {
     tell(err)
   }
-  await deleteCopies(deps, params.vm)
+  await deleteCopies(deps, params.vm, task)
   if (figures === undefined) return {}
   const { totalMs, downtimeMs, ramBytes, diskBytes } = figures
   return { totalMs, downtimeMs, ramBytes, diskBytes }

@@ -37,15 +37,15 @@ export const moveDisksSaga = saga<MoveDisksParams, SagaDeps>('vm.move-disks/1')
   .step({
     name: 'mark',
     do: mark,
-    undo: async ({ params, deps }) => {
-      await deleteCopies(deps, params.vm)
+    undo: async ({ params, deps, task }) => {
+      await deleteCopies(deps, params.vm, task)
     },
   })
   .step({ name: 'disks', weight: 96, do: moveAll, undo: stopMoving })
   .step({
     name: 'clean',
-    do: async ({ params, deps }) => {
-      await deleteCopies(deps, params.vm)
+    do: async ({ params, deps, task }) => {
+      await deleteCopies(deps, params.vm, task)
       return null
     },
   })

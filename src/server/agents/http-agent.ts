@@ -48,7 +48,7 @@ export function httpAgent(host: AgentAddress, ports: HttpAgentPorts): AgentApi {
     job: (id) => line.call('job', { id }),
     cancelJob: (id) => line.call('cancelJob', { id }),
     uploadStatus: (id, datastore) => line.call('uploadStatus', { id, datastore }),
-    deleteDisk: (disk, datastore) => line.call('deleteDisk', { disk, datastore }),
+    deleteDisk: (disk, datastore, task) => line.call('deleteDisk', { disk, datastore, task }),
     deleteImage: (image, datastore) => line.call('deleteImage', { image, datastore }),
     tellRecord: (record) => line.call('tellRecord', { record }),
     upload: (id, datastore, offset, body) => line.upload(id, { datastore, offset }, body),
