@@ -1,6 +1,6 @@
 /**
  * State machines as total tables: a missing cell fails to compile. A cell is the next state, or a refusal with its
- * reason. The diagrams in docs/ are drawn from the tables (dev/diagrams.ts).
+ * reason.
  */
 export interface Refusal<Reason extends string = string> {
   readonly no: Reason
