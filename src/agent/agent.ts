@@ -39,6 +39,7 @@ import { importImage, removeImage } from './storage/import-image.ts'
 import { JobTable, type JobContext, type JobResult } from './storage/jobs.ts'
 import { moveDisk } from './storage/move-disk.ts'
 import { Uploads } from './storage/uploads.ts'
+import { SerialLines } from './vm/serial-lines.ts'
 import type { VmPlaces } from './vm/vm-ports.ts'
 import { VmStates } from './vm/vm-state.ts'
 import { VmTable } from './vm/vm-table.ts'
@@ -74,6 +75,7 @@ export class Agent implements AgentApi, AsyncDisposable {
   readonly #vms: VmTable
   readonly #jobs: JobTable
   readonly #uploads: Uploads
+  readonly #lines: SerialLines
   readonly #configuration: ConfigurationFile
   readonly #loop: ReportLoop
   readonly #stop: AbortController
@@ -92,6 +94,7 @@ export class Agent implements AgentApi, AsyncDisposable {
     this.#stop = parts.stop
     this.#session = deps.random.uuid()
     this.#uploads = new Uploads(deps.files, deps.datastores)
+    this.#lines = new SerialLines(deps.clock)
     this.#facts = deps.facts()
     this.#facts.catch(() => undefined)
     this.#jobs = new JobTable({
@@ -246,7 +249,9 @@ export class Agent implements AgentApi, AsyncDisposable {
 
   async console(vm: VmId, kind: 'serial' | 'vnc'): Promise<Duplex> {
     const machine = (await this.#vms.known(vm)).machine()
-    return this.#deps.network.connectUnix(kind === 'serial' ? machine.serialSocket : machine.vncSocket)
+    const { network } = this.#deps
+    if (kind === 'vnc') return network.connectUnix(machine.vncSocket)
+    return this.#lines.open(vm, () => network.connectUnix(machine.serialSocket))
   }
 
   deleteDisk(disk: DiskId, datastore: DatastoreId, task?: TaskId): Promise<void> {

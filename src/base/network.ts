@@ -32,6 +32,9 @@ export interface Network {
   request(request: HttpRequest): Promise<HttpResponse>
   /** A stream over a unix socket; rejects with `unreachable` when nobody listens. */
   connectUnix(path: string): Promise<Duplex>
-  /** A WebSocket client as a stream of binary messages. */
+  /**
+   * A WebSocket client as a stream of binary messages. Rejects with `unreachable`, or with `host-error` when the other side
+   * refuses: `details.status`, and what it says as `details.contentType` and `details.answer`.
+   */
   webSocket(url: string, options: { tls?: TlsIdentity; headers?: Readonly<Record<string, string>> }): Promise<Duplex>
 }

@@ -6,7 +6,7 @@
 import type { Duplex, Readable } from 'node:stream'
 import type { HttpRequest, HttpResponse, Network, TlsIdentity } from '../base/network.ts'
 import { readEventStream } from './event-stream.ts'
-import { exchange, fillPath, queryText, readBody, readJson } from './http-exchange.ts'
+import { exchange, fillPath, openWebSocket, queryText, readBody, readJson } from './http-exchange.ts'
 import type { Event, Upload } from './inventory.ts'
 import { routePaths, streamPaths, type RoutePath } from './paths.ts'
 import type { CallOf, ReplyOf, RouteName } from './routes.ts'
@@ -75,7 +75,10 @@ export function createClient(network: Network, options: ClientOptions): Client {
       return (await readJson(response)) as Upload
     },
     openConsole: (ticketUrl) =>
-      network.webSocket(base.replace(/^http/, 'ws') + ticketUrl, { headers, ...(tls === undefined ? {} : { tls }) }),
+      openWebSocket(network, base.replace(/^http/, 'ws') + ticketUrl, {
+        headers,
+        ...(tls === undefined ? {} : { tls }),
+      }),
   }
 }
 

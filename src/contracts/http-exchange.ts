@@ -1,5 +1,5 @@
 /** One HTTP exchange of JSON documents, with problem documents turned back into errors. Shared by the typed clients. */
-import type { Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import { HoldfastError } from '../base/errors.ts'
 import type { HttpRequest, HttpResponse, Network } from '../base/network.ts'
 import { fromProblem, problemMediaType } from './problem-errors.ts'
@@ -48,16 +48,37 @@ export async function readJson(response: HttpResponse): Promise<unknown> {
   }
 }
 
+/** Opens a WebSocket as a stream, and throws the problem with which the other side refuses it, as a HoldfastError. */
+export async function openWebSocket(
+  network: Pick<Network, 'webSocket'>,
+  url: string,
+  options: Parameters<Network['webSocket']>[1],
+): Promise<Duplex> {
+  try {
+    return await network.webSocket(url, options)
+  } catch (thrown) {
+    if (!(thrown instanceof HoldfastError)) throw thrown
+    const { contentType, answer, ...details } = thrown.details
+    if (typeof contentType !== 'string' || typeof answer !== 'string') throw thrown
+    throw problemIn(contentType, answer) ?? new HoldfastError(thrown.code, thrown.message, details, { cause: thrown })
+  }
+}
+
+function problemIn(contentType: string | undefined, text: string): HoldfastError | undefined {
+  if (contentType?.startsWith(problemMediaType) !== true) return undefined
+  try {
+    return fromProblem(JSON.parse(text) as Problem)
+  } catch {
+    // The other side says that it is a problem document, and it is none.
+    return undefined
+  }
+}
+
 async function errorOf(request: HttpRequest, response: HttpResponse): Promise<HoldfastError> {
   const text = Buffer.from(await readBody(response.body, 1024 * 1024)).toString('utf8')
   const { host, pathname } = new URL(request.url)
-  if (response.headers['content-type']?.startsWith(problemMediaType) === true) {
-    try {
-      return fromProblem(JSON.parse(text) as Problem)
-    } catch {
-      // Falls through: the other side says that it is a problem document, and it is none.
-    }
-  }
+  const problem = problemIn(response.headers['content-type'], text)
+  if (problem !== undefined) return problem
   const what = `${host} answered ${response.status} to ${request.method} ${pathname}`
   return new HoldfastError('host-error', what, {
     status: response.status,

@@ -31,6 +31,8 @@ export interface AgentServerOptions {
 /** Name that a manager's certificate bears. No other certificate of the cluster may command an agent. */
 const managerName = 'manager.holdfast'
 const mostBodyBytes = 16 * 1024 * 1024
+/** A console's connection that is quiet for so long is asked whether its other end is there still. */
+const quietMs = 20_000
 
 type Calls = typeof agentCalls
 type Handlers = { readonly [M in keyof Calls]: (agent: AgentApi, body: Static<Calls[M]['body']>) => Promise<unknown> }
@@ -159,6 +161,8 @@ export class AgentServer implements AsyncDisposable {
       const match = /^\/v1\/vms\/(vm-[1-9][0-9]{0,15})\/console\/(serial|vnc)$/.exec(path)
       if (match === null) throw new HoldfastError('not-found', `the agent has no console ${path}`)
       const stream = await this.#agent.console(match[1] as VmId, match[2] as 'serial' | 'vnc')
+      // A manager whose machine is gone would hold the line else.
+      if (socket instanceof TLSSocket) socket.setKeepAlive(true, quietMs)
       this.#sockets.handleUpgrade(request, socket, head, (client) => join(createWebSocketStream(client), stream))
     } catch (thrown) {
       const problem = toProblem(toHoldfastError(thrown))

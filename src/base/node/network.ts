@@ -140,6 +140,25 @@ function connectUnix(path: string): Promise<Duplex> {
   })
 }
 
+/** What the other side says instead of opening a WebSocket. */
+async function refusal(url: string, response: http.IncomingMessage): Promise<HoldfastError> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > maxRefusalBytes) break
+    chunks.push(chunk)
+  }
+  const status = response.statusCode ?? 0
+  return new HoldfastError('host-error', `${new URL(url).host} refused the connection with status ${status}`, {
+    status,
+    contentType: response.headers['content-type'] ?? '',
+    answer: Buffer.concat(chunks).toString('utf8'),
+  })
+}
+
+const maxRefusalBytes = 64 * 1024
+
 async function webSocket(
   url: string,
   options: { tls?: TlsIdentity; headers?: Readonly<Record<string, string>> },
@@ -156,14 +175,9 @@ async function webSocket(
     const onError = (cause: Error): void => reject(unreachable({ url }, cause))
     socket.once('error', onError)
     socket.once('unexpected-response', (request, response) => {
-      const status = response.statusCode ?? 0
-      reject(
-        new HoldfastError('host-error', `${new URL(url).host} refused the connection with status ${status}`, {
-          status,
-        }),
-      )
-      response.resume()
-      request.destroy()
+      refusal(url, response)
+        .then(reject, onError)
+        .finally(() => request.destroy())
     })
     socket.once('open', () => {
       socket.off('error', onError)

@@ -211,6 +211,20 @@ describe('network', () => {
     stream.destroy()
     server.close()
   })
+
+  test('a WebSocket that is refused says what the other side said', async () => {
+    using network = nodeNetwork()
+    const server = createServer((_request, response) => {
+      response.writeHead(409, { 'content-type': 'text/plain' }).end('the line is in use')
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const opening = network.webSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`, {})
+    await assert.rejects(opening, {
+      code: 'host-error',
+      details: { status: 409, contentType: 'text/plain', answer: 'the line is in use' },
+    })
+    server.close()
+  })
 })
 
 describe('log', () => {

@@ -8,7 +8,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { HttpRequest, Network, TlsIdentity } from '../../base/network.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
 import { agentCalls, agentStreams } from '../../contracts/agent-routes.ts'
-import { exchange, exchangeJson, fillPath, queryText, readBody } from '../../contracts/http-exchange.ts'
+import { exchange, exchangeJson, fillPath, openWebSocket, queryText, readBody } from '../../contracts/http-exchange.ts'
 
 export interface AgentAddress {
   readonly addresses: { readonly management: string }
@@ -100,7 +100,7 @@ class AgentLine {
 
   console(vm: string, kind: string): Promise<Duplex> {
     const url = this.#base.replace(/^https/, 'wss') + fillPath(agentStreams.console, { vm, kind })
-    return this.#ports.network.webSocket(url, { tls: this.#tls() })
+    return openWebSocket(this.#ports.network, url, { tls: this.#tls() })
   }
 
   #tls(): TlsIdentity {
