@@ -142,7 +142,23 @@ export const ChangeVm = Strict({
   description: Type.Optional(Type.String({ maxLength: 2000 })),
   policies: Type.Optional(CreateVm.properties.policies),
   vcpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 64, description: 'while stopped' })),
-  memoryMiB: Type.Optional(MemoryMiB),
+  memoryMiB: Type.Optional(Type.Integer({ minimum: 16, maximum: 4 * 1024 * 1024, description: 'while stopped' })),
+  kernel: Type.Optional(
+    Nullable(
+      Strict({
+        kernel: Type.Optional(Ref),
+        initrd: Type.Optional(Nullable(Ref)),
+        cmdline: Type.Optional(Type.String({ maxLength: 2000 })),
+      }),
+      { description: 'while stopped; what is not named stays; null: no direct boot any more' },
+    ),
+  ),
+  cdroms: Type.Optional(
+    Type.Array(Strict({ image: Type.Optional(Ref) }), {
+      maxItems: 2,
+      description: 'while stopped: for each drive, in order, what lies in it; an empty object: nothing',
+    }),
+  ),
   /** The revision that the change was made from; another one answers `conflict`. */
   revision: Type.Optional(Count),
 })

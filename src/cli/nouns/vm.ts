@@ -3,12 +3,13 @@ import type { Command } from 'commander'
 import type { Vm } from '../../contracts/inventory.ts'
 import type { Cli } from '../cli.ts'
 import { resolveId, resolveObject } from '../connection/resolve.ts'
-import { confirm, countOption, given, memoryOption, secondsOption, waitOptions, yesOption, choice } from '../options.ts'
+import { confirm, given, secondsOption, waitOptions, yesOption } from '../options.ts'
 import { writeDone, writeFacts, writeList } from '../output/show.ts'
 import type { Column } from '../output/table.ts'
 import { ageWords, memoryWords, orDash } from '../output/words.ts'
 import { finishTask } from '../task-finish.ts'
 import type { WaitFlags } from '../task-wait.ts'
+import { defineVmChange } from './vm-change.ts'
 import { defineVmConsole } from './vm-console.ts'
 import { defineVmCreate } from './vm-create.ts'
 import { defineVmMigrate } from './vm-migrate.ts'
@@ -21,7 +22,7 @@ export function define(command: Command, cli: Cli): void {
   definePower(command, cli)
   defineShutdown(command, cli)
   defineRename(command, cli)
-  defineChange(command, cli)
+  defineVmChange(command, cli)
   defineVmMigrate(command, cli)
   defineVmConsole(command, cli)
   defineDelete(command, cli)
@@ -124,54 +125,6 @@ function defineRename(command: Command, cli: Cli): void {
       })
       writeDone(cli, vm, `${before.name} is ${vm.name} now`)
     })
-}
-
-interface ChangeFlags {
-  readonly name?: string
-  readonly description?: string
-  readonly vcpus?: number
-  readonly memory?: number
-  readonly postCopy?: 'yes' | 'no'
-  readonly autoConverge?: 'yes' | 'no'
-  readonly restart?: 'on-failure' | 'never'
-}
-
-function defineChange(command: Command, cli: Cli): void {
-  command
-    .command('change')
-    .description('change a VM; vCPUs and memory while it is stopped')
-    .argument('<vm>', 'name or id')
-    .option('--name <name>', 'another name')
-    .option('--description <text>', 'words for people')
-    .option('--vcpus <count>', 'number of vCPUs', countOption)
-    .option('--memory <size>', 'memory, such as 512M or 2G', memoryOption)
-    .addOption(choice('--post-copy <yes|no>', 'may a migration switch to post-copy?', ['yes', 'no']))
-    .addOption(choice('--auto-converge <yes|no>', 'may a migration slow the guest down?', ['yes', 'no']))
-    .addOption(choice('--restart <policy>', 'start it again when it stopped unasked', ['on-failure', 'never']))
-    .action(async (word: string, options: ChangeFlags) => {
-      const session = await cli.session()
-      const vm = await resolveId(session, 'vm', word)
-      const policies = given({
-        allowPostCopy: yesNo(options.postCopy),
-        autoConverge: yesNo(options.autoConverge),
-        restart: options.restart,
-      })
-      const changed = await session.change('changeVm', {
-        params: { vm },
-        body: given({
-          name: options.name,
-          description: options.description,
-          vcpus: options.vcpus,
-          memoryMiB: options.memory,
-          policies: Object.keys(policies).length === 0 ? undefined : policies,
-        }),
-      })
-      writeDone(cli, changed, `${changed.name} is changed`)
-    })
-}
-
-function yesNo(word: 'yes' | 'no' | undefined): boolean | undefined {
-  return word === undefined ? undefined : word === 'yes'
 }
 
 function defineDelete(command: Command, cli: Cli): void {

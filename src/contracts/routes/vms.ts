@@ -52,7 +52,7 @@ export const vmRoutes = {
   changeVm: route({
     method: 'PATCH',
     path: '/v1/vms/{vm}',
-    summary: 'Rename or change a VM',
+    summary: 'Change a VM: its machine while it is stopped, the rest at any time',
     group: 'vms',
     role: 'operator',
     body: ChangeVm,

@@ -4,6 +4,7 @@ import type { DatastoreId, HostId, TaskId, VmId } from '../../base/ids.ts'
 import { MiB } from '../../base/units.ts'
 import type { ChangeVm, CreateVm, MigratePrecheck, MigrateVm, StartVm, Vm } from '../../contracts/inventory.ts'
 import type { CallOf } from '../../contracts/routes.ts'
+import { changeMachine, changesMachine } from '../domain/machine-change.ts'
 import { precheckDiskMove } from '../domain/migrate-precheck.ts'
 import { nameClaim, nameProblem } from '../domain/names.ts'
 import type { SagaDeps } from '../sagas/deps.ts'
@@ -189,22 +190,22 @@ export class Vms {
   async #changed(vm: VmRecord, body: ChangeVm): Promise<VmRecord> {
     const problem = body.name === undefined ? undefined : nameProblem(body.name)
     if (problem !== undefined) throw new HoldfastError('invalid-request', problem, { field: 'name' })
-    const changesMachine = body.vcpus !== undefined || body.memoryMiB !== undefined
-    if (changesMachine) await this.#mustBeAtRest(vm)
+    const isOfMachine = changesMachine(body)
+    if (isOfMachine) await this.#mustBeAtRest(vm)
     return {
       ...vm,
       name: body.name ?? vm.name,
       description: body.description ?? vm.description,
       policies: { ...vm.policies, ...body.policies },
-      spec: { ...vm.spec, vcpus: body.vcpus ?? vm.spec.vcpus, memoryMiB: body.memoryMiB ?? vm.spec.memoryMiB },
+      spec: isOfMachine ? changeMachine(await this.#context.cluster(), vm.spec, body) : vm.spec,
     }
   }
 
   async #mustBeAtRest(vm: VmRecord): Promise<void> {
     const { value } = await need(this.#context.store, 'run', vm.id)
     if (value.run.phase === 'stopped' && vm.operation === null) return
-    throw new HoldfastError('wrong-state', `vCPUs and memory of ${vm.name} change only while it is stopped`, {
-      mend: 'Shut it down first.',
+    throw new HoldfastError('wrong-state', `the machine of ${vm.name} changes only while it is stopped`, {
+      mend: 'Shut it down first. Name, description and policies change at any time.',
     })
   }
 

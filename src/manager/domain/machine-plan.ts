@@ -110,7 +110,8 @@ export function newestCommonMachine(cluster: ClusterView, kind: 'pc' | 'q35'): {
   return { name: `${familyOf[kind]}-${version}`, version }
 }
 
-function readyImage(cluster: ClusterView, ref: string): ImageView {
+/** The image that a reference means. Throws `not-found`; `wrong-state` while it is being imported. */
+export function readyImage(cluster: ClusterView, ref: string): ImageView {
   const image = resolveRef(cluster.images, ref)
   if (image === undefined) throw new HoldfastError('not-found', `There is no image ${ref}`)
   if (image.state !== 'ready') throw new HoldfastError('wrong-state', `The image ${image.name} is still being imported`)
@@ -144,7 +145,8 @@ function checkIdePlaces(spec: MachineSpec): void {
   )
 }
 
-function checkCapacity(cluster: ClusterView, spec: MachineSpec): void {
+/** Throws `no-capacity` or `refused` when no host that is known could ever run this machine. */
+export function checkCapacity(cluster: ClusterView, spec: MachineSpec): void {
   const known = cluster.hosts.flatMap((host) => (host.facts === null ? [] : [host.facts]))
   const largest = Math.max(0, ...known.map((facts) => facts.memoryMiB - reservedMiB(facts.memoryMiB)))
   if (spec.memoryMiB > largest) {
