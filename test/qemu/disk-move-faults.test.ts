@@ -30,7 +30,7 @@ after(() => lab?.[Symbol.asyncDispose]())
 /** Files of disks on a datastore. */
 function filesOn(place: Place): string[] {
   const folder = `${storageFolders(lab.lab.folder, host)[place]}/disks`
-  return readdirSync(folder).filter((file) => /^disk-\d/.test(file))
+  return readdirSync(folder).filter((file) => /^disk-\d+\.(qcow2|raw)/.test(file))
 }
 
 async function placeOf(vm: Vm): Promise<Place> {

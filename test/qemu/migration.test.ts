@@ -57,7 +57,7 @@ async function nothingOn(host: string, vm: Vm): Promise<void> {
 /** Files of disks on a host's local datastore. */
 function localDisks(host: string): string[] {
   const { local } = storageFolders(lab.lab.folder, host)
-  return readdirSync(local, { recursive: true, encoding: 'utf8' }).filter((name) => /disk-\d/.test(name))
+  return readdirSync(local, { recursive: true, encoding: 'utf8' }).filter((name) => /disk-\d+\.(qcow2|raw)/.test(name))
 }
 
 test('a VM on shared storage moves, and a client that is connected misses nothing', async () => {
