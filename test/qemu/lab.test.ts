@@ -22,8 +22,8 @@ test('the VM moves to the other host and goes on answering', async () => {
   const to = lab.hosts.find((host) => host !== vm.host) ?? ''
   await lab.finish(await lab.client.call('migrateVm', { params: { vm: vm.id }, body: { host: to } }))
   assert.equal((await lab.vm('one')).host, to)
-  assert.equal((await lab.qemus(vm.host ?? '')).length, 0)
   assert.equal((await lab.qemus(to)).length, 1)
+  await lab.eventually('the source has ended', async () => (await lab.qemus(vm.host ?? '')).length === 0)
   assert.ok(await lab.pings(vm.addresses[0] ?? ''))
 })
 
