@@ -5,6 +5,13 @@ import { soundSeeds } from './sound-seeds.ts'
 
 test('a protected VM shows one history only, and goes on while a copy and its arbiter live', async () => {
   const tally = await soundSeeds('protection', 1, 6000)
-  const ends = ['takeovers', 'claims of a primary', 'primaries that lost', 'new arbiters', 'protected again']
+  const ends = [
+    'takeovers',
+    'claims of a primary',
+    'primaries that lost',
+    'new arbiters',
+    'protected again',
+    'broken connections',
+  ]
   for (const end of ends) assert.ok((tally[end] ?? 0) > 0, `no schedule had: ${end}`)
 })

@@ -4,7 +4,6 @@
  */
 export interface History {
   readonly id: number
-  readonly parent: History | null
   /** The newest epoch whose output has left. */
   released: number
   /** The epoch from which another copy has gone on; later ones of this history must never be seen. */
@@ -17,7 +16,7 @@ export class Histories {
   #count = 0
 
   begin(): History {
-    return { id: ++this.#count, parent: null, released: 0, branchedAt: null }
+    return { id: ++this.#count, released: 0, branchedAt: null }
   }
 
   /** An output of this epoch leaves. */
@@ -40,7 +39,7 @@ export class Histories {
       )
     }
     history.branchedAt = epoch
-    return { id: ++this.#count, parent: history, released: epoch, branchedAt: null }
+    return { id: ++this.#count, released: epoch, branchedAt: null }
   }
 
   /** An arbiter has said yes. */

@@ -68,8 +68,24 @@ export class ProtectedVm {
 
   crash(host: ProtectedHost): void {
     this.say(() => `${host.name} crashes`)
+    const { copy } = host
     host.isUp = false
     host.copy = null
+    if (copy === null) return
+    // Most deaths are seen by the other side at once: its connection is reset.
+    const { config } = copy.state
+    const peer = this.host(copy.side === 'primary' ? config.second : config.primary)
+    if (this.random.chance(0.7)) this.breakConnection(host, peer)
+  }
+
+  /** The connection of the two sides breaks, and `peer` takes the other one for dead; it may be wrong. */
+  breakConnection(from: ProtectedHost, peer: ProtectedHost): void {
+    this.count('broken connections')
+    this.wires.send(from.name, peer.name, () =>
+      this.on(peer, ({ copy }) => {
+        if (copy !== null) this.#input(peer, copy.side, { is: 'peer-gone' })
+      }),
+    )
   }
 
   /** A word of the manager to the primary: another host is to decide. */

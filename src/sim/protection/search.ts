@@ -38,7 +38,7 @@ function trouble(vm: ProtectedVm): void {
   const { random, agenda } = vm
   const host = random.pick(vm.hosts)
   const forMs = 50 + random.int(random.chance(0.5) ? 300 : 2000)
-  switch (random.int(8)) {
+  switch (random.int(9)) {
     case 0:
       return vm.crash(host)
     case 1:
@@ -57,6 +57,8 @@ function trouble(vm: ProtectedVm): void {
       return changeArbiter(vm, host)
     case 7:
       return protectAgain(vm)
+    case 8:
+      return breakConnection(vm)
   }
 }
 
@@ -69,6 +71,17 @@ function changeArbiter(vm: ProtectedVm, arbiter: ProtectedHost): void {
     if (vm.random.chance(0.3)) continue
     const soon = vm.agenda.now + vm.random.int(30)
     vm.agenda.at(soon, () => cut(vm, primary, 400 + vm.random.int(1500), vm.host(config.second)))
+  }
+}
+
+/** Both live, and one of them, or each, takes the other for dead. */
+function breakConnection(vm: ProtectedVm): void {
+  for (const primary of vm.running()) {
+    const config = primary.copy?.state.config
+    if (config === undefined) continue
+    const second = vm.host(config.second)
+    if (vm.random.chance(0.7)) vm.breakConnection(primary, second)
+    if (vm.random.chance(0.7)) vm.breakConnection(second, primary)
   }
 }
 
