@@ -17,6 +17,14 @@ import {
 } from './ids.ts'
 import { HostReport, VmObservation } from './host.ts'
 import { diskFormats, MachineSpec } from './machine-spec.ts'
+import {
+  ArbiterAddress,
+  CopyDisk,
+  ProtectionConfig,
+  ProtectionSettings,
+  SecondEndpoint,
+  type ArbiterApi,
+} from './protection.ts'
 import { RunRecord } from './run-record.ts'
 import { Count, Ipv4, Mac, Nullable, OneOf, Open, Sha256, Type, type Static } from './schema.ts'
 
@@ -184,6 +192,41 @@ export const SettleRequest = Open({
 })
 export type SettleRequest = Static<typeof SettleRequest>
 
+/** Makes a host ready to hold the second copy of a VM. The manager's word is a wish: the record must name it as second. */
+export const PrepareSecondRequest = Open({
+  /** The spec names the second's own images. */
+  deployment: VmDeployment,
+  config: ProtectionConfig,
+  arbiter: ArbiterAddress,
+  /** Name in the primary host's certificate, and in that of its migration streams. */
+  primaryTlsName: Type.String(),
+  primaryStreamTlsName: Type.String(),
+  copies: Type.Array(CopyDisk),
+  settings: ProtectionSettings,
+  /** The task that protects it: whose the files of the copies are. */
+  task: TaskIdSchema,
+})
+export type PrepareSecondRequest = Static<typeof PrepareSecondRequest>
+
+/** The work of a `protect` job on the primary: done when the second is in step. Cancelled or failed: it runs on as before. */
+export const ProtectRequest = Open({
+  generation: Count,
+  config: ProtectionConfig,
+  arbiter: ArbiterAddress,
+  second: SecondEndpoint,
+  copies: Type.Array(CopyDisk),
+  settings: ProtectionSettings,
+})
+export type ProtectRequest = Static<typeof ProtectRequest>
+
+/**
+ * Ends the protection of configuration n, on the primary.
+ * - `end`: the primary wins n and goes on alone. Throws `unreachable` while the arbiter cannot be asked.
+ * - `hand-over`: the second takes over as it stands: a planned move. The answer is that it has been told to.
+ */
+export const UnprotectRequest = Open({ generation: Count, n: Count, how: OneOf(['end', 'hand-over']) })
+export type UnprotectRequest = Static<typeof UnprotectRequest>
+
 /** Long work on a host. The id is made by the caller (`task-17/disk-1`) and makes the request idempotent. */
 export const JobRequest = Open({
   id: Type.String({ pattern: '^[a-z0-9][a-z0-9/._-]{0,127}$' }),
@@ -224,6 +267,7 @@ export const JobRequest = Open({
       expectFormat: Nullable(Type.String()),
     }),
     Open({ kind: Type.Literal('migrate-out'), vm: VmIdSchema, request: MigrateOutRequest }),
+    Open({ kind: Type.Literal('protect'), vm: VmIdSchema, request: ProtectRequest }),
   ]),
 })
 export type JobRequest = Static<typeof JobRequest>
@@ -273,7 +317,7 @@ export const MigrateOutcome = Open({
 export type MigrateOutcome = Static<typeof MigrateOutcome>
 
 /** The typed client of one agent. The sim has its own; the real one speaks HTTPS. Every call may throw `unreachable`. */
-export interface AgentApi {
+export interface AgentApi extends ArbiterApi {
   report(signal?: AbortSignal): Promise<HostReport>
   configure(configuration: HostConfiguration): Promise<void>
   observe(vm: VmDeployment['vm']): Promise<VmObservation>
@@ -287,6 +331,15 @@ export interface AgentApi {
   /** With `runWhen: released`: the source's stream completed, so run. */
   releaseIncoming(vm: VmDeployment['vm'], generation: number): Promise<VmObservation>
   settle(vm: VmDeployment['vm'], request: SettleRequest): Promise<VmObservation>
+  /** On the second host: its images, its network, a QEMU that waits, and a pump that listens. */
+  prepareSecond(request: PrepareSecondRequest): Promise<SecondEndpoint>
+  /**
+   * On the second host: it gives configuration n up and ends what it holds. Its observation says whether it runs the VM
+   * instead (`process`): then it was too late. Durable: nothing of n runs here afterwards.
+   */
+  discardSecond(vm: VmDeployment['vm'], n: number): Promise<VmObservation>
+  /** On the primary host. With `end`: the record says so when it resolves. */
+  unprotect(vm: VmDeployment['vm'], request: UnprotectRequest): Promise<VmObservation>
   startJob(request: JobRequest): Promise<JobStatus>
   /** Throws `not-found` for a job this agent does not know (it restarted, or never got it): start it again. */
   job(id: string): Promise<JobStatus>

@@ -14,10 +14,12 @@ import {
   JobStatus,
   PrepareIncomingRequest,
   PrepareIncomingResponse,
+  PrepareSecondRequest,
   SettleRequest,
   SignalRequest,
   StartRequest,
   StopRequest,
+  UnprotectRequest,
   type AgentApi,
 } from './agent-api.ts'
 import { HostReport, VmObservation } from './host.ts'
@@ -32,6 +34,13 @@ import {
   TransitionRequest,
   TransitionResponse,
 } from './manager-api.ts'
+import {
+  ArbiterAskRequest,
+  ArbiterOpenRequest,
+  ArbiterSupersedeRequest,
+  RegisterAnswer,
+  SecondEndpoint,
+} from './protection.ts'
 import { RunRecord } from './run-record.ts'
 import { Count, Open, Type, type TSchema } from './schema.ts'
 
@@ -47,6 +56,17 @@ const Generation = Type.Integer({ minimum: 0 })
 const UploadOffset = Open({ offset: Count })
 const jobId = Type.String({ maxLength: 128 })
 
+/** The arbiter's calls, the same on an agent and on a manager but for where they begin. Hosts of the cluster make them too. */
+function arbiterCalls<const Root extends string>(root: Root) {
+  return {
+    arbiterLife: { path: `${root}/arbiter-life`, body: Open({}), reply: Open({ life: Type.String() }) },
+    arbiterOpen: { path: `${root}/arbiter-open`, body: ArbiterOpenRequest, reply: null },
+    arbiterClaim: { path: `${root}/arbiter-claim`, body: ArbiterAskRequest, reply: RegisterAnswer },
+    arbiterLook: { path: `${root}/arbiter-look`, body: ArbiterAskRequest, reply: RegisterAnswer },
+    arbiterSupersede: { path: `${root}/arbiter-supersede`, body: ArbiterSupersedeRequest, reply: RegisterAnswer },
+  } as const
+}
+
 type JsonMethod = Exclude<keyof AgentApi, 'upload' | 'screenshot' | 'console'>
 
 export const agentCalls = {
@@ -60,6 +80,10 @@ export const agentCalls = {
   discardIncoming: { path: '/v1/discard-incoming', body: Open({ vm, generation: Generation }), reply: DiscardResponse },
   releaseIncoming: { path: '/v1/release-incoming', body: Open({ vm, generation: Generation }), reply: VmObservation },
   settle: { path: '/v1/settle', body: Open({ vm, request: SettleRequest }), reply: VmObservation },
+  prepareSecond: { path: '/v1/prepare-second', body: PrepareSecondRequest, reply: SecondEndpoint },
+  discardSecond: { path: '/v1/discard-second', body: Open({ vm, n: Count }), reply: VmObservation },
+  unprotect: { path: '/v1/unprotect', body: Open({ vm, request: UnprotectRequest }), reply: VmObservation },
+  ...arbiterCalls('/v1'),
   startJob: { path: '/v1/start-job', body: JobRequest, reply: JobStatus },
   job: { path: '/v1/job', body: Open({ id: jobId }), reply: JobStatus },
   cancelJob: { path: '/v1/cancel-job', body: Open({ id: jobId }), reply: JobStatus },
@@ -99,4 +123,5 @@ export const managerCalls = {
   record: { path: '/agent/v1/record', body: Open({ vm }), reply: RunRecord },
   renew: { path: '/agent/v1/renew', body: RenewRequest, reply: RenewResponse },
   streamCertificate: { path: '/agent/v1/stream-certificate', body: RenewRequest, reply: StreamCertificateResponse },
+  ...arbiterCalls('/agent/v1'),
 } as const satisfies Record<string, WireCall>

@@ -1,5 +1,6 @@
 /** What a host says of itself: facts (rarely change) and observations (each report). */
 import { DatastoreIdSchema, HostIdSchema, NetworkIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
+import { ProtectionObservation } from './protection.ts'
 import { Count, Nullable, OneOf, Open, Time, Type, type Static } from './schema.ts'
 
 export const CpuFacts = Open({
@@ -54,6 +55,7 @@ export const vmProcessStates = [
   'outgoing',
   'sent',
   'failed',
+  'second',
 ] as const
 export type VmProcessState = (typeof vmProcessStates)[number]
 
@@ -62,6 +64,7 @@ export type VmProcessState = (typeof vmProcessStates)[number]
  * - `prelaunch`: started, no vCPU has run.
  * - `incoming`: waits for, or receives, a migration; `incoming-complete`: holds the whole state, does not run yet.
  * - `outgoing`: runs (or is about to switch over) and sends; `sent`: sent everything, stopped, waits for the verdict.
+ * - `second`: holds the second copy of a VM that runs elsewhere, and waits.
  * - `failed`: QEMU is there but cannot go on (internal error).
  */
 export const VmObservation = Open({
@@ -78,6 +81,8 @@ export const VmObservation = Open({
   startedAt: Nullable(Time),
   cpuSeconds: Type.Number(),
   rssMiB: Type.Number(),
+  /** Of a VM that is held in step on two hosts, or is about to be. */
+  protection: Type.Optional(Nullable(ProtectionObservation)),
 })
 export type VmObservation = Static<typeof VmObservation>
 

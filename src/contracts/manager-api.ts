@@ -2,6 +2,7 @@
 import { HostConfiguration } from './agent-api.ts'
 import { HostFacts, HostReport } from './host.ts'
 import { HostIdSchema, VmIdSchema } from './ids.ts'
+import type { ArbiterApi } from './protection.ts'
 import { agentEvents, RunRecord, stopCauses } from './run-record.ts'
 import { Name, Nullable, OneOf, Open, Strict, Time, Type, Uuid, type Static } from './schema.ts'
 
@@ -80,7 +81,7 @@ export const TransitionResponse = Open({
 export type TransitionResponse = Static<typeof TransitionResponse>
 
 /** The typed client that an agent has. Every call may throw `unreachable`: the outcome is then unknown. */
-export interface ManagerApi {
+export interface ManagerApi extends ArbiterApi {
   report(report: HostReport): Promise<ReportResponse>
   transition(request: TransitionRequest): Promise<TransitionResponse>
   record(vm: Static<typeof VmIdSchema>): Promise<RunRecord>

@@ -5,18 +5,24 @@
  *      ▲                       │                     │  ╰──returned(h)──▶ running{h}
  *      ╰──────stopped(h)───────╯                     ╰──lost / fenced──▶ stopped
  *
+ *   running{h} ──protect(b)──▶ running{h, second b} ──took-over(b)──▶ running{b}
+ *       ▲─────────alone(h)────────────╯
+ *
  * Invariants:
  * - Each transition is a compare-and-set on the generation, and raises it by one.
  * - No vCPU runs on a host until that host's own agent has made the transition that permits it: `started`, or for the
  *   target of a migration the manager's `move`, which is its permission.
  * - From `moving` the source never goes on by itself unless it knows that its stream never completed (`returned` with
  *   that proof), or the target has durably answered `discarded`.
+ * - While a second is named the record follows what the two sides settle by their arbiter: nothing but `alone` (the primary
+ *   has won, or the pair never began) and `took-over` (the second has won) ends it, whoever is confirmed off.
  * - `unknown` is what every record becomes when a store is restored from a backup: nobody starts anything until each
  *   host has said what it runs (`adopted`) or is confirmed off.
  */
 import type { HostId } from '../base/ids.ts'
 import { machine, no } from '../base/machine.ts'
 import { HostIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
+import { RunProtection } from './protection.ts'
 import { Nullable, OneOf, Open, Time, Type, type Static } from './schema.ts'
 
 export const runPhases = ['stopped', 'running', 'moving', 'unknown'] as const
@@ -43,6 +49,8 @@ export const RunRecord = Open({
   target: Nullable(HostIdSchema),
   /** In `moving`: post-copy has begun, so the loss of either side is a restart from disk. */
   postCopy: Type.Boolean(),
+  /** Who else holds the VM's state, and may go on with it; null or absent: nobody. */
+  protection: Type.Optional(Nullable(RunProtection)),
   /** In `moving`: the migration's task. */
   task: Nullable(TaskIdSchema),
   /** Why it is stopped; null in the other phases. */
@@ -68,6 +76,10 @@ export const runEvents = [
   'restored',
   'adopted',
   'absent',
+  'protect',
+  'protected',
+  'alone',
+  'took-over',
 ] as const
 export type RunEvent = (typeof runEvents)[number]
 
@@ -87,6 +99,10 @@ export const runMachine = machine<RunPhase, RunEvent>({
     restored: 'unknown',
     adopted: no('known'),
     absent: no('known'),
+    protect: no('not-running'),
+    protected: no('not-running'),
+    alone: no('not-running'),
+    'took-over': no('not-running'),
   },
   running: {
     started: no('already-running'),
@@ -101,6 +117,10 @@ export const runMachine = machine<RunPhase, RunEvent>({
     restored: 'unknown',
     adopted: no('known'),
     absent: no('known'),
+    protect: 'running',
+    protected: 'running',
+    alone: 'running',
+    'took-over': 'running',
   },
   moving: {
     started: no('moving'),
@@ -115,6 +135,10 @@ export const runMachine = machine<RunPhase, RunEvent>({
     restored: 'unknown',
     adopted: no('known'),
     absent: no('known'),
+    protect: no('moving'),
+    protected: no('moving'),
+    alone: no('moving'),
+    'took-over': no('moving'),
   },
   unknown: {
     started: gone,
@@ -129,11 +153,25 @@ export const runMachine = machine<RunPhase, RunEvent>({
     restored: 'unknown',
     adopted: 'running',
     absent: 'stopped',
+    protect: gone,
+    protected: gone,
+    alone: gone,
+    'took-over': gone,
   },
 })
 
 /** Events that a host's own agent makes; the rest are the manager's. */
-export const agentEvents = ['started', 'stopped', 'post-copy', 'arrived', 'returned', 'adopted'] as const
+export const agentEvents = [
+  'started',
+  'stopped',
+  'post-copy',
+  'arrived',
+  'returned',
+  'adopted',
+  'protected',
+  'alone',
+  'took-over',
+] as const
 export type AgentRunEvent = (typeof agentEvents)[number]
 
 export type RunTransition =
@@ -145,10 +183,15 @@ export type RunTransition =
   | { readonly event: 'arrived'; readonly by: HostId }
   | { readonly event: 'returned'; readonly by: HostId }
   | { readonly event: 'lost'; readonly cause: StopCause }
-  | { readonly event: 'fenced' }
+  /** `isSettled`: of a protected VM, once the arbiter has given it to the primary that is off: the second never runs it. */
+  | { readonly event: 'fenced'; readonly isSettled?: boolean }
   | { readonly event: 'restored'; readonly incarnation: number }
   | { readonly event: 'adopted'; readonly by: HostId }
   | { readonly event: 'absent' }
+  | { readonly event: 'protect'; readonly protection: Static<typeof RunProtection> }
+  | { readonly event: 'protected'; readonly by: HostId }
+  | { readonly event: 'alone'; readonly by: HostId }
+  | { readonly event: 'took-over'; readonly by: HostId }
 
 /**
  * The record after a transition, or why it is refused. Pure. `now` is only recorded.
@@ -162,6 +205,8 @@ export function stepRunRecord(
   const step = runMachine.step(record.phase, transition.event)
   if (!step.ok) return step
   if (!concerns(record, transition)) return { ok: false, reason: 'not-yours' }
+  const bound = boundBy(record.protection ?? null, transition)
+  if (bound !== undefined) return { ok: false, reason: bound }
   const next: RunRecord = { ...record, phase: step.to, generation: record.generation + 1, since: now }
   return { ok: true, record: applied(next, record, transition) }
 }
@@ -176,19 +221,46 @@ function concerns(record: RunRecord, transition: RunTransition): boolean {
       return record.target === transition.by
     case 'move':
       return record.host !== transition.target
+    case 'protected':
+    case 'alone':
+      return record.host === transition.by
+    case 'took-over':
+      return record.protection?.second === transition.by
+    case 'protect':
+      return record.host !== transition.protection.second
     default:
       return true
   }
 }
 
+/** Why a second that is named, or is not, forbids this; undefined: it does not. */
+function boundBy(protection: RunProtection | null, transition: RunTransition): string | undefined {
+  switch (transition.event) {
+    case 'stopped':
+    case 'move':
+    case 'protect':
+      return protection === null ? undefined : 'protected'
+    case 'fenced':
+      return protection === null || transition.isSettled === true ? undefined : 'protected'
+    case 'protected':
+    case 'alone':
+      return protection === null ? 'not-protected' : undefined
+    case 'took-over':
+      return protection?.phase === 'protected' ? undefined : 'not-protected'
+    default:
+      return undefined
+  }
+}
+
 function applied(next: RunRecord, before: RunRecord, transition: RunTransition): RunRecord {
-  const settled = { ...next, target: null, task: null, postCopy: false, cause: null }
+  const settled = { ...next, target: null, task: null, postCopy: false, cause: null, protection: null }
   switch (transition.event) {
     case 'started':
     case 'arrived':
     case 'returned':
-    case 'adopted':
       return { ...settled, host: transition.by }
+    case 'adopted':
+      return { ...settled, protection: keptBy(before, transition.by), host: transition.by }
     case 'stopped':
     case 'lost':
       return { ...settled, cause: transition.cause }
@@ -203,8 +275,22 @@ function applied(next: RunRecord, before: RunRecord, transition: RunTransition):
     case 'post-copy':
       return { ...next, postCopy: true }
     case 'restored':
-      return { ...settled, incarnation: transition.incarnation }
+      // Which of the two runs it now is theirs to say; neither is forgotten.
+      return { ...settled, protection: before.protection ?? null, incarnation: transition.incarnation }
+    case 'protect':
+      return { ...next, protection: transition.protection }
+    case 'protected':
+      return { ...next, protection: before.protection ? { ...before.protection, phase: 'protected' } : null }
+    case 'alone':
+      return { ...next, protection: null }
+    case 'took-over':
+      return { ...settled, host: transition.by }
   }
+}
+
+/** A primary that is found running has its second still; a second that is found running has taken over. */
+function keptBy(before: RunRecord, host: HostId): RunProtection | null {
+  return before.host === host ? (before.protection ?? null) : null
 }
 
 /** Whether this host may have vCPUs of the VM running under this record. */

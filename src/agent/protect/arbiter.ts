@@ -20,7 +20,7 @@ import {
   type RegisterAnswer,
 } from '../../contracts/protection.ts'
 import { SerialQueue } from '../vm/serial-queue.ts'
-import { claimed, looked, opened, superseded, type Decided } from './register.ts'
+import { claimed, looked, opened, superseded, type Decided } from '../../contracts/protection-register.ts'
 
 export interface ArbiterPorts {
   readonly files: Files

@@ -1,5 +1,5 @@
 /** One simulated host: the register of an arbiter, and at most one copy of the VM, as primary or as second. */
-import { claimed, looked, opened, superseded, type Decided } from '../../agent/protect/register.ts'
+import { claimed, looked, opened, superseded, type Decided } from '../../contracts/protection-register.ts'
 import type { PrimaryState } from '../../agent/protect/primary-side.ts'
 import type { SecondState } from '../../agent/protect/second-side.ts'
 import type { ProtectionConfig, ProtectionSide, RegisterAnswer, RegisterRecord } from '../../contracts/protection.ts'

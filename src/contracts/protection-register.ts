@@ -10,7 +10,7 @@
  * A side at configuration n asks the arbiter of n. Only the primary makes new configurations, and none while its second
  * may still be at the one before the last; so a question about a number below the newest comes from a copy that is out.
  */
-import type { ProtectionConfig, ProtectionSide, RegisterAnswer, RegisterRecord } from '../../contracts/protection.ts'
+import type { ProtectionConfig, ProtectionSide, RegisterAnswer, RegisterRecord } from './protection.ts'
 
 export interface Decided {
   readonly answer: RegisterAnswer

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { HostId, VmId } from '../../base/ids.ts'
-import type { ProtectionConfig } from '../../contracts/protection.ts'
-import { claimed, looked, opened, superseded } from './register.ts'
+import type { HostId, VmId } from '../base/ids.ts'
+import type { ProtectionConfig } from './protection.ts'
+import { claimed, looked, opened, superseded } from './protection-register.ts'
 
 const config = (n: number, arbiter = 'host-3'): ProtectionConfig => ({
   ...{ vm: 'vm-1' as VmId, n },
