@@ -9,6 +9,8 @@ export const pageBytes = 4096
 export interface ProcessMemory extends AsyncDisposable {
   /** Fills `into` with what the process has at `address`. Throws `host-error` where nothing is mapped. */
   read(address: number, into: Uint8Array): void
+  /** Writes into the process. Throws `host-error` where nothing is mapped, or it was not opened for writing. */
+  write(address: number, bytes: Uint8Array): void
   /**
    * From now on the kernel notes which pages of these ranges are written, by the process or by the kernel for it. What
    * another process notes already is taken over, and every page counts as written once. Throws `refused` where the
@@ -29,5 +31,5 @@ export interface WriteTracking {
 
 export interface ProcessMemories {
   /** Needs CAP_SYS_PTRACE, or to be the process's own user. Throws `not-found` when there is no such process. */
-  open(pid: number): Promise<ProcessMemory>
+  open(pid: number, mode?: 'read' | 'read-write'): Promise<ProcessMemory>
 }

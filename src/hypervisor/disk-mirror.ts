@@ -1,6 +1,7 @@
 /** Copies a running guest's disks while it writes to them (blockdev-mirror), and follows the copies. */
 import type { Clock } from '../base/clock.ts'
 import { HoldfastError } from '../base/errors.ts'
+import { diskNode } from './command-line.ts'
 import type { QemuFeatures } from './qemu-version.ts'
 import type { Qmp, QmpEvent } from './qmp.ts'
 
@@ -24,6 +25,9 @@ export interface MirrorProgress {
 }
 
 const pollMs = 200
+/** UEFI's variables are on the board's second flash, which bears no name of ours. */
+const variablesDevice = '/machine/system.flash1'
+const nvramKey = 0
 
 /** The node that a disk's device reads and writes now; it changes with `moveDisk`. */
 export async function nodeOfDevice(qmp: Qmp, deviceId: string): Promise<string> {
@@ -33,7 +37,10 @@ export async function nodeOfDevice(qmp: Qmp, deviceId: string): Promise<string> 
   }
   const devices = await qmp.execute<readonly BlockDevice[]>('query-block')
   const found = devices.find(
-    ({ qdev }) => qdev === deviceId || qdev?.startsWith(`/machine/peripheral/${deviceId}/`) === true,
+    ({ qdev }) =>
+      qdev === deviceId ||
+      qdev?.startsWith(`/machine/peripheral/${deviceId}/`) === true ||
+      (deviceId === diskNode(nvramKey) && qdev === variablesDevice),
   )
   const node = found?.inserted?.['node-name']
   if (node === undefined) throw new HoldfastError('not-found', `the machine has no disk ${deviceId}`)

@@ -167,6 +167,20 @@ export interface Machine extends AsyncDisposable {
   quit(): Promise<void>
   /** Starts listening; only on a machine that was started with `incoming`. */
   listen(options: IncomingOptions): Promise<IncomingEndpoint>
+  /**
+   * Opens the disks of a machine that was started with `incoming` to be filled from another host, and nothing else; null
+   * when there are none. Ports are chosen free.
+   */
+  receiveCopies(options: {
+    listenHost: string
+    disks: readonly number[]
+    peerTlsName: string | null
+  }): Promise<{ port: number; exports: readonly { key: number; name: string }[] } | null>
+  /**
+   * While held, somebody else stops the guest and lets it go on many times a second: those events are not followed. Let go
+   * of, its state is asked anew.
+   */
+  setHeld(isHeld: boolean): void
   /** Resolves with the outcome, whatever it is. Aborting cancels: the outcome is then usually `not-sent`, or `sent` if too late. */
   migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult>
   /**

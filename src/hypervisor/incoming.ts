@@ -47,7 +47,7 @@ export async function listenForMigration(deps: IncomingDeps, options: IncomingOp
       ...((options.multifdChannels ?? 0) > 0 ? { 'multifd-channels': options.multifdChannels } : {}),
     },
   })
-  const nbdPort = options.nbdDisks.length === 0 ? null : await startNbd(deps, options, tls)
+  const nbdPort = options.nbdDisks.length === 0 ? null : await startNbd(deps, options.listenHost, options.nbdDisks, tls)
   // In this state `cont` only says what is to come: vCPUs run when the state is whole, and QEMU needs nobody for it.
   await qmp.execute(runsByItself(options) ? 'cont' : 'stop')
   await qmp.execute('migrate-incoming', {
@@ -79,7 +79,11 @@ export async function letGo(qmp: Qmp, options: IncomingOptions): Promise<void> {
 }
 
 export async function stopNbd(qmp: Qmp, options: IncomingOptions): Promise<void> {
-  if (options.nbdDisks.length === 0) return
+  if (options.nbdDisks.length > 0) await stopServer(qmp)
+}
+
+/** Nobody but the machine itself has its disks any more. */
+export async function stopServer(qmp: Qmp): Promise<void> {
   await qmp.execute('nbd-server-stop').catch((thrown: unknown) => {
     // It was stopped before, by us or by whoever owned this machine before us.
     if (!(thrown instanceof HoldfastError && thrown.code === 'hypervisor-error')) throw thrown
@@ -91,28 +95,51 @@ function needTls(deps: IncomingDeps): string {
   return deps.tlsDirectory
 }
 
+/**
+ * Opens the disks of a machine that waits to be filled from another host, as for a move; nothing else is listened for.
+ * `stopCopies` ends it.
+ */
+export async function receiveCopies(
+  deps: IncomingDeps,
+  options: { readonly listenHost: string; readonly disks: readonly number[]; readonly peerTlsName: string | null },
+): Promise<{ port: number; exports: readonly { key: number; name: string }[] } | null> {
+  const { listenHost, disks, peerTlsName } = options
+  if (disks.length === 0) return null
+  const tls = peerTlsName === null ? null : await addTlsServer(deps.qmp, needTls(deps), peerTlsName)
+  const port = await startNbd(deps, listenHost, disks, tls)
+  return { port, exports: disks.map((key) => ({ key, name: diskNode(key) })) }
+}
+
+/** The disks are open to this host's own programs alone from now on, by a unix socket. */
+export async function receiveLocally(qmp: Qmp, disks: readonly number[], socketPath: string): Promise<void> {
+  await stopServer(qmp)
+  await qmp.execute('nbd-server-start', { addr: { type: 'unix', data: { path: socketPath } } })
+  await exportDisks(qmp, disks)
+}
+
 async function startNbd(
   deps: IncomingDeps,
-  options: IncomingOptions,
+  listenHost: string,
+  disks: readonly number[],
   tls: { creds: string; authz: string } | null,
 ): Promise<number> {
-  const port = await bindNbd(deps, options, tls)
-  for (const key of options.nbdDisks) {
-    await deps.qmp.execute('block-export-add', {
-      type: 'nbd',
-      id: `export-${key}`,
-      'node-name': diskNode(key),
-      name: diskNode(key),
-      writable: true,
-    })
-  }
+  const port = await bindNbd(deps, listenHost, tls)
+  await exportDisks(deps.qmp, disks)
   return port
+}
+
+async function exportDisks(qmp: Qmp, disks: readonly number[]): Promise<void> {
+  for (const key of disks) {
+    const node = diskNode(key)
+    const exported = { type: 'nbd', id: `export-${key}`, 'node-name': node, name: node, writable: true }
+    await qmp.execute('block-export-add', exported)
+  }
 }
 
 /** QEMU does not tell which port it got, so one is chosen here, and another when it is taken. */
 async function bindNbd(
   deps: IncomingDeps,
-  options: IncomingOptions,
+  listenHost: string,
   tls: { creds: string; authz: string } | null,
 ): Promise<number> {
   let cause: unknown
@@ -120,7 +147,7 @@ async function bindNbd(
     const port = nbdPorts.first + deps.random.int(nbdPorts.count)
     try {
       await deps.qmp.execute('nbd-server-start', {
-        addr: { type: 'inet', data: { host: options.listenHost, port: String(port) } },
+        addr: { type: 'inet', data: { host: listenHost, port: String(port) } },
         ...(tls === null ? {} : { 'tls-creds': tls.creds, 'tls-authz': tls.authz }),
       })
       return port

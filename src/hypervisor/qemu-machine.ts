@@ -22,7 +22,7 @@ import type {
   OutgoingOptions,
   OutgoingResult,
 } from './hypervisor.ts'
-import { letGo, listenForMigration, mayLetGo, runsByItself, stopNbd } from './incoming.ts'
+import { letGo, listenForMigration, mayLetGo, receiveCopies, runsByItself, stopNbd } from './incoming.ts'
 import { machineEvent, mayChangeState } from './machine-events.ts'
 import { machineState, type MigrateStatus } from './machine-state.ts'
 import { migrateOut } from './outgoing.ts'
@@ -64,6 +64,7 @@ export class QemuMachine implements Machine {
   /** Events are worked off one after the other, so that `state` events come in order. */
   #queue: Promise<void> = Promise.resolve()
   #isLetGo = false
+  #isHeld = false
 
   private constructor(deps: MachineDeps, record: MachineRecord, qmp: Qmp, features: QemuFeatures) {
     this.#deps = { ...deps, log: deps.log.child({ machine: record.config.name }) }
@@ -84,6 +85,7 @@ export class QemuMachine implements Machine {
     machine.#resources.use(
       qmp.onEvent((event) => {
         // QEMU says so before the first vCPU goes; it may be dead by the time that anything can be asked of it.
+        if (machine.#isHeld && (event.event === 'RESUME' || event.event === 'STOP')) return
         if (event.event === 'RESUME') machine.#tell({ kind: 'ran' })
         machine.#enqueue(() => machine.#take(event))
       }),
@@ -208,6 +210,20 @@ export class QemuMachine implements Machine {
       { qmp: this.#qmp, features: this.#features, random, tlsDirectory: this.#record.config.tlsDirectory },
       options,
     )
+  }
+
+  async receiveCopies(
+    options: Parameters<Machine['receiveCopies']>[0],
+  ): Promise<{ port: number; exports: readonly { key: number; name: string }[] } | null> {
+    const { random } = this.#deps
+    const { tlsDirectory } = this.#record.config
+    return await receiveCopies({ qmp: this.#qmp, features: this.#features, random, tlsDirectory }, options)
+  }
+
+  setHeld(isHeld: boolean): void {
+    if (this.#isHeld === isHeld) return
+    this.#isHeld = isHeld
+    if (!isHeld) this.#enqueue(() => this.#tellState())
   }
 
   async migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult> {

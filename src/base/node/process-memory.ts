@@ -1,6 +1,6 @@
 /** Reading other processes' memory, and knowing what they write: userfaultfd's asynchronous write protection (Linux 6.7). */
 import { open as openFile, readdir, readlink, type FileHandle } from 'node:fs/promises'
-import { readSync } from 'node:fs'
+import { readSync, writeSync } from 'node:fs'
 import koffi from 'koffi'
 import { HoldfastError } from '../errors.ts'
 import { fileErrorCode } from '../files.ts'
@@ -33,9 +33,9 @@ const mostRegions = 16_384
 /** The real memory of real processes. */
 export function nodeProcessMemories(): ProcessMemories {
   return {
-    async open(pid) {
+    async open(pid, mode = 'read') {
       try {
-        return new NodeProcessMemory(pid, await openFile(`/proc/${pid}/mem`, 'r'))
+        return new NodeProcessMemory(pid, await openFile(`/proc/${pid}/mem`, mode === 'read' ? 'r' : 'r+'))
       } catch (thrown) {
         if (fileErrorCode(thrown) !== 'ENOENT') throw thrown
         throw new HoldfastError('not-found', `there is no process ${pid}`)
@@ -56,6 +56,14 @@ class NodeProcessMemory implements ProcessMemory {
   read(address: number, into: Uint8Array): void {
     for (let done = 0; done < into.length;) {
       const count = readSync(this.#memory.fd, into, done, into.length - done, address + done)
+      if (count === 0) throw new HoldfastError('host-error', `process ${this.#pid} has nothing at ${address + done}`)
+      done += count
+    }
+  }
+
+  write(address: number, bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length;) {
+      const count = writeSync(this.#memory.fd, bytes, done, bytes.length - done, address + done)
       if (count === 0) throw new HoldfastError('host-error', `process ${this.#pid} has nothing at ${address + done}`)
       done += count
     }

@@ -1,0 +1,43 @@
+/**
+ * The process of one pump: `node main.ts ORDER-FILE`. Started detached by an agent, which it outlives. All that it is to do
+ * is in the order, all that it decides in its durable memory; what it says meanwhile goes to its log and its control socket.
+ */
+import { readFileSync } from 'node:fs'
+import { setPriority } from 'node:os'
+import { dirname, join } from 'node:path'
+import {
+  jsonLogger,
+  nodeClock,
+  nodeFiles,
+  nodeNetwork,
+  nodeProcesses,
+  nodeProcessMemories,
+  nodeStreams,
+} from '../../../base/node/index.ts'
+import type { OrderFile } from './order-file.ts'
+import { runPump } from './run-pump.ts'
+
+/** An epoch that comes late holds the guest's output; a word of life that comes late costs a takeover. */
+const highPriority = -15
+
+async function main(path: string): Promise<void> {
+  const order = JSON.parse(readFileSync(path, 'utf8')) as OrderFile
+  const log = jsonLogger().child({ vm: order.order.vm, pump: order.side })
+  try {
+    setPriority(highPriority)
+  } catch {
+    log.warn({}, 'this pump may not have a higher priority')
+  }
+  using network = nodeNetwork()
+  await runPump(
+    {
+      ...{ log, network, clock: nodeClock(), files: nodeFiles(), processes: nodeProcesses() },
+      ...{ memories: nodeProcessMemories(), streams: nodeStreams() },
+    },
+    order,
+    join(dirname(path)),
+  )
+}
+
+await main(process.argv[2] ?? '')
+process.exit(0)

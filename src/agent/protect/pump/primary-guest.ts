@@ -1,0 +1,248 @@
+/**
+ * The running guest of a protected VM, as its pump handles it: copies its memory while it runs, then stops it for a moment
+ * again and again and takes an epoch: what it has changed, sent and written since the last one.
+ *
+ * The order within a stop is the protocol's: the devices' state first, then the output up to here, the journal up to here,
+ * and the pages last, since saving the devices writes to memory too.
+ */
+import type { Clock } from '../../../base/clock.ts'
+import { HoldfastError } from '../../../base/errors.ts'
+import type { Files } from '../../../base/files.ts'
+import type { Network } from '../../../base/network.ts'
+import {
+  pageBytes,
+  type ProcessMemories,
+  type ProcessMemory,
+  type WriteTracking,
+} from '../../../base/process-memory.ts'
+import type { Streams } from '../../../base/streams.ts'
+import { machineTypeOf, saveDevices } from '../../../hypervisor/checkpoint/device-state.ts'
+import { GuestMemory, isZero, type PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
+import { OutputGate, type GatedNic } from '../../../hypervisor/checkpoint/output-gate.ts'
+import { ramBlocks, type RamBlock } from '../../../hypervisor/checkpoint/ram-blocks.ts'
+import { openQmp, type Qmp } from '../../../hypervisor/qmp.ts'
+import { runPaths, type MachineRecord } from '../../../hypervisor/run-directory.ts'
+import type { DiskCopy } from './primary-disks.ts'
+
+export interface GuestPorts {
+  readonly clock: Clock
+  readonly files: Files
+  readonly network: Network
+  readonly memories: ProcessMemories
+  readonly streams: Streams
+}
+
+/** What one stop of the guest brought. */
+export interface Cut {
+  readonly isPaused: boolean
+  readonly devices: Uint8Array
+  readonly ranges: readonly PageRange[]
+  /** Of `ranges`, one after the other; good until the cut after the next. */
+  readonly pages: Uint8Array
+  readonly journal: readonly Uint8Array[]
+  readonly output: ReadonlyMap<number, readonly Buffer[]>
+  /** How long the guest stood still, milliseconds. */
+  readonly pauseMs: number
+  /** The guest has shut down: it will not run on. */
+  readonly isShutDown: boolean
+}
+
+interface GuestParts {
+  readonly qmp: Qmp
+  readonly blocks: readonly RamBlock[]
+  readonly machineType: string
+  readonly process: ProcessMemory
+  readonly memory: GuestMemory
+  readonly tracking: WriteTracking
+  readonly gates: readonly NicGate[]
+  readonly disks: DiskCopy
+}
+
+interface NicGate {
+  readonly nic: GatedNic
+  readonly gate: OutputGate
+}
+
+const chunkPages = 256
+/** States in which QEMU's own `cont` lets the guest run as before. */
+const ours = new Set(['paused', 'running'])
+
+export class PrimaryGuest implements AsyncDisposable {
+  readonly #ports: GuestPorts
+  readonly #record: MachineRecord
+  readonly #process: ProcessMemory
+  readonly #memory: GuestMemory
+  readonly #tracking: WriteTracking
+  readonly #gates: readonly NicGate[]
+  readonly #disks: DiskCopy
+  /** Two, in turn: one epoch is on its way while the next is taken. */
+  readonly #buffers: [Buffer, Buffer] = [Buffer.alloc(0), Buffer.alloc(0)]
+  readonly qmp: Qmp
+  readonly blocks: readonly RamBlock[]
+  readonly machineType: string
+  isPaused = false
+
+  private constructor(ports: GuestPorts, record: MachineRecord, parts: GuestParts) {
+    this.#ports = ports
+    this.#record = record
+    this.qmp = parts.qmp
+    this.blocks = parts.blocks
+    this.machineType = parts.machineType
+    this.#process = parts.process
+    this.#memory = parts.memory
+    this.#tracking = parts.tracking
+    this.#gates = parts.gates
+    this.#disks = parts.disks
+  }
+
+  /** Begins to note what the guest writes. Nothing is held yet. Throws `refused` where it cannot be protected. */
+  static async open(ports: GuestPorts, record: MachineRecord, qmp: Qmp, disks: DiskCopy): Promise<PrimaryGuest> {
+    const { config, process: id } = record
+    await using stack = new AsyncDisposableStack()
+    const blocks = await ramBlocks(qmp)
+    const process = stack.use(await ports.memories.open(id.pid))
+    const memory = new GuestMemory(process, blocks)
+    const tracking = await process.trackWrites(memory.addresses)
+    stack.defer(() => tracking.stop())
+    const gates: NicGate[] = []
+    for (const nic of config.nics) {
+      const deps = { qmp, streams: ports.streams, clock: ports.clock, runDirectory: config.runDirectory }
+      gates.push({ nic, gate: stack.use(await OutputGate.open(deps, nic)) })
+    }
+    const machineType = await machineTypeOf(qmp)
+    const { status } = await qmp.execute<{ status: string }>('query-status')
+    stack.move()
+    const guest = new PrimaryGuest(ports, record, { qmp, blocks, machineType, process, memory, tracking, gates, disks })
+    guest.isPaused = status === 'paused'
+    return guest
+  }
+
+  get pages(): number {
+    return this.#memory.pages
+  }
+
+  /** Output that waits, in bytes. */
+  get heldBytes(): number {
+    return this.#gates.reduce((sum, { gate }) => sum + gate.heldBytes, 0)
+  }
+
+  /** Bytes of the disks' journal that wait. */
+  get journalBytes(): number {
+    return this.#disks.bytes
+  }
+
+  /** Calls back, once for each gate, when output begins to wait. */
+  onHeld(listener: () => void): void {
+    for (const { gate } of this.#gates) gate.onHeld(listener)
+  }
+
+  /** What was written since the last asking; everything at first. The guest may run. */
+  written(): PageRange[] {
+    return this.#memory.pagesAt(this.#tracking.take())
+  }
+
+  /** Hands out the pages in pieces of a megabyte, those of zeros left out where the other side has zeros anyway. */
+  async copy(
+    ranges: readonly PageRange[],
+    isFirst: boolean,
+    send: (piece: PageRange, bytes: Uint8Array) => Promise<void>,
+  ): Promise<void> {
+    for (const range of ranges) {
+      for (const piece of this.#memory.cut(range, chunkPages)) {
+        const bytes = Buffer.allocUnsafe(piece.count * pageBytes)
+        this.#memory.read(piece, bytes)
+        const mayLeaveOut = isFirst && !this.#memory.isRom(piece)
+        if (!mayLeaveOut || !isZero(bytes)) await send(piece, bytes)
+      }
+    }
+  }
+
+  /**
+   * Stops the guest, takes an epoch, and lets it go on. `begin`: from this epoch on its output and its disks' writes are
+   * held; `isLast`: it is not let go on.
+   */
+  async cut(how: { readonly begin?: boolean; readonly isLast?: boolean } = {}): Promise<Cut> {
+    const { clock } = this.#ports
+    const started = clock.monotonic()
+    await this.qmp.execute('stop')
+    let mayGoOn = how.isLast !== true && !this.isPaused
+    try {
+      const { status } = await this.qmp.execute<{ status: string }>('query-status')
+      if (status === 'shutdown') mayGoOn = false
+      const isOurs = ours.has(status)
+      if (how.begin === true) await this.#hold()
+      const cut = await this.#take()
+      mayGoOn &&= isOurs
+      const isPaused = this.isPaused
+      return { ...cut, isPaused, isShutDown: status === 'shutdown', pauseMs: clock.monotonic() - started }
+    } finally {
+      if (mayGoOn) await this.qmp.execute('cont')
+    }
+  }
+
+  async #hold(): Promise<void> {
+    await this.#disks.hold()
+    for (const { gate } of this.#gates) await gate.close()
+  }
+
+  async #take(): Promise<Pick<Cut, 'devices' | 'ranges' | 'pages' | 'journal' | 'output'>> {
+    const devices = await saveDevices(this.qmp, this.#ports.files, this.#record.config.runDirectory)
+    const output = new Map<number, readonly Buffer[]>()
+    for (const { nic, gate } of this.#gates) output.set(nic.key, await gate.take())
+    const journal = this.#disks.cut()
+    const ranges = this.written()
+    return { devices, output, journal, ranges, pages: this.#readAll(ranges) }
+  }
+
+  #readAll(ranges: readonly PageRange[]): Uint8Array {
+    const bytes = ranges.reduce((sum, { count }) => sum + count, 0) * pageBytes
+    let [buffer] = this.#buffers
+    if (buffer.length < bytes) buffer = Buffer.allocUnsafeSlow(roomFor(bytes))
+    this.#buffers[0] = this.#buffers[1]
+    this.#buffers[1] = buffer
+    let done = 0
+    for (const range of ranges) done += this.#memory.read(range, buffer.subarray(done))
+    return buffer.subarray(0, bytes)
+  }
+
+  /** Lets output of an epoch go out. */
+  release(output: Cut['output']): void {
+    for (const { nic, gate } of this.#gates) gate.release(output.get(nic.key) ?? [])
+  }
+
+  /** Nothing is held any more; what waits goes out. */
+  letAllOut(): void {
+    for (const { gate } of this.#gates) gate.open()
+  }
+
+  async stop(): Promise<void> {
+    await this.qmp.execute('stop')
+  }
+
+  async goOn(): Promise<void> {
+    if (!this.isPaused) await this.qmp.execute('cont')
+  }
+
+  /** Takes everything of ours out of QEMU again. The guest runs on, or not, as it does. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { gate } of this.#gates) await gate[Symbol.asyncDispose]()
+    await this.#disks.letGo()
+    await this.#tracking.stop().catch(() => undefined)
+    await this.#process[Symbol.asyncDispose]()
+  }
+}
+
+/** Opens QEMU's second control socket: the first is the agent's. Rejects with `unreachable` when QEMU is gone. */
+export async function openSpare(ports: Pick<GuestPorts, 'clock' | 'network'>, runDirectory: string): Promise<Qmp> {
+  return await openQmp(await ports.network.connectUnix(runPaths(runDirectory).qmpSpare), ports.clock)
+}
+
+export async function machineRecord(files: Files, runDirectory: string): Promise<MachineRecord> {
+  const record = JSON.parse(await files.readText(runPaths(runDirectory).record)) as Partial<MachineRecord>
+  if (record.config !== undefined && record.process !== undefined) return record as MachineRecord
+  throw new HoldfastError('wrong-state', `no QEMU was started in ${runDirectory}`)
+}
+
+function roomFor(bytes: number): number {
+  return Math.max(2 ** 20, 2 ** Math.ceil(Math.log2(bytes)))
+}

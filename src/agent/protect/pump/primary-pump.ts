@@ -1,0 +1,471 @@
+/**
+ * The primary's pump of one protected VM, from its first copy to its end.
+ *
+ *   syncing ──the second has everything──▶ bound ──▶ alone   the arbiter has given it this VM: nothing is held any more
+ *      ╰──────────anything fails──────────▶ alone ╰─▶ lost    the second has it: QEMU here is killed
+ *
+ * Who may go on is decided by primary-side.ts. A guest whose QEMU has ended, and one that is handed over, asks for nothing
+ * for a while: the second is told to take it over.
+ */
+import type { Duplex } from 'node:stream'
+import { describeError, HoldfastError } from '../../../base/errors.ts'
+import type { Logger } from '../../../base/log.ts'
+import type { Processes } from '../../../base/processes.ts'
+import type { ArbiterApi, ProtectionConfig, ProtectionObservation, PumpPhase } from '../../../contracts/protection.ts'
+import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
+import { newPrimary, type PrimaryState } from '../primary-side.ts'
+import type { MemoryPhase, PrimaryOrder } from '../pumps.ts'
+import { encodeEpoch } from './epoch.ts'
+import { Figures } from './figures.ts'
+import { copyMemory } from './first-copy.ts'
+import { frameKinds, writeWord } from './frames.ts'
+import { Links, type LinkName } from './links.ts'
+import type { PumpMemoryFile } from './memory-file.ts'
+import { dueInMs } from './pacing.ts'
+import type { DiskCopy } from './primary-disks.ts'
+import type { Cut, GuestPorts, PrimaryGuest } from './primary-guest.ts'
+import { PrimaryProtocol } from './primary-protocol.ts'
+import type { Word } from './words.ts'
+
+export interface PrimaryDeps extends GuestPorts {
+  readonly log: Logger
+  readonly processes: Processes
+  readonly memory: PumpMemoryFile
+  arbiter(config: ProtectionConfig): ArbiterApi
+  connect(link: LinkName, signal: AbortSignal): Promise<Duplex>
+  /** Something that `status` tells has changed. */
+  onStatus(): void
+}
+
+/** Who hands over, or whose QEMU has ended, waits so long for the second to take it before it asks for itself. */
+const patienceMs = 10_000
+/** The second may take so long to say that it has everything. */
+const readyMs = 30_000
+const reconnectMs = 200
+/** The longest frame that the second ever sends: a word. */
+const mostBytes = 2 ** 20
+
+interface Pending {
+  readonly epoch: number
+  readonly takenAt: number
+  readonly parts: readonly Uint8Array[]
+}
+
+export class PrimaryPump {
+  readonly #deps: PrimaryDeps
+  readonly #order: PrimaryOrder
+  readonly #record: MachineRecord
+  readonly #guest: PrimaryGuest
+  readonly #disks: DiskCopy
+  readonly #links: Links
+  readonly #figures = new Figures()
+  readonly #end = Promise.withResolvers<MemoryPhase>()
+  readonly #syncing = new AbortController()
+  /** Output of epochs that may not leave yet. */
+  readonly #outputs = new Map<number, Cut['output']>()
+  readonly #ready = Promise.withResolvers<void>()
+  readonly #acked = Promise.withResolvers<void>()
+  #protocol: PrimaryProtocol | undefined
+  #pending: Pending | undefined
+  #wake: () => void = () => undefined
+  #isWoken = false
+  #phase: PumpPhase = 'syncing'
+  #progress = 0
+  #copyRate = 0
+  #safeAt: number | null = null
+  #lastCut = { at: 0, pauseMs: 0 }
+  #reason: string | null = null
+  #claimingSince: number | undefined
+  /** The guest was stopped by this pump, not by somebody who wants it paused. */
+  #isStopped = false
+  #handOver: PromiseWithResolvers<void> | undefined
+  /** Until then the second is to take over, and this side asks for nothing. */
+  #yieldsUntil: number | undefined
+  #lookedAt = 0
+
+  constructor(deps: PrimaryDeps, order: PrimaryOrder, record: MachineRecord, guest: PrimaryGuest, disks: DiskCopy) {
+    this.#deps = deps
+    this.#order = order
+    this.#record = record
+    this.#guest = guest
+    this.#disks = disks
+    for (const { promise } of [this.#ready, this.#acked]) promise.catch(() => undefined)
+    this.#links = new Links(deps.log, mostBytes, {
+      onWord: (word) => this.#hear(word),
+      onFrame: () => undefined,
+      onGone: () => this.#secondGone('its connections have ended'),
+    })
+    guest.qmp.closed.then(
+      () => this.#guestGone(),
+      () => undefined,
+    )
+  }
+
+  get status(): ProtectionObservation {
+    const state = this.#protocol?.state
+    const isSyncing = this.#phase === 'syncing'
+    const now = this.#deps.clock.monotonic()
+    return {
+      ...{ side: 'primary', n: state?.config.n ?? this.#order.config.n, phase: this.#phase, epoch: state?.cut ?? 0 },
+      lagMs: this.#safeAt === null ? null : Math.round(now - this.#safeAt),
+      ...{ pauseMs: this.#figures.pauseMs, epochMs: this.#figures.epochMs },
+      bytesPerSecond: isSyncing ? this.#copyRate : this.#figures.bytesPerSecond,
+      ...{ progress: isSyncing ? this.#progress : 1, problem: this.#reason },
+    }
+  }
+
+  /** Resolves with how it ended, when all that follows from that was done. */
+  async run(): Promise<MemoryPhase> {
+    try {
+      await this.#synchronize()
+    } catch (err) {
+      this.#deps.log.warn({ err: describeError(err) }, 'the VM was not brought in step with its second host')
+      this.#reason ??= describeError(err)
+      if (this.#protocol === undefined) this.#end.resolve('alone')
+      else this.#claim(describeError(err))
+    }
+    if (this.#protocol !== undefined) {
+      void this.#beat()
+      this.#epochs().catch((err: unknown) => this.#broken(err))
+    }
+    const end = await this.#end.promise
+    await this.#finish(end)
+    return end
+  }
+
+  /**
+   * The primary wins its configuration and goes on alone; `run` tells when it has. Throws `unreachable` while the arbiter
+   * cannot be asked.
+   */
+  async end(): Promise<void> {
+    if (this.#protocol === undefined) {
+      this.#syncing.abort(new HoldfastError('cancelled', 'protection was called off'))
+      return
+    }
+    await this.#protocol.look()
+    await this.#protocol.input({ is: 'peer-gone' })
+  }
+
+  /** Stops the guest, sends all that it was, and lets the second run it. Resolves when the second has everything. */
+  async handOver(): Promise<void> {
+    if (this.#protocol?.state.phase !== 'protecting') {
+      throw new HoldfastError('wrong-state', 'the VM is not in step at this moment', { mend: 'Try again in a moment.' })
+    }
+    this.#handOver ??= Promise.withResolvers()
+    this.#wakeUp()
+    await this.#handOver.promise
+  }
+
+  async setPaused(isPaused: boolean): Promise<void> {
+    this.#guest.isPaused = isPaused
+    await (isPaused ? this.#guest.stop() : this.#guest.goOn())
+    this.#wakeUp()
+  }
+
+  async #synchronize(): Promise<void> {
+    const { clock } = this.#deps
+    const arbiter = this.#deps.arbiter(this.#order.config)
+    const { config } = this.#order
+    const { signal } = this.#syncing
+    await this.#remember('syncing', config, config.n)
+    for (const link of ['data', 'beats'] as const) this.#add(link, await this.#deps.connect(link, signal))
+    const blocks = this.#guest.blocks.map(({ name, bytes, isRom }) => ({ name, bytes, isRom }))
+    this.#links.say({ is: 'memory', machineType: this.#guest.machineType, blocks })
+    await this.#within(this.#ready.promise, readyMs, 'the second host did not get ready')
+    await this.#disks.copy((done, total) => this.#tellCopy((done / Math.max(1, total)) * 0.5, 0), signal)
+    await copyMemory(
+      { clock, guest: this.#guest },
+      (parts) => this.#links.send(frameKinds.pages, parts),
+      ({ doneBytes, totalBytes, bytesPerSecond }) => this.#tellCopy(doneBytes / totalBytes, bytesPerSecond),
+      signal,
+    )
+    const { life } = await arbiter.arbiterLife()
+    await arbiter.arbiterOpen({ config, life })
+    signal.throwIfAborted()
+    await this.#firstEpoch()
+  }
+
+  /** From here on the guest's output is held. Once the second has this epoch it may be bound to the pair. */
+  async #firstEpoch(): Promise<void> {
+    const { config, settings } = this.#order
+    const { clock } = this.#deps
+    const cut = await this.#guest.cut({ begin: true })
+    this.#keep(1, cut)
+    await this.#links.send(frameKinds.epoch, this.#pending?.parts ?? [])
+    await this.#within(this.#acked.promise, readyMs, 'the second host did not take the first epoch')
+    await this.#remember('bound', config, config.n)
+    this.#protocol = new PrimaryProtocol(
+      {
+        ...{ clock, log: this.#deps.log, arbiter: (of) => this.#deps.arbiter(of) },
+        limits: { silenceMs: settings.silenceMs, askAgainMs: settings.silenceMs },
+        save: (next, lastN) => this.#remember('bound', next, lastN),
+        say: (word) => this.#links.say(word),
+        ship: () => void this.#links.send(frameKinds.epoch, this.#pending?.parts ?? []),
+        release: (through) => this.#release(through),
+        kill: () => this.#kill(),
+        onPhase: (state) => this.#onPhase(state),
+      },
+      newPrimary(config, 1, clock.monotonic()),
+    )
+    this.#phase = 'protecting'
+    this.#links.say({ is: 'beat', n: config.n })
+    await this.#protocol.input({ is: 'ack', n: config.n, epoch: 1 })
+    this.#deps.onStatus()
+  }
+
+  #tellCopy(progress: number, bytesPerSecond: number): void {
+    this.#progress = Math.max(this.#progress, Math.min(1, progress))
+    this.#copyRate = bytesPerSecond
+    this.#deps.onStatus()
+  }
+
+  async #within(promise: Promise<void>, ms: number, what: string): Promise<void> {
+    const late = Promise.withResolvers<never>()
+    const abort = (): void => late.reject(this.#syncing.signal.reason as Error)
+    using _ = this.#deps.clock.timer(ms, () => late.reject(new HoldfastError('timeout', `${what} within ${ms} ms`)))
+    this.#syncing.signal.addEventListener('abort', abort, { once: true })
+    try {
+      await Promise.race([promise, late.promise])
+    } finally {
+      this.#syncing.signal.removeEventListener('abort', abort)
+    }
+  }
+
+  #keep(epoch: number, cut: Cut): void {
+    const at = this.#deps.clock.monotonic()
+    const { n } = this.#protocol?.state.config ?? this.#order.config
+    const { isPaused, ranges, pages, devices, journal, output, pauseMs } = cut
+    const parts = encodeEpoch({ n, epoch, isPaused, ranges, zeroRanges: [], pages, devices, journal })
+    this.#pending = { epoch, takenAt: at, parts }
+    this.#outputs.set(epoch, output)
+    this.#lastCut = { at, pauseMs }
+    this.#figures.note(at, pauseMs)
+    this.#figures.noteSent(at, this.#links.sentBytes)
+  }
+
+  /** Takes epochs when they are due, one at a time on its way, for as long as the pair is bound. */
+  async #epochs(): Promise<void> {
+    const protocol = this.#mustProtocol()
+    for (;;) {
+      const { phase, cut, acked } = protocol.state
+      if (phase === 'alone' || phase === 'lost' || this.#yieldsUntil !== undefined) return
+      const isFree = (phase === 'protecting' || phase === 'confirming') && acked >= cut
+      const isLast = isFree && this.#handOver !== undefined
+      const dueMs = isLast ? 0 : this.#dueMs()
+      if (!isFree || dueMs > 0) {
+        await this.#rest(isFree ? dueMs : undefined)
+        continue
+      }
+      const taken = await this.#guest.cut({ isLast })
+      this.#isStopped ||= isLast
+      this.#keep(cut + 1, taken)
+      this.#guest.onHeld(() => this.#wakeUp())
+      await protocol.input({ is: 'cut' })
+      if (taken.isShutDown) return this.#claim('the guest has shut down')
+      if (isLast) return this.#giveAway(cut + 1)
+    }
+  }
+
+  #dueMs(): number {
+    const { settings } = this.#order
+    const { at, pauseMs } = this.#lastCut
+    return dueInMs(
+      {
+        ...{ sinceMs: this.#deps.clock.monotonic() - at, lastPauseMs: pauseMs },
+        ...{ hasHeldOutput: this.#guest.heldBytes > 0, journalBytes: this.#disks.bytes },
+      },
+      settings,
+    )
+  }
+
+  /** Until woken, or for so long. */
+  async #rest(ms: number | undefined): Promise<void> {
+    if (this.#isWoken) {
+      this.#isWoken = false
+      return
+    }
+    await new Promise<void>((resolve) => {
+      const timer = ms === undefined ? undefined : this.#deps.clock.timer(ms, resolve)
+      this.#wake = () => {
+        timer?.[Symbol.dispose]()
+        resolve()
+      }
+    })
+    this.#isWoken = false
+    this.#wake = () => undefined
+  }
+
+  #wakeUp(): void {
+    this.#isWoken = true
+    this.#wake()
+  }
+
+  /** The last epoch is on its way, and the guest stands still. */
+  async #giveAway(epoch: number): Promise<void> {
+    const protocol = this.#mustProtocol()
+    while (protocol.state.acked < epoch) {
+      if (protocol.state.phase !== 'protecting' && protocol.state.phase !== 'confirming') return
+      await this.#rest(undefined)
+    }
+    this.#yield()
+    this.#handOver?.resolve()
+  }
+
+  /** Lets the second take over: this side asks for nothing for a while. */
+  #yield(): void {
+    this.#yieldsUntil ??= this.#deps.clock.monotonic() + patienceMs
+    this.#links.say({ is: 'take-over', n: this.#mustProtocol().state.config.n })
+    this.#wakeUp()
+  }
+
+  #guestGone(): void {
+    this.#deps.log.warn({}, 'QEMU has ended, or does not speak any more')
+    if (this.#protocol === undefined) this.#syncing.abort(new HoldfastError('unreachable', 'QEMU has ended'))
+    else this.#yield()
+  }
+
+  #secondGone(why: string): void {
+    if (this.#protocol === undefined) {
+      this.#syncing.abort(new HoldfastError('unreachable', `the second host is gone: ${why}`))
+    } else if (this.#yieldsUntil === undefined) this.#claim(`the second host is gone: ${why}`)
+  }
+
+  #claim(reason: string): void {
+    this.#reason ??= reason
+    void this.#protocol?.input({ is: 'peer-gone' })
+  }
+
+  /** An epoch could not be taken. Without QEMU the second goes on; with it, this side does, unprotected. */
+  #broken(err: unknown): void {
+    this.#deps.log.error({ err: describeError(err) }, 'an epoch could not be taken')
+    if (this.#guest.qmp.isOpen) this.#claim(`an epoch could not be taken: ${describeError(err)}`)
+    else this.#yield()
+  }
+
+  #hear(word: Word): void {
+    const protocol = this.#protocol
+    switch (word.is) {
+      case 'ready':
+        return this.#ready.resolve()
+      case 'refused':
+        this.#ready.reject(new HoldfastError('refused', `the second host cannot: ${word.why}`))
+        return this.#secondGone(word.why)
+      case 'ack':
+        if (protocol === undefined) return this.#acked.resolve()
+        if (word.epoch === this.#pending?.epoch) this.#safeAt = this.#pending.takenAt
+        void protocol.input(word).then(() => this.#wakeUp())
+        return
+      case 'beat':
+      case 'configured':
+        void protocol?.input(word)
+        return
+      default:
+    }
+  }
+
+  /** The words of life, and all that is looked after as regularly. */
+  async #beat(): Promise<void> {
+    const { clock, log } = this.#deps
+    while (this.#phase !== 'alone' && this.#phase !== 'lost') {
+      await clock.sleep(this.#order.settings.beatMs)
+      await this.#tick().catch((err: unknown) => log.warn({ err: describeError(err) }, 'a beat failed'))
+    }
+  }
+
+  async #tick(): Promise<void> {
+    const protocol = this.#mustProtocol()
+    const now = this.#deps.clock.monotonic()
+    this.#deps.onStatus()
+    if (this.#yieldsUntil !== undefined) {
+      if (now > this.#yieldsUntil) return await protocol.input({ is: 'peer-gone' })
+      this.#links.say({ is: 'take-over', n: protocol.state.config.n })
+      if (now - this.#lookedAt < this.#order.settings.silenceMs) return
+      this.#lookedAt = now
+      await protocol.look().catch(() => undefined)
+      return
+    }
+    await protocol.input({ is: 'tick' })
+    await this.#reconnect()
+    const isLong = this.#claimingSince !== undefined && now - this.#claimingSince > 2 * this.#order.settings.silenceMs
+    if (!isLong || this.#isStopped) return
+    this.#isStopped = true
+    this.#reason = 'nobody can be asked who may go on: the guest stands still until its arbiter answers'
+    await this.#guest.stop()
+  }
+
+  async #reconnect(): Promise<void> {
+    const phase = this.#protocol?.state.phase
+    if (phase !== 'protecting' && phase !== 'confirming') return
+    for (const link of ['data', 'beats'] as const) {
+      if (this.#links.has(link)) continue
+      const late = AbortSignal.timeout(reconnectMs)
+      const stream = await this.#deps.connect(link, late).catch(() => undefined)
+      if (stream === undefined) continue
+      this.#add(link, stream)
+      const { acked, cut } = this.#mustProtocol().state
+      if (link === 'data' && acked < cut && this.#pending !== undefined)
+        void this.#links.send(frameKinds.epoch, this.#pending.parts)
+    }
+  }
+
+  #add(link: LinkName, stream: Duplex): void {
+    writeWord(stream, { is: 'hello', vm: this.#order.vm, n: this.#order.config.n, link } satisfies Word)
+    this.#links.add(link, stream)
+  }
+
+  #release(through: number): void {
+    for (const [epoch, output] of this.#outputs) {
+      if (epoch > through) break
+      this.#guest.release(output)
+      this.#outputs.delete(epoch)
+    }
+  }
+
+  #onPhase({ phase }: PrimaryState): void {
+    this.#deps.log.info({ phase }, 'the primary is in another phase')
+    this.#phase = phase
+    this.#claimingSince = phase === 'claiming' ? (this.#claimingSince ?? this.#deps.clock.monotonic()) : undefined
+    this.#wakeUp()
+    this.#deps.onStatus()
+    if (phase === 'alone' || phase === 'lost') this.#end.resolve(phase)
+  }
+
+  #kill(): void {
+    this.#deps.log.warn({}, 'the second host runs the VM now: the copy here is ended')
+    void this.#deps.processes.signal(this.#record.process, 'SIGKILL')
+  }
+
+  async #finish(end: MemoryPhase): Promise<void> {
+    const { processes } = this.#deps
+    const config = this.#protocol?.state.config ?? this.#order.config
+    this.#phase = end === 'alone' ? 'alone' : 'lost'
+    this.#handOver?.resolve()
+    if (end === 'lost') {
+      await processes.signal(this.#record.process, 'SIGKILL')
+      await processes.waitGone(this.#record.process)
+    } else {
+      // What waits goes first: everything else may take its time.
+      this.#guest.letAllOut()
+      this.#links.say({ is: 'over', n: config.n })
+    }
+    await this.#remember(end, config, this.#protocol?.state.lastN ?? config.n)
+    if (end === 'alone') {
+      if (this.#isStopped) await this.#guest.goOn().catch(() => undefined)
+      await this.#guest[Symbol.asyncDispose]()
+    }
+    await this.#protocol?.close()
+    this.#links.end()
+    this.#deps.onStatus()
+  }
+
+  async #remember(phase: MemoryPhase, config: ProtectionConfig, lastN: number): Promise<void> {
+    const { arbiter } = this.#order
+    const reason = this.#reason
+    await this.#deps.memory.write({ v: 1, side: 'primary', phase, config, arbiter, lastN, reason })
+  }
+
+  #mustProtocol(): PrimaryProtocol {
+    if (this.#protocol !== undefined) return this.#protocol
+    throw new HoldfastError('internal', 'the pair is not bound yet')
+  }
+}

@@ -1,0 +1,133 @@
+/** Puts a pump together from its order, and runs it to its end. */
+import { describeError, HoldfastError } from '../../../base/errors.ts'
+import type { Logger } from '../../../base/log.ts'
+import type { Processes } from '../../../base/processes.ts'
+import type { StreamIdentity } from '../../../base/streams.ts'
+import type { ArbiterApi, SecondEndpoint } from '../../../contracts/protection.ts'
+import { IdentityFiles, type Identity } from '../../identity.ts'
+import type { PumpMemory } from '../pumps.ts'
+import { arbiterClient } from './arbiter-client.ts'
+import type { ControlAct } from './control.ts'
+import { ControlServer } from './control-server.ts'
+import { PumpMemoryFile } from './memory-file.ts'
+import type { OrderFile } from './order-file.ts'
+import { machineRecord, openSpare, PrimaryGuest, type GuestPorts } from './primary-guest.ts'
+import { noDisks } from './primary-disks.ts'
+import { PrimaryPump } from './primary-pump.ts'
+import { Salvage } from './salvage.ts'
+import { noSecondDisks } from './second-disks.ts'
+import { SecondPump } from './second-pump.ts'
+
+export interface PumpPorts extends GuestPorts {
+  readonly log: Logger
+  readonly processes: Processes
+}
+
+interface Running {
+  readonly pump: PrimaryPump | SecondPump | Salvage
+  readonly endpoint: SecondEndpoint | null
+  readonly act: (act: ControlAct) => Promise<void>
+}
+
+interface Context {
+  readonly ports: PumpPorts
+  readonly identity: Identity
+  readonly tls: StreamIdentity
+  readonly memory: PumpMemoryFile
+  readonly stack: AsyncDisposableStack
+  readonly arbiter: () => ArbiterApi
+  readonly onStatus: () => void
+}
+
+/** How long whoever started it may take to hear that it could not begin. */
+const tellFailureMs = 5000
+
+/** Resolves when the pump has ended, with all that follows done. `runDirectory`: the VM's. */
+export async function runPump(ports: PumpPorts, order: OrderFile, runDirectory: string): Promise<void> {
+  await using stack = new AsyncDisposableStack()
+  const control = stack.use(await ControlServer.open(ports, runDirectory))
+  try {
+    const context = await contextOf(ports, order, stack, () => control.changed())
+    const { pump, endpoint, act } = await begin(context, order)
+    control.begun(endpoint, pump, act)
+    const end = await pump.run()
+    ports.log.info({ end }, 'the pump has ended')
+  } catch (err) {
+    ports.log.error({ err: describeError(err) }, 'the pump could not go on')
+    control.failed(err)
+    await ports.clock.sleep(tellFailureMs)
+  }
+}
+
+async function contextOf(
+  ports: PumpPorts,
+  order: OrderFile,
+  stack: AsyncDisposableStack,
+  onStatus: () => void,
+): Promise<Context> {
+  const store = new IdentityFiles(ports, order.dataDirectory)
+  const identity = await store.read()
+  if (identity === undefined) throw new HoldfastError('wrong-state', 'this machine is no host of a cluster')
+  const tls = { ca: identity.ca, cert: identity.certificate, key: await store.readKey() }
+  const memory = new PumpMemoryFile(ports.files, order.dataDirectory, order.order.vm)
+  const client = arbiterClient({ ...ports, identity: () => tls }, order.order.arbiter)
+  return { ports, identity, tls, memory, stack, arbiter: () => client, onStatus }
+}
+
+function begin(context: Context, order: OrderFile): Promise<Running> {
+  if (order.mode === 'salvage') return beginSalvage(context, order)
+  return order.side === 'primary' ? beginPrimary(context, order) : beginSecond(context, order)
+}
+
+async function beginPrimary(context: Context, { order }: Extract<OrderFile, { side: 'primary' }>): Promise<Running> {
+  const { ports, tls, memory, arbiter, onStatus } = context
+  const record = await machineRecord(ports.files, order.runDirectory)
+  const qmp = await openSpare(ports, order.runDirectory)
+  const disks = noDisks
+  const guest = await PrimaryGuest.open(ports, record, qmp, disks)
+  const { tlsName: peerName } = order.second
+  const connect: ConstructorParameters<typeof PrimaryPump>[0]['connect'] = (link, signal) =>
+    ports.streams.connect({ ...order.second[link], peerName }, tls, signal)
+  const pump = new PrimaryPump({ ...ports, memory, arbiter, connect, onStatus }, order, record, guest, disks)
+  const act = async (what: ControlAct): Promise<void> => {
+    if (what === 'end') await pump.end()
+    else if (what === 'hand-over') await pump.handOver()
+    else if (what === 'pause' || what === 'resume') await pump.setPaused(what === 'pause')
+    else throw new HoldfastError('wrong-state', 'the primary does not drop its copy')
+  }
+  return { pump, endpoint: null, act }
+}
+
+async function beginSecond(context: Context, file: Extract<OrderFile, { side: 'second' }>): Promise<Running> {
+  const { ports, identity, tls, memory, stack, arbiter, onStatus } = context
+  const { order, listen } = file
+  const record = await machineRecord(ports.files, order.runDirectory)
+  const qmp = await openSpare(ports, order.runDirectory)
+  const pump = new SecondPump({ ...ports, memory, arbiter, onStatus }, order, record, qmp, noSecondDisks)
+  const refused = (why: string): void => ports.log.warn({ why }, 'a stranger was turned away')
+  const hear = async (link: 'data' | 'beats') => {
+    const at = { host: listen[link], port: 0, peerName: order.primaryTlsName }
+    const { port } = stack.use(await ports.streams.listen(at, tls, (stream) => pump.accept(link, stream), refused))
+    return { host: listen[link], port }
+  }
+  const [data, beats] = [await hear('data'), await hear('beats')]
+  const endpoint = { data, beats, tlsName: identity.tlsName, nbd: order.nbd, exports: order.exports }
+  const act = async (what: ControlAct): Promise<void> => {
+    if (what !== 'drop') throw new HoldfastError('wrong-state', `the second cannot ${what}`)
+    await pump.drop()
+  }
+  return { pump, endpoint, act }
+}
+
+async function beginSalvage(context: Context, { order }: OrderFile): Promise<Running> {
+  const { ports, memory, arbiter } = context
+  const found = await memory.read()
+  if (found === undefined) throw new HoldfastError('not-found', `no pump of ${order.vm} has left anything`)
+  const record = await machineRecord(ports.files, order.runDirectory).catch(() => undefined)
+  const isAlive = record !== undefined && (await ports.processes.isAlive(record.process))
+  const qmp = isAlive ? await openSpare(ports, order.runDirectory).catch(() => undefined) : undefined
+  const pump = new Salvage({ ...ports, memory, arbiter }, order, found satisfies PumpMemory, { record, qmp })
+  const act = (): Promise<void> =>
+    Promise.reject(new HoldfastError('wrong-state', 'the pump has died; wait for the arbiter'))
+  return { pump, endpoint: null, act }
+}

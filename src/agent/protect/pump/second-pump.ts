@@ -1,0 +1,295 @@
+/**
+ * The second's pump of one protected VM. It keeps an epoch beside the copy until all of it is here, says so, and only then
+ * puts it in place. When it has won, it loads the newest whole epoch and lets the guest run.
+ *
+ *   candidate ──the primary is bound──▶ bound ──▶ running   the arbiter has given it this VM
+ *        ╰─────────given up─────────────▶ dropped ◀─╯        the primary goes on, or never was bound
+ */
+import type { Duplex } from 'node:stream'
+import { describeError, HoldfastError } from '../../../base/errors.ts'
+import type { Logger } from '../../../base/log.ts'
+import type { ArbiterApi, ProtectionConfig, ProtectionObservation, PumpPhase } from '../../../contracts/protection.ts'
+import type { Qmp } from '../../../hypervisor/qmp.ts'
+import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
+import { SerialQueue } from '../../vm/serial-queue.ts'
+import type { MemoryPhase, SecondOrder } from '../pumps.ts'
+import { newSecond, stepSecond, type SecondAct, type SecondInput, type SecondState } from '../second-side.ts'
+import { decodeEpoch, decodeRanges, type Epoch } from './epoch.ts'
+import { Figures } from './figures.ts'
+import { frameKinds, type Frame } from './frames.ts'
+import { Links, type LinkName } from './links.ts'
+import type { PumpMemoryFile } from './memory-file.ts'
+import type { GuestPorts } from './primary-guest.ts'
+import type { SecondDisks } from './second-disks.ts'
+import { SecondGuest } from './second-guest.ts'
+import type { Word } from './words.ts'
+
+export interface SecondDeps extends GuestPorts {
+  readonly log: Logger
+  readonly memory: PumpMemoryFile
+  arbiter(config: ProtectionConfig): ArbiterApi
+  onStatus(): void
+}
+
+/** A candidate that nobody speaks to any more gives up by itself. */
+const abandonedMs = 60_000
+/** Memory of guests is at most some terabytes; what says that it is more is garbage. */
+const mostBytes = 2 ** 32 - 1
+
+export class SecondPump {
+  readonly #deps: SecondDeps
+  readonly #order: SecondOrder
+  readonly #record: MachineRecord
+  readonly #qmp: Qmp
+  readonly #disks: SecondDisks
+  readonly #links: Links
+  readonly #queue = new SerialQueue()
+  readonly #figures = new Figures()
+  readonly #end = Promise.withResolvers<MemoryPhase>()
+  #guest: SecondGuest | undefined
+  #state: SecondState | undefined
+  #newest: Epoch | undefined
+  #phase: PumpPhase = 'candidate'
+  #receivedBytes = 0
+  #safeAt: number | null = null
+  #reason: string | null = null
+  #heardAt: number
+
+  constructor(deps: SecondDeps, order: SecondOrder, record: MachineRecord, qmp: Qmp, disks: SecondDisks) {
+    this.#deps = deps
+    this.#order = order
+    this.#record = record
+    this.#qmp = qmp
+    this.#disks = disks
+    this.#heardAt = deps.clock.monotonic()
+    this.#links = new Links(deps.log, mostBytes, {
+      onWord: (word, link) => this.#hear(word, link),
+      onFrame: (frame) => this.#take(frame),
+      onGone: () => this.#input({ is: 'peer-gone' }),
+    })
+    qmp.closed.then(
+      () => this.#giveUp('QEMU has ended here'),
+      () => undefined,
+    )
+  }
+
+  get status(): ProtectionObservation {
+    const now = this.#deps.clock.monotonic()
+    return {
+      ...{ side: 'second', n: this.#config.n, phase: this.#phase, epoch: this.#state?.acked ?? 0 },
+      lagMs: this.#safeAt === null ? null : Math.round(now - this.#safeAt),
+      ...{ pauseMs: null, epochMs: this.#figures.epochMs, bytesPerSecond: this.#figures.bytesPerSecond },
+      ...{ progress: this.#state === undefined ? 0 : 1, problem: this.#reason },
+    }
+  }
+
+  /** Takes a connection of the primary in. */
+  accept(link: LinkName, stream: Duplex): void {
+    this.#links.add(link, stream)
+  }
+
+  /** Resolves with how it ended, when all that follows from that was done. */
+  async run(): Promise<MemoryPhase> {
+    await this.#remember('candidate')
+    void this.#beat()
+    const end = await this.#end.promise
+    this.#phase = end === 'running' ? 'running' : 'dropped'
+    await this.#queue.close()
+    if (end === 'dropped') {
+      await this.#remember('dropped')
+      this.#links[Symbol.dispose]()
+    }
+    await this.#guest?.[Symbol.asyncDispose]()
+    this.#links.end()
+    this.#deps.onStatus()
+    return end
+  }
+
+  /** Gives the copy up. Throws `wrong-state` when it asks to run, or runs. */
+  async drop(): Promise<void> {
+    await this.#queue.run(() => {
+      const phase = this.#state?.phase
+      if (phase === 'claiming' || phase === 'running')
+        throw new HoldfastError('wrong-state', 'the second copy is about to run, or runs')
+      this.#giveUp('it was called off')
+      return Promise.resolve()
+    })
+  }
+
+  get #config(): ProtectionConfig {
+    return this.#state?.config ?? this.#order.config
+  }
+
+  #giveUp(reason: string): void {
+    this.#reason ??= reason
+    // Once it runs the guest is the agent's; what happens to it then is no matter of two sides any more.
+    if (this.#state?.phase !== 'running') this.#end.resolve('dropped')
+  }
+
+  #hear(word: Word, link: LinkName): void {
+    this.#heardAt = this.#deps.clock.monotonic()
+    const { vm, config } = this.#order
+    switch (word.is) {
+      case 'hello':
+        if (word.vm !== vm || word.n !== config.n)
+          throw new HoldfastError('invalid-request', 'it belongs to another pair')
+        return
+      case 'memory':
+        if (link === 'data' && this.#guest === undefined) void this.#queue.run(() => this.#open(word))
+        return
+      case 'beat':
+        this.#input(word)
+        return
+      case 'configure':
+        this.#input(word)
+        return
+      case 'take-over':
+      case 'over':
+        // Who has lost is told so by the arbiter.
+        this.#input({ is: 'peer-gone' })
+        return
+      default:
+    }
+  }
+
+  async #open(word: Extract<Word, { is: 'memory' }>): Promise<void> {
+    try {
+      this.#guest = await SecondGuest.open(this.#deps, this.#record, this.#qmp, word)
+      this.#links.say({ is: 'ready' })
+    } catch (err) {
+      this.#links.say({ is: 'refused', why: describeError(err) })
+      this.#giveUp(describeError(err))
+    }
+  }
+
+  #take({ kind, bytes }: Frame): void {
+    this.#receivedBytes += bytes.length
+    this.#heardAt = this.#deps.clock.monotonic()
+    if (kind === frameKinds.pages) {
+      const [range] = decodeRanges(bytes.subarray(0, 8))
+      if (range !== undefined && this.#state === undefined) this.#guest?.write(range, bytes.subarray(8))
+      return
+    }
+    const epoch = decodeEpoch(bytes)
+    this.#queue
+      .run(() => this.#epoch(epoch))
+      .catch((err: unknown) => {
+        this.#deps.log.error({ err: describeError(err) }, 'an epoch could not be taken')
+        this.#links.say({ is: 'refused', why: describeError(err) })
+        this.#giveUp(describeError(err))
+      })
+  }
+
+  /** It is here as a whole. What it writes to disks is durable before anything is said. */
+  async #epoch(epoch: Epoch): Promise<void> {
+    if (this.#state?.phase === 'claiming' || this.#state?.phase === 'running' || this.#phase === 'dropped') return
+    const isNew = epoch.epoch > (this.#state?.acked ?? 0)
+    if (isNew) {
+      if (this.#state === undefined) await this.#disks.begin()
+      await this.#disks.keep(epoch.epoch, epoch.journal[0] ?? new Uint8Array())
+    }
+    const now = this.#deps.clock.monotonic()
+    if (this.#state === undefined) {
+      this.#state = newSecond(this.#order.config, epoch.epoch, now)
+      this.#links.say({ is: 'ack', n: epoch.n, epoch: epoch.epoch })
+    } else await this.#step({ is: 'epoch', n: epoch.n, epoch: epoch.epoch })
+    if (!isNew) return
+    this.#guest?.apply(epoch)
+    void this.#disks.apply(epoch.epoch).catch((err: unknown) => this.#giveUp(describeError(err)))
+    this.#newest = epoch
+    this.#safeAt = now
+    this.#figures.note(now, 0)
+    this.#figures.noteSent(now, this.#receivedBytes)
+  }
+
+  #input(input: SecondInput): void {
+    this.#queue
+      .run(() => this.#step(input))
+      .catch((err: unknown) => {
+        if (this.#phase === 'running' || this.#phase === 'dropped') return
+        this.#deps.log.error({ err: describeError(err) }, 'the second copy cannot go on')
+        this.#reason ??= describeError(err)
+      })
+  }
+
+  async #step(input: SecondInput): Promise<void> {
+    if (this.#state === undefined) return
+    const { silenceMs } = this.#order.settings
+    const before = this.#state.phase
+    const limits = { silenceMs, askAgainMs: silenceMs }
+    const { state, acts } = stepSecond(this.#state, input, this.#deps.clock.monotonic(), limits)
+    this.#state = state
+    if (state.phase !== before) await this.#onPhase(state)
+    for (const act of acts) await this.#carryOut(act)
+  }
+
+  async #onPhase({ phase }: SecondState): Promise<void> {
+    this.#deps.log.info({ phase }, 'the second is in another phase')
+    this.#phase = phase
+    // From here on it may ask to run.
+    if (phase === 'following') await this.#remember('bound')
+    this.#deps.onStatus()
+  }
+
+  async #carryOut(act: SecondAct): Promise<void> {
+    switch (act.do) {
+      case 'save':
+        return this.#remember('bound', act.config)
+      case 'ack':
+      case 'beat':
+      case 'configured': {
+        const { do: is, ...rest } = act
+        this.#links.say({ is, ...rest } as Word)
+        return
+      }
+      case 'claim':
+        return this.#claim(act.config)
+      case 'run':
+        return await this.#takeOver()
+      case 'discard':
+        return this.#giveUp('the primary goes on')
+    }
+  }
+
+  #claim(config: ProtectionConfig): void {
+    const { log } = this.#deps
+    this.#deps
+      .arbiter(config)
+      .arbiterClaim({ vm: config.vm, n: config.n, side: 'second' })
+      .then((answer) => {
+        log.info({ n: config.n, answer: answer.is }, 'the arbiter has answered')
+        this.#input({ is: 'answer', n: config.n, answer })
+      })
+      .catch((err: unknown) => log.warn({ err: describeError(err) }, 'the arbiter could not be asked'))
+  }
+
+  /** The guest goes on here, from everything that was acknowledged. */
+  async #takeOver(): Promise<void> {
+    const { clock, log } = this.#deps
+    const [guest, newest] = [this.#guest, this.#newest]
+    if (guest === undefined || newest === undefined) throw new HoldfastError('internal', 'there is no epoch to run')
+    const started = clock.monotonic()
+    await this.#disks.finish()
+    await this.#remember('running')
+    await guest.run(newest)
+    log.info({ epoch: newest.epoch, tookMs: clock.monotonic() - started }, 'the guest runs here now')
+    this.#end.resolve('running')
+  }
+
+  async #beat(): Promise<void> {
+    const { clock } = this.#deps
+    while (this.#phase !== 'running' && this.#phase !== 'dropped') {
+      await clock.sleep(this.#order.settings.beatMs)
+      this.#deps.onStatus()
+      if (this.#state !== undefined) this.#input({ is: 'tick' })
+      const isAlone = this.#phase === 'candidate' && !this.#links.has('data')
+      if (isAlone && clock.monotonic() - this.#heardAt > abandonedMs) this.#giveUp('the primary never came')
+    }
+  }
+
+  async #remember(phase: MemoryPhase, config = this.#config): Promise<void> {
+    const { arbiter } = this.#order
+    const reason = this.#reason
+    await this.#deps.memory.write({ v: 1, side: 'second', phase, config, arbiter, lastN: config.n, reason })
+  }
+}
