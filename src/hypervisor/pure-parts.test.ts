@@ -50,6 +50,7 @@ test('the key of a disk is found in ids, paths and node names', () => {
   const event = machineEvent({
     event: 'BLOCK_IO_ERROR',
     data: { device: '', 'qom-path': '/machine/peripheral/disk-3/virtio-backend', operation: 'write', nospace: true },
+    at: 0,
   })
   assert.deepEqual(event, { kind: 'io-error', diskKey: 3, isNoSpace: true, isWrite: true })
 })

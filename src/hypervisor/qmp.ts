@@ -10,6 +10,8 @@ import { HoldfastError } from '../base/errors.ts'
 export interface QmpEvent {
   readonly event: string
   readonly data: Readonly<Record<string, unknown>>
+  /** By QEMU's wall clock, milliseconds since 1970, to the microsecond: for differences. */
+  readonly at: number
 }
 
 export interface ExecuteOptions {
@@ -37,6 +39,7 @@ interface Message {
   readonly error?: { readonly class: string; readonly desc: string }
   readonly event?: string
   readonly data?: Record<string, unknown>
+  readonly timestamp?: { readonly seconds: number; readonly microseconds: number }
 }
 
 interface Pending {
@@ -167,7 +170,7 @@ class QmpConnection implements Qmp {
       return this.close()
     }
     if (message.QMP !== undefined) this.#greeting.resolve()
-    else if (message.event !== undefined) this.#event({ event: message.event, data: message.data ?? {} })
+    else if (message.event !== undefined) this.#event(eventOf(message, message.event))
     else this.#reply(message)
   }
 
@@ -197,6 +200,11 @@ class QmpConnection implements Qmp {
     this.#pending.clear()
     this.#closed.resolve()
   }
+}
+
+function eventOf({ data, timestamp }: Message, event: string): QmpEvent {
+  const at = timestamp === undefined ? 0 : timestamp.seconds * 1000 + timestamp.microseconds / 1000
+  return { event, data: data ?? {}, at }
 }
 
 function lost(command: string): HoldfastError {

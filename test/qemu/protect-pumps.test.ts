@@ -21,7 +21,7 @@ import {
   type RegisterRecord,
 } from '../../src/contracts/protection.ts'
 import { makeAuthority, makeHost } from './hypervisor-certificates.ts'
-import { clock, deps, eventually, TestHost } from './hypervisor-guest.ts'
+import { deps, eventually, TestHost } from './hypervisor-guest.ts'
 
 const vm = 'vm-1' as VmId
 const config: ProtectionConfig = {
@@ -85,7 +85,13 @@ async function arbiter(folder: string) {
     urls: [`https://127.0.0.1:${port}`],
     tlsName: 'host-3.holdfast',
   }
-  return { at, [Symbol.dispose]: () => void (server.close(), server.closeAllConnections()) }
+  return {
+    at,
+    [Symbol.dispose]: (): void => {
+      server.close()
+      server.closeAllConnections()
+    },
+  }
 }
 
 class Host {
@@ -210,5 +216,4 @@ test('a guest is held in step, its host dies, and nobody outside notices', async
   await pump[Symbol.asyncDispose]()
   await secondPump[Symbol.asyncDispose]()
   rmSync(certificates, { recursive: true })
-  void clock
 })

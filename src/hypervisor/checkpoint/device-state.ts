@@ -5,22 +5,56 @@ import type { Files } from '../../base/files.ts'
 import type { Streams } from '../../base/streams.ts'
 import type { MigrateStatus } from '../machine-state.ts'
 import type { Qmp } from '../qmp.ts'
-import { runPaths } from '../run-directory.ts'
+import { runPaths, type MachineRecord } from '../run-directory.ts'
 import { restoreStream, type SavedState } from './restore-stream.ts'
 
 /** How long a state of some 100 KB may take to be loaded. */
 const loadMs = 30_000
+/** Every Linux has it, and every user may write there. */
+const memoryFolder = '/dev/shm'
 
 /** The versioned machine type, as QEMU itself calls it. */
 export async function machineTypeOf(qmp: Qmp): Promise<string> {
   return (await qmp.execute<string>('qom-get', { path: '/machine', property: 'type' })).replace(/-machine$/, '')
 }
 
-/** Some 50 to 110 KB; 1 to 5 ms. The guest must stand still, and does afterwards. */
-export async function saveDevices(qmp: Qmp, files: Files, runDirectory: string): Promise<Uint8Array> {
-  const path = `${runPaths(runDirectory).own}/devices`
-  await qmp.execute('xen-save-devices-state', { filename: path, live: false })
-  return await files.read(path)
+/**
+ * Where QEMU writes the state to: a folder of its own in memory. A file elsewhere would do, but the guest stands still while
+ * it is written.
+ */
+export class DeviceStateFile implements AsyncDisposable {
+  readonly #files: Files
+  readonly #folder: string
+
+  private constructor(files: Files, folder: string) {
+    this.#files = files
+    this.#folder = folder
+  }
+
+  static async open(files: Files, { config, process }: MachineRecord): Promise<DeviceStateFile> {
+    const folder = `${memoryFolder}/holdfast-${process.pid}-${process.startTicks}`
+    await files.makeDirectory(folder, { mode: 0o700 })
+    if (config.runAs !== null) await files.changeOwner(folder, config.runAs.uid, config.runAs.gid)
+    return new DeviceStateFile(files, folder)
+  }
+
+  /** Some 50 to 110 KB. The guest must stand still, and does afterwards. */
+  async save(qmp: Qmp): Promise<void> {
+    await qmp.execute('xen-save-devices-state', { filename: this.#path, live: false })
+  }
+
+  /** What was saved last; the guest may run meanwhile. */
+  async read(): Promise<Uint8Array> {
+    return await this.#files.read(this.#path)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#files.remove(this.#folder)
+  }
+
+  get #path(): string {
+    return `${this.#folder}/devices`
+  }
 }
 
 /**

@@ -16,7 +16,7 @@ import {
   type WriteTracking,
 } from '../../../base/process-memory.ts'
 import type { Streams } from '../../../base/streams.ts'
-import { machineTypeOf, saveDevices } from '../../../hypervisor/checkpoint/device-state.ts'
+import { DeviceStateFile, machineTypeOf } from '../../../hypervisor/checkpoint/device-state.ts'
 import { GuestMemory, isZero, type PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { OutputGate, type GatedNic } from '../../../hypervisor/checkpoint/output-gate.ts'
 import { ramBlocks, type RamBlock } from '../../../hypervisor/checkpoint/ram-blocks.ts'
@@ -54,6 +54,7 @@ interface GuestParts {
   readonly process: ProcessMemory
   readonly memory: GuestMemory
   readonly tracking: WriteTracking
+  readonly devices: DeviceStateFile
   readonly gates: readonly NicGate[]
   readonly disks: DiskCopy
 }
@@ -69,10 +70,10 @@ const ours = new Set(['paused', 'running'])
 
 export class PrimaryGuest implements AsyncDisposable {
   readonly #ports: GuestPorts
-  readonly #record: MachineRecord
   readonly #process: ProcessMemory
   readonly #memory: GuestMemory
   readonly #tracking: WriteTracking
+  readonly #devices: DeviceStateFile
   readonly #gates: readonly NicGate[]
   readonly #disks: DiskCopy
   /** Two, in turn: one epoch is on its way while the next is taken. */
@@ -82,15 +83,15 @@ export class PrimaryGuest implements AsyncDisposable {
   readonly machineType: string
   isPaused = false
 
-  private constructor(ports: GuestPorts, record: MachineRecord, parts: GuestParts) {
+  private constructor(ports: GuestPorts, parts: GuestParts) {
     this.#ports = ports
-    this.#record = record
     this.qmp = parts.qmp
     this.blocks = parts.blocks
     this.machineType = parts.machineType
     this.#process = parts.process
     this.#memory = parts.memory
     this.#tracking = parts.tracking
+    this.#devices = parts.devices
     this.#gates = parts.gates
     this.#disks = parts.disks
   }
@@ -109,10 +110,13 @@ export class PrimaryGuest implements AsyncDisposable {
       const deps = { qmp, streams: ports.streams, clock: ports.clock, runDirectory: config.runDirectory }
       gates.push({ nic, gate: stack.use(await OutputGate.open(deps, nic)) })
     }
+    const devices = stack.use(await DeviceStateFile.open(ports.files, record))
     const machineType = await machineTypeOf(qmp)
     const { status } = await qmp.execute<{ status: string }>('query-status')
     stack.move()
-    const guest = new PrimaryGuest(ports, record, { qmp, blocks, machineType, process, memory, tracking, gates, disks })
+    const guest = new PrimaryGuest(ports, {
+      ...{ qmp, blocks, machineType, process, memory, tracking, devices, gates, disks },
+    })
     guest.isPaused = status === 'paused'
     return guest
   }
@@ -162,21 +166,38 @@ export class PrimaryGuest implements AsyncDisposable {
    * held; `isLast`: it is not let go on.
    */
   async cut(how: { readonly begin?: boolean; readonly isLast?: boolean } = {}): Promise<Cut> {
-    const { clock } = this.#ports
-    const started = clock.monotonic()
-    await this.qmp.execute('stop')
+    const { qmp } = this
     let mayGoOn = how.isLast !== true && !this.isPaused
+    const stood = this.#standstill()
+    let taken: Omit<Cut, 'devices' | 'pauseMs' | 'isPaused'>
     try {
-      const { status } = await this.qmp.execute<{ status: string }>('query-status')
-      if (status === 'shutdown') mayGoOn = false
-      const isOurs = ours.has(status)
+      // Said in one breath: QEMU does one after the other, and each way there and back is time that the guest stands still.
+      const answers = [qmp.execute('stop'), qmp.execute<{ status: string }>('query-status')] as const
+      const saved = how.begin === true ? undefined : this.#devices.save(qmp)
+      saved?.catch(() => undefined)
+      await Promise.allSettled(answers)
+      const [, { status }] = await Promise.all(answers)
+      mayGoOn &&= ours.has(status)
       if (how.begin === true) await this.#hold()
-      const cut = await this.#take()
-      mayGoOn &&= isOurs
-      const isPaused = this.isPaused
-      return { ...cut, isPaused, isShutDown: status === 'shutdown', pauseMs: clock.monotonic() - started }
+      await (saved ?? this.#devices.save(qmp))
+      taken = { ...(await this.#take()), isShutDown: status === 'shutdown' }
     } finally {
-      if (mayGoOn) await this.qmp.execute('cont')
+      if (mayGoOn) await qmp.execute('cont')
+    }
+    return { ...taken, devices: await this.#devices.read(), isPaused: this.isPaused, pauseMs: stood() }
+  }
+
+  /** Measures by QEMU's own word how long the guest stands still from now on. */
+  #standstill(): () => number {
+    const { clock } = this.#ports
+    let [from, to] = [clock.monotonic(), 0]
+    const listening = this.qmp.onEvent(({ event, at }) => {
+      if (event === 'STOP') from = at
+      if (event === 'RESUME') to = at
+    })
+    return () => {
+      listening[Symbol.dispose]()
+      return Math.max(0, to - from)
     }
   }
 
@@ -185,13 +206,12 @@ export class PrimaryGuest implements AsyncDisposable {
     for (const { gate } of this.#gates) await gate.close()
   }
 
-  async #take(): Promise<Pick<Cut, 'devices' | 'ranges' | 'pages' | 'journal' | 'output'>> {
-    const devices = await saveDevices(this.qmp, this.#ports.files, this.#record.config.runDirectory)
+  async #take(): Promise<Pick<Cut, 'ranges' | 'pages' | 'journal' | 'output'>> {
     const output = new Map<number, readonly Buffer[]>()
     for (const { nic, gate } of this.#gates) output.set(nic.key, await gate.take())
     const journal = this.#disks.cut()
     const ranges = this.written()
-    return { devices, output, journal, ranges, pages: this.#readAll(ranges) }
+    return { output, journal, ranges, pages: this.#readAll(ranges) }
   }
 
   #readAll(ranges: readonly PageRange[]): Uint8Array {
@@ -228,6 +248,7 @@ export class PrimaryGuest implements AsyncDisposable {
     for (const { gate } of this.#gates) await gate[Symbol.asyncDispose]()
     await this.#disks.letGo()
     await this.#tracking.stop().catch(() => undefined)
+    await this.#devices[Symbol.asyncDispose]()
     await this.#process[Symbol.asyncDispose]()
   }
 }

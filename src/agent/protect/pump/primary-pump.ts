@@ -15,6 +15,7 @@ import type { ArbiterApi, ProtectionConfig, ProtectionObservation, PumpPhase } f
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { newPrimary, type PrimaryState } from '../primary-side.ts'
 import type { MemoryPhase, PrimaryOrder } from '../pumps.ts'
+import { Bell } from './bell.ts'
 import { encodeEpoch } from './epoch.ts'
 import { Figures } from './figures.ts'
 import { copyMemory } from './first-copy.ts'
@@ -59,6 +60,7 @@ export class PrimaryPump {
   readonly #disks: DiskCopy
   readonly #links: Links
   readonly #figures = new Figures()
+  readonly #bell: Bell
   readonly #end = Promise.withResolvers<MemoryPhase>()
   readonly #syncing = new AbortController()
   /** Output of epochs that may not leave yet. */
@@ -67,8 +69,6 @@ export class PrimaryPump {
   readonly #acked = Promise.withResolvers<void>()
   #protocol: PrimaryProtocol | undefined
   #pending: Pending | undefined
-  #wake: () => void = () => undefined
-  #isWoken = false
   #phase: PumpPhase = 'syncing'
   #progress = 0
   #copyRate = 0
@@ -89,6 +89,7 @@ export class PrimaryPump {
     this.#record = record
     this.#guest = guest
     this.#disks = disks
+    this.#bell = new Bell(deps.clock)
     for (const { promise } of [this.#ready, this.#acked]) promise.catch(() => undefined)
     this.#links = new Links(deps.log, mostBytes, {
       onWord: (word) => this.#hear(word),
@@ -152,14 +153,14 @@ export class PrimaryPump {
       throw new HoldfastError('wrong-state', 'the VM is not in step at this moment', { mend: 'Try again in a moment.' })
     }
     this.#handOver ??= Promise.withResolvers()
-    this.#wakeUp()
+    this.#bell.ring()
     await this.#handOver.promise
   }
 
   async setPaused(isPaused: boolean): Promise<void> {
     this.#guest.isPaused = isPaused
     await (isPaused ? this.#guest.stop() : this.#guest.goOn())
-    this.#wakeUp()
+    this.#bell.ring()
   }
 
   async #synchronize(): Promise<void> {
@@ -253,13 +254,13 @@ export class PrimaryPump {
       const isLast = isFree && this.#handOver !== undefined
       const dueMs = isLast ? 0 : this.#dueMs()
       if (!isFree || dueMs > 0) {
-        await this.#rest(isFree ? dueMs : undefined)
+        await this.#bell.rest(isFree ? dueMs : undefined)
         continue
       }
       const taken = await this.#guest.cut({ isLast })
       this.#isStopped ||= isLast
       this.#keep(cut + 1, taken)
-      this.#guest.onHeld(() => this.#wakeUp())
+      this.#guest.onHeld(() => this.#bell.ring())
       await protocol.input({ is: 'cut' })
       if (taken.isShutDown) return this.#claim('the guest has shut down')
       if (isLast) return this.#giveAway(cut + 1)
@@ -278,34 +279,12 @@ export class PrimaryPump {
     )
   }
 
-  /** Until woken, or for so long. */
-  async #rest(ms: number | undefined): Promise<void> {
-    if (this.#isWoken) {
-      this.#isWoken = false
-      return
-    }
-    await new Promise<void>((resolve) => {
-      const timer = ms === undefined ? undefined : this.#deps.clock.timer(ms, resolve)
-      this.#wake = () => {
-        timer?.[Symbol.dispose]()
-        resolve()
-      }
-    })
-    this.#isWoken = false
-    this.#wake = () => undefined
-  }
-
-  #wakeUp(): void {
-    this.#isWoken = true
-    this.#wake()
-  }
-
   /** The last epoch is on its way, and the guest stands still. */
   async #giveAway(epoch: number): Promise<void> {
     const protocol = this.#mustProtocol()
     while (protocol.state.acked < epoch) {
       if (protocol.state.phase !== 'protecting' && protocol.state.phase !== 'confirming') return
-      await this.#rest(undefined)
+      await this.#bell.rest(undefined)
     }
     this.#yield()
     this.#handOver?.resolve()
@@ -315,7 +294,7 @@ export class PrimaryPump {
   #yield(): void {
     this.#yieldsUntil ??= this.#deps.clock.monotonic() + patienceMs
     this.#links.say({ is: 'take-over', n: this.#mustProtocol().state.config.n })
-    this.#wakeUp()
+    this.#bell.ring()
   }
 
   #guestGone(): void {
@@ -353,7 +332,7 @@ export class PrimaryPump {
       case 'ack':
         if (protocol === undefined) return this.#acked.resolve()
         if (word.epoch === this.#pending?.epoch) this.#safeAt = this.#pending.takenAt
-        void protocol.input(word).then(() => this.#wakeUp())
+        void protocol.input(word).then(() => this.#bell.ring())
         return
       case 'beat':
       case 'configured':
@@ -425,7 +404,7 @@ export class PrimaryPump {
     this.#deps.log.info({ phase }, 'the primary is in another phase')
     this.#phase = phase
     this.#claimingSince = phase === 'claiming' ? (this.#claimingSince ?? this.#deps.clock.monotonic()) : undefined
-    this.#wakeUp()
+    this.#bell.ring()
     this.#deps.onStatus()
     if (phase === 'alone' || phase === 'lost') this.#end.resolve(phase)
   }
@@ -444,7 +423,8 @@ export class PrimaryPump {
       await processes.signal(this.#record.process, 'SIGKILL')
       await processes.waitGone(this.#record.process)
     } else {
-      // What waits goes first: everything else may take its time.
+      // What waits goes first, in its order: everything else may take its time.
+      this.#release(Infinity)
       this.#guest.letAllOut()
       this.#links.say({ is: 'over', n: config.n })
     }
