@@ -105,6 +105,8 @@ function controls(config: MachineConfig): string[] {
     ...['-mon', 'chardev=qmp,mode=control'],
     ...socket('qmp-spare', paths.qmpSpare),
     ...['-mon', 'chardev=qmp-spare,mode=control'],
+    ...socket('qmp-pump', paths.qmpPump),
+    ...['-mon', 'chardev=qmp-pump,mode=control'],
     ...socket('serial', paths.serial, `,logfile=${comma(paths.serialLog)},logappend=on`),
     ...['-device', 'isa-serial,chardev=serial,id=serial'],
     ...['-device', 'pvpanic,id=panic'],

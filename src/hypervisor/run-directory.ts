@@ -14,6 +14,8 @@ export interface RunPaths {
   readonly qmp: string
   /** A second control socket, for a watchdog or a person. */
   readonly qmpSpare: string
+  /** A third, for the program that holds the guest in step with another host. */
+  readonly qmpPump: string
   readonly serial: string
   readonly serialLog: string
   readonly vnc: string
@@ -35,6 +37,7 @@ export function runPaths(runDirectory: string): RunPaths {
     own,
     qmp: join(own, 'qmp'),
     qmpSpare: join(own, 'qmp2'),
+    qmpPump: join(own, 'qmp3'),
     serial: join(own, 'serial'),
     serialLog: join(own, 'serial.log'),
     vnc: join(own, 'vnc'),
@@ -47,7 +50,7 @@ export function runPaths(runDirectory: string): RunPaths {
 }
 
 export function checkSocketPaths(paths: RunPaths): void {
-  for (const path of [paths.qmp, paths.qmpSpare, paths.serial, paths.vnc, paths.guestAgent]) {
+  for (const path of [paths.qmp, paths.qmpSpare, paths.qmpPump, paths.serial, paths.vnc, paths.guestAgent]) {
     if (Buffer.byteLength(path) > longestSocketPath) {
       throw new HoldfastError('refused', `${path} is too long for a socket`, { mend: 'Choose a shorter data folder.' })
     }

@@ -253,9 +253,17 @@ export class PrimaryGuest implements AsyncDisposable {
   }
 }
 
-/** Opens QEMU's second control socket: the first is the agent's. Rejects with `unreachable` when QEMU is gone. */
-export async function openSpare(ports: Pick<GuestPorts, 'clock' | 'network'>, runDirectory: string): Promise<Qmp> {
-  return await openQmp(await ports.network.connectUnix(runPaths(runDirectory).qmpSpare), ports.clock)
+/**
+ * Opens the control socket that QEMU has for pumps; one that an older Holdfast started has a spare one instead. Rejects
+ * with `unreachable` when QEMU is gone.
+ */
+export async function openControl(
+  ports: Pick<GuestPorts, 'clock' | 'network' | 'files'>,
+  runDirectory: string,
+): Promise<Qmp> {
+  const { qmpPump, qmpSpare } = runPaths(runDirectory)
+  const hasOwn = (await ports.files.stat(qmpPump)) !== undefined
+  return await openQmp(await ports.network.connectUnix(hasOwn ? qmpPump : qmpSpare), ports.clock)
 }
 
 export async function machineRecord(files: Files, runDirectory: string): Promise<MachineRecord> {

@@ -11,7 +11,7 @@ import type { ControlAct } from './control.ts'
 import { ControlServer } from './control-server.ts'
 import { PumpMemoryFile } from './memory-file.ts'
 import type { OrderFile } from './order-file.ts'
-import { machineRecord, openSpare, PrimaryGuest, type GuestPorts } from './primary-guest.ts'
+import { machineRecord, openControl, PrimaryGuest, type GuestPorts } from './primary-guest.ts'
 import { noDisks } from './primary-disks.ts'
 import { PrimaryPump } from './primary-pump.ts'
 import { Salvage } from './salvage.ts'
@@ -82,7 +82,7 @@ function begin(context: Context, order: OrderFile): Promise<Running> {
 async function beginPrimary(context: Context, { order }: Extract<OrderFile, { side: 'primary' }>): Promise<Running> {
   const { ports, tls, memory, arbiter, onStatus } = context
   const record = await machineRecord(ports.files, order.runDirectory)
-  const qmp = await openSpare(ports, order.runDirectory)
+  const qmp = await openControl(ports, order.runDirectory)
   const disks = noDisks
   const guest = await PrimaryGuest.open(ports, record, qmp, disks)
   const { tlsName: peerName } = order.second
@@ -102,7 +102,7 @@ async function beginSecond(context: Context, file: Extract<OrderFile, { side: 's
   const { ports, identity, tls, memory, stack, arbiter, onStatus } = context
   const { order, listen } = file
   const record = await machineRecord(ports.files, order.runDirectory)
-  const qmp = await openSpare(ports, order.runDirectory)
+  const qmp = await openControl(ports, order.runDirectory)
   const pump = new SecondPump({ ...ports, memory, arbiter, onStatus }, order, record, qmp, noSecondDisks)
   const refused = (why: string): void => ports.log.warn({ why }, 'a stranger was turned away')
   const hear = async (link: 'data' | 'beats') => {
@@ -125,7 +125,7 @@ async function beginSalvage(context: Context, { order }: OrderFile): Promise<Run
   if (found === undefined) throw new HoldfastError('not-found', `no pump of ${order.vm} has left anything`)
   const record = await machineRecord(ports.files, order.runDirectory).catch(() => undefined)
   const isAlive = record !== undefined && (await ports.processes.isAlive(record.process))
-  const qmp = isAlive ? await openSpare(ports, order.runDirectory).catch(() => undefined) : undefined
+  const qmp = isAlive ? await openControl(ports, order.runDirectory).catch(() => undefined) : undefined
   const pump = new Salvage({ ...ports, memory, arbiter }, order, found satisfies PumpMemory, { record, qmp })
   const act = (): Promise<void> =>
     Promise.reject(new HoldfastError('wrong-state', 'the pump has died; wait for the arbiter'))
