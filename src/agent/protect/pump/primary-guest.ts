@@ -135,9 +135,10 @@ export class PrimaryGuest implements AsyncDisposable {
     return this.#disks.bytes
   }
 
-  /** Calls back, once for each gate, when output begins to wait. */
+  /** Calls back, once for each gate, when output begins to wait, and when the journal is large. */
   onHeld(listener: () => void): void {
     for (const { gate } of this.#gates) gate.onHeld(listener)
+    this.#disks.onFull(listener)
   }
 
   /** What was written since the last asking; everything at first. The guest may run. */
@@ -165,8 +166,9 @@ export class PrimaryGuest implements AsyncDisposable {
    * Stops the guest, takes an epoch, and lets it go on. `begin`: from this epoch on its output and its disks' writes are
    * held; `isLast`: it is not let go on.
    */
-  async cut(how: { readonly begin?: boolean; readonly isLast?: boolean } = {}): Promise<Cut> {
+  async cut(epoch: number, how: { readonly begin?: boolean; readonly isLast?: boolean } = {}): Promise<Cut> {
     const { qmp } = this
+    this.#disks.admitAll()
     let mayGoOn = how.isLast !== true && !this.isPaused
     const stood = this.#standstill()
     let taken: Omit<Cut, 'devices' | 'pauseMs' | 'isPaused'>
@@ -180,7 +182,7 @@ export class PrimaryGuest implements AsyncDisposable {
       mayGoOn &&= ours.has(status)
       if (how.begin === true) await this.#hold()
       await (saved ?? this.#devices.save(qmp))
-      taken = { ...(await this.#take()), isShutDown: status === 'shutdown' }
+      taken = { ...(await this.#take(epoch)), isShutDown: status === 'shutdown' }
     } finally {
       if (mayGoOn) await qmp.execute('cont')
     }
@@ -206,10 +208,10 @@ export class PrimaryGuest implements AsyncDisposable {
     for (const { gate } of this.#gates) await gate.close()
   }
 
-  async #take(): Promise<Pick<Cut, 'ranges' | 'pages' | 'journal' | 'output'>> {
+  async #take(epoch: number): Promise<Pick<Cut, 'ranges' | 'pages' | 'journal' | 'output'>> {
     const output = new Map<number, readonly Buffer[]>()
     for (const { nic, gate } of this.#gates) output.set(nic.key, await gate.take())
-    const journal = this.#disks.cut()
+    const journal = this.#disks.cut(epoch)
     const ranges = this.written()
     return { output, journal, ranges, pages: this.#readAll(ranges) }
   }

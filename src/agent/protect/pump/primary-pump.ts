@@ -190,7 +190,7 @@ export class PrimaryPump {
   async #firstEpoch(): Promise<void> {
     const { config, settings } = this.#order
     const { clock } = this.#deps
-    const cut = await this.#guest.cut({ begin: true })
+    const cut = await this.#guest.cut(1, { begin: true })
     this.#keep(1, cut)
     await this.#links.send(frameKinds.epoch, this.#pending?.parts ?? [])
     await this.#within(this.#acked.promise, readyMs, 'the second host did not take the first epoch')
@@ -257,7 +257,7 @@ export class PrimaryPump {
         await this.#bell.rest(isFree ? dueMs : undefined)
         continue
       }
-      const taken = await this.#guest.cut({ isLast })
+      const taken = await this.#guest.cut(cut + 1, { isLast })
       this.#isStopped ||= isLast
       this.#keep(cut + 1, taken)
       this.#guest.onHeld(() => this.#bell.ring())

@@ -12,10 +12,11 @@ import { ControlServer } from './control-server.ts'
 import { PumpMemoryFile } from './memory-file.ts'
 import type { OrderFile } from './order-file.ts'
 import { machineRecord, openControl, PrimaryGuest, type GuestPorts } from './primary-guest.ts'
-import { noDisks } from './primary-disks.ts'
+import { MirroredDisks, noDisks } from './primary-disks.ts'
 import { PrimaryPump } from './primary-pump.ts'
+import { bringUpToDate } from './replay.ts'
 import { Salvage } from './salvage.ts'
-import { noSecondDisks } from './second-disks.ts'
+import { JournaledImages, noSecondDisks } from './second-disks.ts'
 import { SecondPump } from './second-pump.ts'
 
 export interface PumpPorts extends GuestPorts {
@@ -83,7 +84,7 @@ async function beginPrimary(context: Context, { order }: Extract<OrderFile, { si
   const { ports, tls, memory, arbiter, onStatus } = context
   const record = await machineRecord(ports.files, order.runDirectory)
   const qmp = await openControl(ports, order.runDirectory)
-  const disks = noDisks
+  const disks = order.copies.length === 0 ? noDisks : new MirroredDisks(ports, record, qmp, order)
   const guest = await PrimaryGuest.open(ports, record, qmp, disks)
   const { tlsName: peerName } = order.second
   const connect: ConstructorParameters<typeof PrimaryPump>[0]['connect'] = (link, signal) =>
@@ -103,7 +104,9 @@ async function beginSecond(context: Context, file: Extract<OrderFile, { side: 's
   const { order, listen } = file
   const record = await machineRecord(ports.files, order.runDirectory)
   const qmp = await openControl(ports, order.runDirectory)
-  const pump = new SecondPump({ ...ports, memory, arbiter, onStatus }, order, record, qmp, noSecondDisks)
+  const hasDisks = order.copies.length > 0
+  const disks = hasDisks ? new JournaledImages(ports, record, qmp, file.dataDirectory, order.vm) : noSecondDisks
+  const pump = new SecondPump({ ...ports, memory, arbiter, onStatus }, order, record, qmp, disks)
   const refused = (why: string): void => ports.log.warn({ why }, 'a stranger was turned away')
   const hear = async (link: 'data' | 'beats') => {
     const at = { host: listen[link], port: 0, peerName: order.primaryTlsName }
@@ -119,14 +122,15 @@ async function beginSecond(context: Context, file: Extract<OrderFile, { side: 's
   return { pump, endpoint, act }
 }
 
-async function beginSalvage(context: Context, { order }: OrderFile): Promise<Running> {
+async function beginSalvage(context: Context, { order, dataDirectory }: OrderFile): Promise<Running> {
   const { ports, memory, arbiter } = context
   const found = await memory.read()
   if (found === undefined) throw new HoldfastError('not-found', `no pump of ${order.vm} has left anything`)
   const record = await machineRecord(ports.files, order.runDirectory).catch(() => undefined)
   const isAlive = record !== undefined && (await ports.processes.isAlive(record.process))
   const qmp = isAlive ? await openControl(ports, order.runDirectory).catch(() => undefined) : undefined
-  const pump = new Salvage({ ...ports, memory, arbiter }, order, found satisfies PumpMemory, { record, qmp })
+  const replay = (): Promise<void> => bringUpToDate(ports, dataDirectory, order.vm, order.runDirectory)
+  const pump = new Salvage({ ...ports, memory, arbiter, replay }, order, found satisfies PumpMemory, { record, qmp })
   const act = (): Promise<void> =>
     Promise.reject(new HoldfastError('wrong-state', 'the pump has died; wait for the arbiter'))
   return { pump, endpoint: null, act }

@@ -29,6 +29,8 @@ export interface SalvageDeps {
   readonly processes: Processes
   readonly memory: PumpMemoryFile
   arbiter(config: ProtectionConfig): ArbiterApi
+  /** Of a second that has won: its images get what its journal still has. */
+  replay(): Promise<void>
 }
 
 const askAgainMs = 300
@@ -92,7 +94,9 @@ export class Salvage {
     await this.#kill()
     const answer =
       this.#memory.phase === 'bound' ? await this.#ask('arbiterLook', ['won', 'lost', 'open', 'unknown']) : 'lost'
-    return await this.#end(answer === 'won' ? 'running' : 'dropped')
+    if (answer !== 'won') return await this.#end('dropped')
+    await this.#deps.replay()
+    return await this.#end('running')
   }
 
   async #end(phase: 'lost' | 'running' | 'dropped'): Promise<MemoryPhase> {

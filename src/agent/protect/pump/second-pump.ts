@@ -98,6 +98,7 @@ export class SecondPump {
     if (end === 'dropped') {
       await this.#remember('dropped')
       this.#links[Symbol.dispose]()
+      await this.#disks.close().catch(() => undefined)
     }
     await this.#guest?.[Symbol.asyncDispose]()
     this.#links.end()
@@ -195,7 +196,7 @@ export class SecondPump {
     } else await this.#step({ is: 'epoch', n: epoch.n, epoch: epoch.epoch })
     if (!isNew) return
     this.#guest?.apply(epoch)
-    void this.#disks.apply(epoch.epoch).catch((err: unknown) => this.#giveUp(describeError(err)))
+    void this.#disks.apply().catch((err: unknown) => this.#giveUp(describeError(err)))
     this.#newest = epoch
     this.#safeAt = now
     this.#figures.note(now, 0)
