@@ -301,3 +301,72 @@ for (const format of ['qcow2', 'raw'] as const) {
     there.close()
   })
 }
+
+test('when the second host dies the primary goes on alone, and lets out what it held', async (t) => {
+  await using pair = await Pair.open()
+  using ticks = new Ticks()
+  await eventually('ticks under protection', () => ticks.count > 100 || undefined)
+  ticks.longestSilence = 0
+  process.kill(pair.waiting.pid, 'SIGKILL')
+  kill(pair.folders[1])
+  await pair.pump.gone
+  assert.equal((await pair.hosts[0].pumps.memory(vm))?.phase, 'alone')
+  const from = ticks.count
+  await eventually('ticks without protection', () => ticks.count > from + 200 || undefined)
+  t.diagnostic(`longest silence ${Math.round(ticks.longestSilence)} ms`)
+  assert.deepEqual(ticks.problems, [])
+  assert.equal(await pair.machine.state(), 'running')
+})
+
+test('protection is ended, and the second gives its copy up', async () => {
+  await using pair = await Pair.open({ disk: 'raw' })
+  using ticks = new Ticks()
+  await eventually('ticks under protection', () => ticks.count > 100 || undefined)
+  await pair.pump.end()
+  await pair.pump.gone
+  await pair.secondPump.gone
+  assert.equal((await pair.hosts[0].pumps.memory(vm))?.phase, 'alone')
+  assert.equal((await pair.hosts[1].pumps.memory(vm))?.phase, 'dropped')
+  const from = ticks.count
+  await eventually('ticks without protection', () => ticks.count > from + 100 || undefined)
+  assert.deepEqual(ticks.problems, [])
+  assert.match(await pair.serial.command('disk write /dev/vda 20 1 && disk verify /dev/vda 20 1'), /ok|verified|good/i)
+})
+
+test('a guest is handed over: it goes on at the second, and the primary has ended it', async (t) => {
+  await using pair = await Pair.open({ more: { machine: 'q35', machineType: 'pc-q35-7.2', vcpus: 2, video: 'std' } })
+  using ticks = new Ticks()
+  await eventually('ticks under protection', () => ticks.count > 100 || undefined)
+  ticks.longestSilence = 0
+  await pair.pump.handOver()
+  await pair.pump.gone
+  await pair.untilRunning()
+  assert.equal((await pair.hosts[0].pumps.memory(vm))?.phase, 'lost')
+  assert.equal(await pair.machine.state(), 'gone')
+  const from = ticks.count
+  await eventually('ticks at the second', () => ticks.count > from + 100 || undefined)
+  t.diagnostic(`longest silence ${Math.round(ticks.longestSilence)} ms`)
+  assert.deepEqual(ticks.problems, [])
+})
+
+test('when its pump dies, and the second with it, the guest has its network back once another has asked the arbiter', async (t) => {
+  await using pair = await Pair.open()
+  using ticks = new Ticks()
+  await eventually('ticks under protection', () => ticks.count > 100 || undefined)
+  ticks.longestSilence = 0
+  kill(pair.folders[1])
+  kill(pair.folders[0])
+  await pair.pump.gone
+  await using salvage = await pair.hosts[0].pumps.salvage(vm)
+  await salvage.gone
+  assert.equal((await pair.hosts[0].pumps.memory(vm))?.phase, 'alone')
+  const from = ticks.count
+  await eventually('ticks again', () => ticks.count > from + 100 || undefined)
+  t.diagnostic(`longest silence ${Math.round(ticks.longestSilence)} ms`)
+  assert.deepEqual(ticks.problems, [])
+  // The second's copy is not to be trusted any more.
+  await using dropped = await pair.hosts[1].pumps.salvage(vm)
+  await dropped.gone
+  assert.equal((await pair.hosts[1].pumps.memory(vm))?.phase, 'dropped')
+  assert.equal(await pair.waiting.state(), 'gone')
+})
