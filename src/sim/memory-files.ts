@@ -310,7 +310,8 @@ function torn({ live, device }: FileNode, random: Random): Uint8Array {
   const size = isCut ? live.length : device.length + random.int(growth + 1)
   const out = new Uint8Array(size)
   for (let at = 0; at < size; at += tornBlockBytes) {
-    const from = random.int(2) === 0 ? live : device
+    // What a file was cut short by is there as it was, as long as the cut is not.
+    const from = at < live.length && random.int(2) === 0 ? live : device
     out.set(from.subarray(at, Math.min(at + tornBlockBytes, size)), at)
   }
   return out
