@@ -10,6 +10,8 @@ export interface FileStat {
 export interface FileHandle extends AsyncDisposable {
   read(offset: number, length: number): Promise<Uint8Array>
   write(offset: number, data: Uint8Array): Promise<void>
+  /** The parts one after the other, as if they were one, without a copy. */
+  writeParts(offset: number, parts: readonly Uint8Array[]): Promise<void>
   truncate(sizeBytes: number): Promise<void>
   /** fdatasync: what was written before is on the device after, and the name of a file that `create-new` made. */
   sync(): Promise<void>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { MemoryFiles } from './memory-files.ts'
+import { SeededRandom } from './seeded-random.ts'
 
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 
@@ -97,5 +98,33 @@ describe('files in memory', () => {
     await assert.rejects(files.write('/y', '123'), { code: 'ENOSPC' })
     assert.equal(await files.readText('/x'), '12345678')
     assert.deepEqual(await files.space('/'), { totalBytes: 10, freeBytes: 2 })
+  })
+
+  test('parts are written one behind the other', async () => {
+    const files = new MemoryFiles()
+    await using file = await files.open('/x', 'create-new')
+    await file.writeParts(2, [bytes('ab'), bytes(''), bytes('cd')])
+    assert.equal(await files.readText('/x'), '\0\0abcd')
+  })
+
+  test('where files tear, a crash leaves some blocks of what was not synced, and all of what was', async () => {
+    const seen = new Set<string>()
+    for (let seed = 1; seed <= 200; seed++) {
+      const files = new MemoryFiles({ tear: new SeededRandom(seed) })
+      const file = await files.open('/x', 'create-new')
+      await file.write(0, bytes('a'.repeat(64)))
+      await file.sync()
+      await file.write(64, bytes('b'.repeat(128)))
+      files.crash()
+      const found = await files.readText('/x')
+      assert.equal(found.slice(0, 64), 'a'.repeat(64))
+      assert.match(found.slice(64), /^(b{64}|\0{64}){0,2}(b*|\0*)$/)
+      assert.ok(found.length <= 192)
+      seen.add(found.slice(64).replaceAll(/(.)\1*/g, '$1'))
+      await (await files.open('/x', 'read')).read(0, 1)
+      files.crash()
+      assert.equal(await files.readText('/x'), found)
+    }
+    assert.ok(seen.has('b') && seen.has('\0') && seen.has('\0b') && seen.has('b\0'), JSON.stringify([...seen]))
   })
 })

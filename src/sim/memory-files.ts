@@ -4,10 +4,12 @@
  * the device's tree back. Every change goes through `#step`, so a test can cut the power between any two of them.
  *
  * Durable when they resolve: `replace`, `rename`, `remove`, `makeDirectory`, and a handle's `sync` (a new file's name
- * with it). Not durable: `write`, and a handle's writes before `sync`.
+ * with it). Not durable: `write`, and a handle's writes before `sync`. Those are all lost, unless `tear` is given: then any
+ * of their blocks may have reached the device before the crash, as is the way of real ones.
  */
 import { basename, dirname, join } from 'node:path'
 import type { FileHandle, FileMode, Files, FileStat } from '../base/files.ts'
+import type { Random } from '../base/random.ts'
 
 /** One file's content, under whatever names it has. */
 interface FileNode {
@@ -36,14 +38,16 @@ function fileError(code: string, path: string): Error {
 export class MemoryFiles implements Files {
   readonly #root = newFolder()
   readonly #capacityBytes: number
+  readonly #tear: Random | undefined
   #steps = 0
   #crashAt = Number.POSITIVE_INFINITY
   #isOff = false
   /** Raised by each crash: handles and work in flight from before it are dead. */
   #life = 0
 
-  constructor(options: { capacityBytes?: number } = {}) {
+  constructor(options: { capacityBytes?: number; tear?: Random } = {}) {
     this.#capacityBytes = options.capacityBytes ?? 2 ** 40
+    this.#tear = options.tear
   }
 
   /** How many single steps on the device have been taken so far; a test crashes after each of them in turn. */
@@ -54,7 +58,7 @@ export class MemoryFiles implements Files {
   /** Cuts the power now: what was not synced is lost, handles are dead. The machine is on again at once. */
   crash(): void {
     this.#life++
-    forget(this.#root)
+    forget(this.#root, this.#tear)
     this.#crashAt = Number.POSITIVE_INFINITY
   }
 
@@ -130,18 +134,20 @@ export class MemoryFiles implements Files {
       if (mode.startsWith('read') && mode !== 'read-write') throw fileError('EBADF', path)
       await this.#step(path, life, apply)
     }
+    const write = (offset: number, data: Uint8Array): Promise<void> =>
+      change(() => {
+        const grown = new Uint8Array(Math.max(file.live.length, offset + data.length))
+        grown.set(file.live)
+        grown.set(data, offset)
+        this.#store(file, grown)
+      })
     return {
       read: async (offset, length) => {
         await this.#alive(path, life)
         return file.live.slice(offset, offset + length)
       },
-      write: (offset, data) =>
-        change(() => {
-          const grown = new Uint8Array(Math.max(file.live.length, offset + data.length))
-          grown.set(file.live)
-          grown.set(data, offset)
-          this.#store(file, grown)
-        }),
+      write,
+      writeParts: (offset, parts) => write(offset, Buffer.concat(parts)),
       truncate: (sizeBytes) =>
         change(() => {
           const cut = new Uint8Array(sizeBytes)
@@ -282,16 +288,33 @@ function asBytes(data: string | Uint8Array): Uint8Array {
 }
 
 /** The live tree becomes what the device has. */
-function forget(node: Node): void {
+function forget(node: Node, tear: Random | undefined): void {
   if (node.kind === 'file') {
+    if (tear !== undefined && node.live !== node.device) node.device = torn(node, tear)
     node.live = node.device
     return
   }
   node.live.clear()
   for (const [name, child] of node.device) {
     node.live.set(name, child)
-    forget(child)
+    forget(child, tear)
   }
+}
+
+const tornBlockBytes = 64
+
+/** What a device may have of a file: its size as it was, as it is, or grown by a part, and of every block either content. */
+function torn({ live, device }: FileNode, random: Random): Uint8Array {
+  const growth = Math.max(0, live.length - device.length)
+  const isCut = live.length < device.length && random.int(2) === 0
+  const size = isCut ? live.length : device.length + random.int(growth + 1)
+  const out = new Uint8Array(size)
+  for (let at = 0; at < size; at += tornBlockBytes) {
+    // What a file was cut short by is there as it was, as long as the cut is not.
+    const from = at < live.length && random.int(2) === 0 ? live : device
+    out.set(from.subarray(at, Math.min(at + tornBlockBytes, size)), at)
+  }
+  return out
 }
 
 function sizeOf(node: Node): number {

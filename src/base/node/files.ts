@@ -122,6 +122,7 @@ async function openFile(path: string, mode: FileMode): Promise<FileHandle> {
         done += bytesWritten
       }
     },
+    writeParts: (offset, parts) => writeParts(file, offset, parts),
     truncate: (sizeBytes) => file.truncate(sizeBytes),
     async sync() {
       await file.datasync()
@@ -133,5 +134,22 @@ async function openFile(path: string, mode: FileMode): Promise<FileHandle> {
       isClosed = true
       await file.close()
     },
+  }
+}
+
+/** A device may take less than it was given, in the middle of a part too. */
+async function writeParts(file: fs.FileHandle, offset: number, parts: readonly Uint8Array[]): Promise<void> {
+  let left = parts.filter((part) => part.length > 0)
+  for (let at = offset; left.length > 0;) {
+    let { bytesWritten } = await file.writev(left, at)
+    at += bytesWritten
+    let whole = 0
+    for (const part of left) {
+      if (part.length > bytesWritten) break
+      bytesWritten -= part.length
+      whole++
+    }
+    left = left.slice(whole)
+    if (bytesWritten > 0 && left[0] !== undefined) left[0] = left[0].subarray(bytesWritten)
   }
 }

@@ -154,6 +154,14 @@ describe('files', () => {
     await assert.rejects(files.open(path, 'create-new'), { code: 'EEXIST' })
   })
 
+  test('parts are written one behind the other, however many', async () => {
+    const path = join(folder, 'parts')
+    await using file = await files.open(path, 'create-new')
+    const parts = Array.from({ length: 3000 }, (_, at) => Buffer.from(at % 7 === 0 ? '' : `${at} `))
+    await file.writeParts(5, parts)
+    assert.deepEqual(await readFile(path), Buffer.concat([Buffer.alloc(5), ...parts]))
+  })
+
   test('space is told', async () => {
     const { totalBytes, freeBytes } = await files.space(folder)
     assert.ok(totalBytes >= freeBytes && freeBytes > 0)

@@ -33,6 +33,7 @@ export function memoryFiles(
       return {
         read: async (offset, length) => data.subarray(offset, offset + length),
         write: refuse,
+        writeParts: refuse,
         truncate: refuse,
         sync: refuse,
         [Symbol.asyncDispose]: async () => undefined,
