@@ -92,7 +92,7 @@ export async function arrive(core: VmCore): Promise<void> {
     problem: null,
     pending: newAttempt(core, 'arrived'),
   })
-  core.background.pump()
+  core.background.tell()
 }
 
 async function beginTransition(core: VmCore, event: AgentRunEvent, cause: StopCause | null): Promise<void> {
@@ -105,7 +105,7 @@ async function beginTransition(core: VmCore, event: AgentRunEvent, cause: StopCa
     await core.save({ ...(isArrival ? {} : role), pending: newAttempt(core, event, cause) })
     if (core.machineState === 'gone') await core.ports.places.release(core.vm)
   }
-  core.background.pump()
+  core.background.tell()
 }
 
 /** Ends QEMU and forgets what it was for. */
@@ -131,7 +131,7 @@ async function end(core: VmCore, cause: StopCause): Promise<void> {
     ...(isMine && core.state.pending === null ? { pending: newAttempt(core, 'stopped', cause) } : {}),
   })
   await endMachine(core)
-  if (core.state.pending !== null) core.background.pump()
+  if (core.state.pending !== null) core.background.tell()
 }
 
 async function forbid(core: VmCore): Promise<void> {

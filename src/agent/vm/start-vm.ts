@@ -109,7 +109,7 @@ export async function stopVm(core: VmCore, request: Static<typeof StopRequest>):
   const pending = state.pending?.event === 'stopped' ? state.pending : newAttempt(core, 'stopped', 'asked')
   await core.save({ pending, lastStop: request.generation })
   await endMachine(core)
-  core.background.pump()
+  core.background.tell()
 }
 
 /** Throws `wrong-state` when no guest of this VM runs here, `stale-generation` for an older record or task. */

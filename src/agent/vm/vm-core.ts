@@ -29,7 +29,7 @@ const processStates: Record<MachineState, VmProcessState> = {
 /** Work that goes on beside the queue, each at most once at a time. */
 export interface VmBackground {
   /** Asks the manager about the pending transition until it answers. */
-  pump(): void
+  tell(): void
   /** Reads the record anew and acts on it. */
   refresh(): void
   /** Finds out how an outgoing stream that nobody drives ends. */

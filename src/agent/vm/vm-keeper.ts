@@ -22,16 +22,16 @@ import type { Static } from '../../contracts/schema.ts'
 import type { Machine, MachineEvent } from '../../hypervisor/hypervisor.ts'
 import { beginDiskMove, noteDiskMoved, settleDiskMove } from './disk-move.ts'
 import { discardIncoming, onComplete, prepareIncoming, releaseIncoming } from './incoming.ts'
-import { beginOutgoing, finishOutgoing, sendOut, settle, unknownOutcome } from './outgoing.ts'
+import { beginOutgoing, finishOutgoing, sendOut, settle, settleOutgoing } from './outgoing.ts'
 import { afterAnswer, arrive, endMachine, reconcile } from './reconcile.ts'
 import { SerialQueue } from './serial-queue.ts'
+import { watchSpace } from './space.ts'
 import { signalVm, startVm, stopVm } from './start-vm.ts'
 import { askUntilAnswered, isKnownToManager, recordUntilKnown } from './transitions.ts'
 import { VmCore } from './vm-core.ts'
 import type { VmPorts } from './vm-ports.ts'
 import type { VmState } from './vm-state.ts'
 
-const spaceCheckMs = 3000
 const settleRetryMs = 2000
 
 export class VmKeeper implements AsyncDisposable {
@@ -41,11 +41,12 @@ export class VmKeeper implements AsyncDisposable {
   readonly #again = new Set<string>()
 
   private constructor(ports: VmPorts, vm: VmId, state: VmState | undefined) {
+    const inQueue = (work: () => Promise<void>): Promise<void> => this.#queue.run(work)
     const background = {
-      pump: () => this.#once('pump', () => this.#pump()),
+      tell: () => this.#once('tell', () => this.#tell()),
       refresh: () => this.#once('refresh', () => this.#refresh()),
-      settleOutgoing: () => this.#once('settle', () => this.#settleOutgoing()),
-      watchSpace: () => this.#once('space', () => this.#watchSpace()),
+      settleOutgoing: () => this.#once('settle', () => settleOutgoing(this.#core, inQueue)),
+      watchSpace: () => this.#once('space', () => watchSpace(this.#core, inQueue)),
     }
     this.#core = new VmCore(ports, vm, state, background, (event) => this.#onEvent(event))
   }
@@ -76,7 +77,7 @@ export class VmKeeper implements AsyncDisposable {
 
   async stop(request: Static<typeof StopRequest>): Promise<VmObservation> {
     await this.#queue.run(() => stopVm(this.#core, request))
-    if (request.how === 'off') await this.#busy.get('pump')
+    if (request.how === 'off') await this.#busy.get('tell')
     return this.#core.observe()
   }
 
@@ -99,7 +100,7 @@ export class VmKeeper implements AsyncDisposable {
   /** With `resume`: the record has come back to this host when it resolves. */
   async settle(request: SettleRequest): Promise<VmObservation> {
     await this.#queue.run(() => settle(this.#core, request))
-    await this.#busy.get('pump')
+    await this.#busy.get('tell')
     return this.#core.observe()
   }
 
@@ -211,7 +212,7 @@ export class VmKeeper implements AsyncDisposable {
     // It was to end when the agent ended: that comes first, so that its end is told only when it has.
     if (this.#core.state.pending?.event === 'stopped') await endMachine(this.#core)
     const { state } = this.#core
-    if (state.pending !== null) this.#core.background.pump()
+    if (state.pending !== null) this.#core.background.tell()
     else if (machine !== undefined || state.role !== 'none') this.#core.background.refresh()
     if (state.movingDisk != null && this.hasMachine()) this.#enqueue(() => settleDiskMove(this.#core))
     const isPausedUnseen =
@@ -277,7 +278,7 @@ export class VmKeeper implements AsyncDisposable {
     if (!this.#core.ports.signal.aborted) this.#core.log.error({ err: describeError(err) }, 'work on the VM failed')
   }
 
-  async #pump(): Promise<void> {
+  async #tell(): Promise<void> {
     for (let pending = this.#core.state.pending; pending !== null; pending = this.#core.state.pending) {
       const asked = pending
       const answer = await askUntilAnswered(this.#core, asked)
@@ -304,50 +305,4 @@ export class VmKeeper implements AsyncDisposable {
       }
     }
   }
-
-  async #settleOutgoing(): Promise<void> {
-    const { clock, signal } = this.#core.ports
-    this.#core.isDriven = true
-    for (;;) {
-      const result = await this.#endOfOutgoing()
-      if (result !== undefined) {
-        await this.#queue.run(async () => {
-          this.#core.isDriven = false
-          if (this.#core.state.role === 'outgoing') await finishOutgoing(this.#core, result)
-        })
-        return
-      }
-      await clock.sleep(settleRetryMs, signal)
-    }
-  }
-
-  /** Undefined while it cannot be said. */
-  async #endOfOutgoing(): Promise<OutgoingEnd> {
-    const { machine } = this.#core
-    if (machine === undefined || this.#core.machineState === 'gone') return unknownOutcome('QEMU is gone')
-    try {
-      const result = await machine.settleOutgoing()
-      return result.outcome === 'unknown' ? undefined : result
-    } catch (err) {
-      this.#core.log.warn({ err: describeError(err) }, 'the outgoing migration cannot be settled yet')
-      return undefined
-    }
-  }
-
-  async #watchSpace(): Promise<void> {
-    const { clock, signal, places } = this.#core.ports
-    while (this.#core.state.outOfSpace) {
-      await clock.sleep(spaceCheckMs, signal)
-      const { deployment } = this.#core.state
-      if (deployment === null || !(await places.hasSpace(deployment))) continue
-      await this.#queue.run(async () => {
-        const { role, outOfSpace, pausedByUser } = this.#core.state
-        if (!outOfSpace || role !== 'running') return
-        await this.#core.save({ outOfSpace: false })
-        if (!pausedByUser && (await this.#core.askMachine()) === 'paused') await this.#core.resume()
-      })
-    }
-  }
 }
-
-type OutgoingEnd = ReturnType<typeof unknownOutcome> | undefined
