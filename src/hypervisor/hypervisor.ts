@@ -167,6 +167,20 @@ export interface Machine extends AsyncDisposable {
   quit(): Promise<void>
   /** Starts listening; only on a machine that was started with `incoming`. */
   listen(options: IncomingOptions): Promise<IncomingEndpoint>
+  /**
+   * On a machine that was started with `incoming`: lets the peer write the first copy of these disks, through NBD. Null
+   * without disks: nothing listens then. `peerTlsName` as in `IncomingOptions`.
+   */
+  receiveCopies(options: {
+    listenHost: string
+    disks: readonly number[]
+    peerTlsName: string | null
+  }): Promise<{ port: number; exports: readonly { key: number; name: string }[] } | null>
+  /**
+   * While held, a pump stops and continues the guest many times a second: those events are not followed. False asks the
+   * state anew, and follows them again.
+   */
+  setHeld(isHeld: boolean): Promise<void>
   /** Resolves with the outcome, whatever it is. Aborting cancels: the outcome is then usually `not-sent`, or `sent` if too late. */
   migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult>
   /**

@@ -210,6 +210,14 @@ export class QemuMachine implements Machine {
     )
   }
 
+  receiveCopies(): Promise<never> {
+    return Promise.reject(new HoldfastError('refused', 'this hypervisor does not hold second copies yet'))
+  }
+
+  setHeld(): Promise<void> {
+    return Promise.reject(new HoldfastError('refused', 'this hypervisor does not hold guests in step yet'))
+  }
+
   async migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult> {
     const { clock, processes } = this.#deps
     return await migrateOut(
