@@ -8,7 +8,7 @@ import type { VmObservation } from '../../contracts/host.ts'
 import type { OutgoingProgress, OutgoingResult } from '../../hypervisor/hypervisor.ts'
 import { endMachine, reconcile } from './reconcile.ts'
 import { askUntilAnswered, newAttempt } from './transitions.ts'
-import type { VmCore } from './vm-core.ts'
+import { refuseHeld, type VmCore } from './vm-core.ts'
 
 const settleRetryMs = 2000
 
@@ -20,6 +20,7 @@ export async function beginOutgoing(core: VmCore, request: MigrateOutRequest): P
   if (state.role === 'outgoing' && state.moveGeneration === request.generation) {
     throw new HoldfastError('wrong-state', `an earlier attempt to move ${core.vm} is still being settled`)
   }
+  refuseHeld(core, 'moved')
   if (state.role !== 'running' || state.pending !== null) {
     throw new HoldfastError('wrong-state', `${core.vm} is ${state.role} here`)
   }
@@ -185,7 +186,7 @@ async function takeBack(core: VmCore): Promise<VmObservation> {
 
 async function release(core: VmCore, request: SettleRequest): Promise<VmObservation> {
   const { role } = core.state
-  if (role === 'running' || role === 'starting' || role === 'incoming') {
+  if (role === 'running' || role === 'starting' || role === 'incoming' || role === 'second') {
     throw new HoldfastError('wrong-state', `${core.vm} is ${role} here; there is nothing to release`)
   }
   if (role !== 'none' || core.machine !== undefined) await endMachine(core)

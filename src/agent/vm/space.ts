@@ -1,5 +1,5 @@
 /** Lets a guest that ran out of space go on when there is some. */
-import type { VmCore } from './vm-core.ts'
+import { isHeldPrimary, type VmCore } from './vm-core.ts'
 
 const checkEveryMs = 3000
 
@@ -9,11 +9,17 @@ export async function watchSpace(core: VmCore, inQueue: (work: () => Promise<voi
     await clock.sleep(checkEveryMs, signal)
     const { deployment } = core.state
     if (deployment === null || !(await places.hasSpace(deployment))) continue
-    await inQueue(async () => {
+    const letGo = async (): Promise<void> => {
       const { role, outOfSpace, pausedByUser } = core.state
       if (!outOfSpace || role !== 'running') return
+      if (isHeldPrimary(core.state)) {
+        if (!pausedByUser) await core.pump?.setPaused(false)
+        await core.save({ outOfSpace: false })
+        return
+      }
       await core.save({ outOfSpace: false })
       if (!pausedByUser && (await core.askMachine()) === 'paused') await core.resume()
-    })
+    }
+    await inQueue(letGo)
   }
 }
