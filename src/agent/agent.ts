@@ -2,6 +2,7 @@
  * One host's agent, on ports alone: the real one and the simulated one differ in what they are given. It implements what
  * managers ask of it and tells them what is here.
  */
+import { join } from 'node:path'
 import type { Duplex, Readable } from 'node:stream'
 import { isoTime, type Clock } from '../base/clock.ts'
 import { HoldfastError } from '../base/errors.ts'
@@ -11,7 +12,6 @@ import type { Logger } from '../base/log.ts'
 import type { Network } from '../base/network.ts'
 import type { Random } from '../base/random.ts'
 import type {
-  AgentApi,
   DiscardResponse,
   HostConfiguration,
   JobRequest,
@@ -19,19 +19,32 @@ import type {
   JobWork,
   PrepareIncomingRequest,
   PrepareIncomingResponse,
+  PrepareSecondRequest,
   SettleRequest,
   SignalRequest,
   StopRequest,
+  UnprotectRequest,
   VmDeployment,
 } from '../contracts/agent-api.ts'
 import type { HostFacts, HostLoad, HostReport, VmObservation } from '../contracts/host.ts'
 import type { ManagerApi } from '../contracts/manager-api.ts'
+import type {
+  ArbiterAskRequest,
+  ArbiterOpenRequest,
+  ArbiterSupersedeRequest,
+  RegisterAnswer,
+  SecondEndpoint,
+} from '../contracts/protection.ts'
 import type { RunRecord } from '../contracts/run-record.ts'
 import type { Static } from '../contracts/schema.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { DiskImages } from '../hypervisor/images.ts'
 import { ConfigurationFile } from './configuration-file.ts'
+import type { ServedAgent } from './http/agent-server.ts'
 import type { HostNetworks } from './network/host-networks.ts'
+import { Arbiter } from './protect/arbiter.ts'
+import { mustTakePart, type ArbiterAsk } from './protect/arbiter-door.ts'
+import type { Pumps } from './protect/pumps.ts'
 import { ReportLoop } from './report-loop.ts'
 import type { Datastores } from './storage/datastores.ts'
 import type { DiskWork } from './storage/disk-work.ts'
@@ -61,6 +74,7 @@ export interface AgentDeps {
   readonly manager: ManagerApi
   readonly networks: HostNetworks
   readonly places: VmPlaces
+  readonly pumps: Pumps
   readonly datastores: Datastores
   readonly disks: DiskWork
   /** DATA: what must survive the machine. */
@@ -70,9 +84,10 @@ export interface AgentDeps {
   readonly load: () => Promise<Static<typeof HostLoad>>
 }
 
-export class Agent implements AgentApi, AsyncDisposable {
+export class Agent implements ServedAgent, AsyncDisposable {
   readonly #deps: AgentDeps
   readonly #vms: VmTable
+  readonly #arbiter: Arbiter
   readonly #jobs: JobTable
   readonly #uploads: Uploads
   readonly #lines: SerialLines
@@ -85,10 +100,17 @@ export class Agent implements AgentApi, AsyncDisposable {
 
   private constructor(
     deps: AgentDeps,
-    parts: { vms: VmTable; configuration: ConfigurationFile; stop: AbortController; loop: ReportLoop },
+    parts: {
+      vms: VmTable
+      arbiter: Arbiter
+      configuration: ConfigurationFile
+      stop: AbortController
+      loop: ReportLoop
+    },
   ) {
     this.#deps = deps
     this.#vms = parts.vms
+    this.#arbiter = parts.arbiter
     this.#configuration = parts.configuration
     this.#loop = parts.loop
     this.#stop = parts.stop
@@ -115,6 +137,7 @@ export class Agent implements AgentApi, AsyncDisposable {
       await deps.datastores.configure(last.datastores)
       await deps.networks.configure(last.networks, last.leases)
     }
+    const arbiter = await Arbiter.open(deps, join(deps.dataDirectory, 'arbiter'))
     const vms = await VmTable.open({
       host: deps.host,
       clock: deps.clock,
@@ -124,10 +147,11 @@ export class Agent implements AgentApi, AsyncDisposable {
       manager: deps.manager,
       places: deps.places,
       states: new VmStates(deps.files, deps.dataDirectory),
+      pumps: deps.pumps,
       onChange: (afterMs) => loop.nudge(afterMs),
       signal: stop.signal,
     })
-    return new Agent(deps, { vms, configuration, stop, loop })
+    return new Agent(deps, { vms, arbiter, configuration, stop, loop })
   }
 
   /** Reports to the managers, and clears away what nobody wants any more, until the agent is disposed. Never rejects. */
@@ -219,6 +243,43 @@ export class Agent implements AgentApi, AsyncDisposable {
     return (await this.#vms.keeper(vm)).settle(request)
   }
 
+  async prepareSecond(request: PrepareSecondRequest): Promise<SecondEndpoint> {
+    return (await this.#vms.keeper(request.deployment.vm)).prepareSecond(request)
+  }
+
+  async discardSecond(vm: VmId, n: number): Promise<VmObservation> {
+    return (await this.#vms.keeper(vm)).discardSecond(n)
+  }
+
+  async unprotect(vm: VmId, request: UnprotectRequest): Promise<VmObservation> {
+    return (await this.#vms.keeper(vm)).unprotect(request)
+  }
+
+  async arbiterLife(): Promise<{ life: string }> {
+    return { life: this.#arbiter.life }
+  }
+
+  arbiterOpen({ config, life }: ArbiterOpenRequest): Promise<void> {
+    return this.#arbiter.openConfiguration(config, life)
+  }
+
+  arbiterClaim({ vm, n, side }: ArbiterAskRequest): Promise<RegisterAnswer> {
+    return this.#arbiter.claim(vm, n, side)
+  }
+
+  arbiterLook({ vm, n, side }: ArbiterAskRequest): Promise<RegisterAnswer> {
+    return this.#arbiter.look(vm, n, side)
+  }
+
+  arbiterSupersede({ vm, n, next }: ArbiterSupersedeRequest): Promise<RegisterAnswer> {
+    return this.#arbiter.supersede(vm, n, next)
+  }
+
+  /** Throws `not-allowed` when this host of the cluster may not ask this of the arbiter here. */
+  mustTakePart(host: HostId, asked: ArbiterAsk): void {
+    mustTakePart(host, asked, (vm) => this.#arbiter.newest(vm))
+  }
+
   async tellRecord(record: RunRecord): Promise<void> {
     await (await this.#vms.keeper(record.vm)).tellRecord(record)
   }
@@ -293,6 +354,8 @@ export class Agent implements AgentApi, AsyncDisposable {
         return importImage({ files, images, datastores, allowedFolders: allowedImportFolders }, work, context)
       case 'migrate-out':
         return (await this.#vms.keeper(work.vm)).migrateOut(work.request, context.onProgress, context.signal)
+      case 'protect':
+        return (await this.#vms.keeper(work.vm)).protect(work.request, context.onProgress, context.signal)
     }
   }
 }

@@ -15,6 +15,8 @@ import type { Identity } from './identity.ts'
 import { LoadMeter } from './load.ts'
 import type { ManagerApi } from '../contracts/manager-api.ts'
 import { LinuxNetworks } from './network/linux-networks.ts'
+import { NoPumps } from './protect/no-pumps.ts'
+import type { Pumps } from './protect/pumps.ts'
 import { Datastores } from './storage/datastores.ts'
 import { DiskWork } from './storage/disk-work.ts'
 import type { StreamIdentity } from './stream-identity.ts'
@@ -77,14 +79,20 @@ export async function openHostAgent(
     streamAddress: identity.addresses.storage,
     hasOwnUsers: true,
   })
+  const pumps = hostPumps()
   const load = new LoadMeter(files)
   const { agentVersion } = settings
   const agent = await Agent.open({
     ...{ host: identity.host, clock, random: ports.random, log, files, network: ports.network },
-    ...{ hypervisor, images, manager: settings.manager, networks, places, datastores, disks, dataDirectory },
+    ...{ hypervisor, images, manager: settings.manager, networks, places, datastores, disks, dataDirectory, pumps },
     allowedImportFolders: settings.allowedImportFolders,
     facts: () => hostFacts({ files, processes, hypervisor, agentVersion, addresses: identity.addresses, runRoot }),
     load: () => load.read(),
   })
   return { agent, places }
+}
+
+/** The pumps that hold this host's VMs in step with others. */
+function hostPumps(): Pumps {
+  return new NoPumps('this version of Holdfast has no pump yet')
 }

@@ -16,6 +16,7 @@ import type {
   StreamCertificateResponse,
   TransitionResponse,
 } from '../contracts/manager-api.ts'
+import type { RegisterAnswer } from '../contracts/protection.ts'
 import type { RunRecord } from '../contracts/run-record.ts'
 
 export interface ManagerClientOptions {
@@ -56,6 +57,11 @@ export function managerClient(options: ManagerClientOptions): ManagerApi {
     record: (vm) => call<RunRecord>('record', { vm }),
     renew: (request) => call<RenewResponse>('renew', request),
     streamCertificate: (request) => call<StreamCertificateResponse>('streamCertificate', request),
+    arbiterLife: () => call<{ life: string }>('arbiterLife', {}),
+    arbiterOpen: async (request) => void (await call('arbiterOpen', request)),
+    arbiterClaim: (request) => call<RegisterAnswer>('arbiterClaim', request),
+    arbiterLook: (request) => call<RegisterAnswer>('arbiterLook', request),
+    arbiterSupersede: (request) => call<RegisterAnswer>('arbiterSupersede', request),
   }
 }
 

@@ -122,7 +122,7 @@ export const RunProtection = Open({
   n: ProtectionConfig.properties.n,
   second: HostIdSchema,
   arbiter: ArbiterId,
-  /** `syncing`: the second is being brought in step. Once `protected`, it may take over. */
+  /** `syncing`: the second is being brought in step. `protected`: it holds the state, as the primary's host has said. */
   phase: OneOf(['syncing', 'protected']),
 })
 export type RunProtection = Static<typeof RunProtection>

@@ -244,9 +244,9 @@ function boundBy(protection: RunProtection | null, transition: RunTransition): s
       return protection === null || transition.isSettled === true ? undefined : 'protected'
     case 'protected':
     case 'alone':
-      return protection === null ? 'not-protected' : undefined
+    // Also while it still says `syncing`: the primary may be lost after the pair began, before its host could say so.
     case 'took-over':
-      return protection?.phase === 'protected' ? undefined : 'not-protected'
+      return protection === null ? 'not-protected' : undefined
     default:
       return undefined
   }

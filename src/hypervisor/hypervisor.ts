@@ -168,8 +168,8 @@ export interface Machine extends AsyncDisposable {
   /** Starts listening; only on a machine that was started with `incoming`. */
   listen(options: IncomingOptions): Promise<IncomingEndpoint>
   /**
-   * Opens the disks of a machine that was started with `incoming` to be filled from another host, and nothing else; null
-   * when there are none. Ports are chosen free.
+   * On a machine that was started with `incoming`: lets the peer write the first copy of these disks, through NBD. Null
+   * without disks: nothing listens then. `peerTlsName` as in `IncomingOptions`.
    */
   receiveCopies(options: {
     listenHost: string
@@ -177,10 +177,10 @@ export interface Machine extends AsyncDisposable {
     peerTlsName: string | null
   }): Promise<{ port: number; exports: readonly { key: number; name: string }[] } | null>
   /**
-   * While held, somebody else stops the guest and lets it go on many times a second: those events are not followed. Let go
-   * of, its state is asked anew.
+   * While held, a pump stops and continues the guest many times a second: those events are not followed. False asks the
+   * state anew, and follows them again.
    */
-  setHeld(isHeld: boolean): void
+  setHeld(isHeld: boolean): Promise<void>
   /** Resolves with the outcome, whatever it is. Aborting cancels: the outcome is then usually `not-sent`, or `sent` if too late. */
   migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult>
   /**

@@ -220,10 +220,12 @@ export class QemuMachine implements Machine {
     return await receiveCopies({ qmp: this.#qmp, features: this.#features, random, tlsDirectory }, options)
   }
 
-  setHeld(isHeld: boolean): void {
+  async setHeld(isHeld: boolean): Promise<void> {
     if (this.#isHeld === isHeld) return
     this.#isHeld = isHeld
-    if (!isHeld) this.#enqueue(() => this.#tellState())
+    if (isHeld) return
+    this.#enqueue(() => this.#tellState())
+    await this.#queue
   }
 
   async migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult> {

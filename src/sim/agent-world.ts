@@ -1,13 +1,22 @@
 /** Two simulated hosts with the keepers of their VMs, a manager and a wire between them: for the tests of the rules. */
 import type { HostId, VmId } from '../base/ids.ts'
 import { silentLogger } from '../base/log.ts'
-import type { MigrateOutcome, MigrateOutRequest, PrepareIncomingRequest, VmDeployment } from '../contracts/agent-api.ts'
+import type {
+  MigrateOutcome,
+  MigrateOutRequest,
+  PrepareIncomingRequest,
+  PrepareSecondRequest,
+  ProtectRequest,
+  VmDeployment,
+} from '../contracts/agent-api.ts'
+import { defaultProtectionSettings, type ProtectionConfig, type SecondEndpoint } from '../contracts/protection.ts'
 import type { VmKeeper } from '../agent/vm/vm-keeper.ts'
 import { VmStates } from '../agent/vm/vm-state.ts'
 import { VmTable } from '../agent/vm/vm-table.ts'
 import type { FakeGuest, FakeGuestHabits } from './fake-guest.ts'
 import { FakeHypervisor } from './fake-hypervisor.ts'
 import { FakeManager } from './fake-manager.ts'
+import { FakePairs, FakePumps } from './fake-pumps.ts'
 import { FakePlaces } from './fake-places.ts'
 import { FakeWire } from './fake-wire.ts'
 import { MemoryFiles } from './memory-files.ts'
@@ -16,6 +25,7 @@ import { SeededRandom } from './seeded-random.ts'
 import { VirtualClock } from './virtual-clock.ts'
 
 export const testVm = 'vm-42' as VmId
+const arbiter = { arbiter: 'host-3' as HostId, urls: ['https://10.0.0.3:7444'], tlsName: 'host-3.holdfast' }
 const uuid = '0b6f1f0e-3c0e-4a51-9d8e-2f5d8f6f0a42'
 
 /** A host whose agent can die at any call that it makes, and be started again. */
@@ -25,6 +35,7 @@ export class SimulatedHost {
   readonly files = new MemoryFiles()
   readonly places: FakePlaces
   readonly hypervisor: FakeHypervisor
+  readonly pumps: FakePumps
   readonly #world: AgentWorld
   life = new Life()
   table: VmTable | undefined
@@ -35,7 +46,9 @@ export class SimulatedHost {
     this.id = id as HostId
     this.address = address
     this.places = new FakePlaces(address)
-    this.hypervisor = new FakeHypervisor({ host: address, clock: world.clock, wire: world.wire, habits })
+    const { clock, wire, pairs } = world
+    this.hypervisor = new FakeHypervisor({ host: address, clock, wire, habits })
+    this.pumps = new FakePumps({ host: this.id, clock, wire, hypervisor: this.hypervisor, pairs })
   }
 
   /** Starts the agent; it dies right before call `dieAt` to the outside, when that is given. */
@@ -53,6 +66,7 @@ export class SimulatedHost {
       manager: mortal(manager.api(this.id), life),
       places: mortal(this.places, life),
       states: new VmStates(mortal(this.files, life), '/data'),
+      pumps: mortal(this.pumps, life),
       onChange: () => undefined,
       signal: this.#stop.signal,
     })
@@ -62,6 +76,14 @@ export class SimulatedHost {
   kill(): void {
     this.life.end()
     this.table = undefined
+  }
+
+  /** The power goes: the agent, its QEMUs and its pumps. */
+  crash(): void {
+    this.kill()
+    this.pumps.crash()
+    this.hypervisor.crash()
+    this.files.crash()
   }
 
   keeper(): Promise<VmKeeper> {
@@ -75,6 +97,7 @@ export class AgentWorld {
   readonly random = new SeededRandom(1)
   readonly wire = new FakeWire<FakeGuest>(this.clock)
   readonly manager = new FakeManager(this.clock)
+  readonly pairs = new FakePairs()
   readonly a: SimulatedHost
   readonly b: SimulatedHost
 
@@ -175,5 +198,37 @@ export class AgentWorld {
     const incoming = await this.run((await this.b.keeper()).prepareIncoming(this.incomingRequest(generation, change)))
     const request = this.outgoingRequest(generation, incoming, change)
     return this.run((await this.a.keeper()).migrateOut(request, () => undefined, new AbortController().signal))
+  }
+
+  /** The manager's part of a protection's beginning: the record names B. */
+  beginProtect(n = 1): ProtectionConfig {
+    this.manager.move(testVm, {
+      event: 'protect',
+      protection: { n, second: this.b.id, arbiter: 'host-3' as HostId, phase: 'syncing' },
+    })
+    return { vm: testVm, n, primary: this.a.id, second: this.b.id, arbiter: 'host-3' as HostId }
+  }
+
+  async prepareSecond(config: ProtectionConfig): Promise<SecondEndpoint> {
+    const { generation } = this.manager.record(testVm)
+    const request: PrepareSecondRequest = {
+      deployment: this.deployment(generation),
+      ...{ config, arbiter, copies: [], settings: defaultProtectionSettings, task: 'task-2' as never },
+      ...{ primaryTlsName: 'host-1.holdfast', primaryStreamTlsName: 'stream.host-1.holdfast' },
+    }
+    return this.run((await this.b.keeper()).prepareSecond(request))
+  }
+
+  protectRequest(config: ProtectionConfig, second: SecondEndpoint): ProtectRequest {
+    const { generation } = this.manager.record(testVm)
+    return { generation, config, second, arbiter, copies: [], settings: defaultProtectionSettings }
+  }
+
+  /** Record, second and primary, up to a VM that is held in step. */
+  async protect(n = 1): Promise<ProtectionConfig> {
+    const config = this.beginProtect(n)
+    const request = this.protectRequest(config, await this.prepareSecond(config))
+    await this.run((await this.a.keeper()).protect(request, () => undefined, new AbortController().signal))
+    return config
   }
 }

@@ -164,6 +164,14 @@ export class FakeGuest implements WireEnd {
     return this.#wire.listen(this)
   }
 
+  /** A pump gives it the state that it holds, and lets it go. */
+  takeUp(memory: GuestMemory, isPaused: boolean): void {
+    this.#mustBeAlive()
+    if (this.#state !== 'incoming') throw new HoldfastError('hypervisor-error', `cannot take a state in ${this.#state}`)
+    this.#memory = memory
+    this.#become(isPaused ? 'paused' : 'running')
+  }
+
   migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult> {
     this.#mustBeAlive()
     if (this.#state !== 'running' && this.#state !== 'paused') {

@@ -47,6 +47,11 @@ export class FakeHypervisor implements Hypervisor {
     this.habits = { ...defaultHabits, ...options.habits }
   }
 
+  /** Its address on the wire. */
+  get host(): string {
+    return this.#options.host
+  }
+
   /** The process of a VM on this host, for faults; undefined when there is none. */
   guest(name: string): FakeGuest | undefined {
     const guest = this.#guests.get(name)
@@ -118,7 +123,9 @@ class FakeMachine implements Machine {
   readonly guestAgentSocket: string
   readonly #guest: FakeGuest
   readonly #options: FakeHypervisorOptions
-  readonly #mine = new Set<(event: MachineEvent) => void>()
+  /** What asked to hear → what hears. */
+  readonly #mine = new Map<(event: MachineEvent) => void, (event: MachineEvent) => void>()
+  #isHeld = false
 
   constructor(guest: FakeGuest, options: FakeHypervisorOptions) {
     this.#guest = guest
@@ -135,8 +142,12 @@ class FakeMachine implements Machine {
   }
 
   onEvent(listener: (event: MachineEvent) => void): Disposable {
-    this.#mine.add(listener)
-    this.#guest.listeners.add(listener)
+    const hear = (event: MachineEvent): void => {
+      const isPumps = event.kind === 'state' && (event.state === 'running' || event.state === 'paused')
+      if (!this.#isHeld || !isPumps) listener(event)
+    }
+    this.#mine.set(listener, hear)
+    this.#guest.listeners.add(hear)
     return { [Symbol.dispose]: () => this.#forget(listener) }
   }
 
@@ -168,6 +179,19 @@ class FakeMachine implements Machine {
     const port = this.#guest.listen(options)
     const exports = options.nbdDisks.map((key) => ({ key, name: `disk-${key}` }))
     return { port, nbdPort: exports.length === 0 ? null : port + 10_000, exports }
+  }
+
+  async receiveCopies(options: {
+    disks: readonly number[]
+  }): Promise<{ port: number; exports: { key: number; name: string }[] } | null> {
+    if (this.#guest.state !== 'incoming') throw new HoldfastError('hypervisor-error', 'no copies come to a running guest')
+    if (options.disks.length === 0) return null
+    return { port: 20_000 + this.pid, exports: options.disks.map((key) => ({ key, name: `disk-${key}` })) }
+  }
+
+  async setHeld(isHeld: boolean): Promise<void> {
+    if (!this.#guest.isAlive) throw new HoldfastError('unreachable', 'QEMU is gone')
+    this.#isHeld = isHeld
   }
 
   async migrateOut(options: OutgoingOptions, signal: AbortSignal): Promise<OutgoingResult> {
@@ -217,11 +241,12 @@ class FakeMachine implements Machine {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const listener of this.#mine) this.#forget(listener)
+    for (const listener of this.#mine.keys()) this.#forget(listener)
   }
 
   #forget(listener: (event: MachineEvent) => void): void {
+    const hear = this.#mine.get(listener)
     this.#mine.delete(listener)
-    this.#guest.listeners.delete(listener)
+    if (hear !== undefined) this.#guest.listeners.delete(hear)
   }
 }

@@ -67,6 +67,11 @@ export class FakeManager {
       record: (vm) => this.#answer(() => this.record(vm)),
       renew: () => Promise.reject(new HoldfastError('not-found', 'this manager has no authority')),
       streamCertificate: () => Promise.reject(new HoldfastError('not-found', 'this manager has no authority')),
+      arbiterLife: () => noArbiter(),
+      arbiterOpen: () => noArbiter(),
+      arbiterClaim: () => noArbiter(),
+      arbiterLook: () => noArbiter(),
+      arbiterSupersede: () => noArbiter(),
     }
   }
 
@@ -102,4 +107,8 @@ export class FakeManager {
     this.#attempts.set(request.vm, request.attempt)
     return { isAccepted: true, reason: null, record: step.record }
   }
+}
+
+function noArbiter(): Promise<never> {
+  return Promise.reject(new HoldfastError('refused', 'this manager is no arbiter'))
 }

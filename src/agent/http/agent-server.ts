@@ -1,6 +1,7 @@
 /**
- * The agent's door: HTTPS with certificates on both sides, for the cluster's managers alone. Commands are the table of
- * contracts/agent-routes.ts; what is not JSON (uploads, screens, consoles) has its own paths.
+ * The agent's door: HTTPS with certificates on both sides, for the cluster's managers; hosts of the cluster may ask this
+ * one as the arbiter of what they take part in, and nothing else. Commands are the table of contracts/agent-routes.ts; what
+ * is not JSON (uploads, screens, consoles) has its own paths.
  */
 import { createServer, type Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -10,14 +11,17 @@ import { TLSSocket } from 'node:tls'
 import Value from 'typebox/value'
 import { createWebSocketStream, WebSocketServer } from 'ws'
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
-import type { DatastoreId, VmId } from '../../base/ids.ts'
+import type { DatastoreId, HostId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { TlsIdentity } from '../../base/network.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
 import { agentCalls, type WireCall } from '../../contracts/agent-routes.ts'
 import { readBody } from '../../contracts/http-exchange.ts'
 import { problemMediaType, toProblem } from '../../contracts/problem.ts'
+import type { ArbiterAskRequest, ArbiterOpenRequest, ArbiterSupersedeRequest } from '../../contracts/protection.ts'
 import type { Static } from '../../contracts/schema.ts'
+import type { ArbiterAsk } from '../protect/arbiter-door.ts'
+import { callerOf, mustBeManager, type Caller } from './caller.ts'
 
 export interface AgentServerOptions {
   readonly host: string
@@ -28,8 +32,12 @@ export interface AgentServerOptions {
   readonly log: Logger
 }
 
-/** Name that a manager's certificate bears. No other certificate of the cluster may command an agent. */
-const managerName = 'manager.holdfast'
+/** What stands behind the door. */
+export interface ServedAgent extends AgentApi {
+  /** Throws `not-allowed` when this host of the cluster may not ask this of the arbiter. */
+  mustTakePart(host: HostId, asked: ArbiterAsk): void
+}
+
 const mostBodyBytes = 16 * 1024 * 1024
 /** A console's connection that is quiet for so long is asked whether its other end is there still. */
 const quietMs = 20_000
@@ -48,6 +56,14 @@ const handlers: Handlers = {
   discardIncoming: (agent, body) => agent.discardIncoming(body.vm, body.generation),
   releaseIncoming: (agent, body) => agent.releaseIncoming(body.vm, body.generation),
   settle: (agent, body) => agent.settle(body.vm, body.request),
+  prepareSecond: (agent, body) => agent.prepareSecond(body),
+  discardSecond: (agent, body) => agent.discardSecond(body.vm, body.n),
+  unprotect: (agent, body) => agent.unprotect(body.vm, body.request),
+  arbiterLife: (agent) => agent.arbiterLife(),
+  arbiterOpen: (agent, body) => agent.arbiterOpen(body),
+  arbiterClaim: (agent, body) => agent.arbiterClaim(body),
+  arbiterLook: (agent, body) => agent.arbiterLook(body),
+  arbiterSupersede: (agent, body) => agent.arbiterSupersede(body),
   startJob: (agent, body) => agent.startJob(body),
   job: (agent, body) => agent.job(body.id),
   cancelJob: (agent, body) => agent.cancelJob(body.id),
@@ -57,6 +73,15 @@ const handlers: Handlers = {
   tellRecord: (agent, body) => agent.tellRecord(body.record),
 }
 
+/** The calls that hosts may make too. */
+const hostsMayAsk: Partial<Record<keyof Calls, (body: unknown) => ArbiterAsk>> = {
+  arbiterLife: () => ({ ask: 'life' }),
+  arbiterOpen: (body) => ({ ask: 'open', request: body as ArbiterOpenRequest }),
+  arbiterClaim: (body) => ({ ask: 'claim', request: body as ArbiterAskRequest }),
+  arbiterLook: (body) => ({ ask: 'look', request: body as ArbiterAskRequest }),
+  arbiterSupersede: (body) => ({ ask: 'supersede', request: body as ArbiterSupersedeRequest }),
+}
+
 const callsByPath = new Map(
   (Object.keys(agentCalls) as (keyof Calls)[]).map((name) => [agentCalls[name].path as string, name]),
 )
@@ -64,10 +89,10 @@ const callsByPath = new Map(
 export class AgentServer implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 1024 * 1024 })
-  readonly #agent: AgentApi
+  readonly #agent: ServedAgent
   readonly #log: Logger
 
-  private constructor(agent: AgentApi, options: AgentServerOptions) {
+  private constructor(agent: ServedAgent, options: AgentServerOptions) {
     const { ca, cert, key } = options.identity
     this.#agent = agent
     this.#log = options.log
@@ -82,7 +107,7 @@ export class AgentServer implements AsyncDisposable {
   }
 
   /** Resolves when it listens. Rejects when the address cannot be had. */
-  static async listen(agent: AgentApi, options: AgentServerOptions): Promise<AgentServer> {
+  static async listen(agent: ServedAgent, options: AgentServerOptions): Promise<AgentServer> {
     const server = new AgentServer(agent, options)
     await new Promise<void>((resolve, reject) => {
       server.#server.once('error', (cause: NodeJS.ErrnoException) => {
@@ -114,20 +139,28 @@ export class AgentServer implements AsyncDisposable {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      mustBeManager(request)
       const url = new URL(request.url ?? '/', 'https://agent')
       const name = request.method === 'POST' ? callsByPath.get(url.pathname) : undefined
-      if (name !== undefined) await this.#call(name, request, response)
+      const caller = callerOf(request)
+      if (caller === undefined || name === undefined || hostsMayAsk[name] === undefined) mustBeManager(caller)
+      if (name !== undefined) await this.#call(name, caller, request, response)
       else await this.#stream(url, request, response)
     } catch (thrown) {
       this.#refuse(request, response, thrown)
     }
   }
 
-  async #call(name: keyof Calls, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #call(
+    name: keyof Calls,
+    caller: Caller | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
     const call: WireCall = agentCalls[name]
     const body = await readJsonBody(request)
     check(call, body)
+    const asked = hostsMayAsk[name]
+    if (caller?.is === 'host' && asked !== undefined) this.#agent.mustTakePart(caller.host, asked(body))
     const handler = handlers[name] as (agent: AgentApi, body: unknown) => Promise<unknown>
     const answer = await handler(this.#agent, body)
     if (call.reply === null) response.writeHead(204).end()
@@ -156,7 +189,7 @@ export class AgentServer implements AsyncDisposable {
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     socket.on('error', () => socket.destroy())
     try {
-      mustBeManager(request)
+      mustBeManager(callerOf(request))
       const path = new URL(request.url ?? '/', 'https://agent').pathname
       const match = /^\/v1\/vms\/(vm-[1-9][0-9]{0,15})\/console\/(serial|vnc)$/.exec(path)
       if (match === null) throw new HoldfastError('not-found', `the agent has no console ${path}`)
@@ -186,13 +219,6 @@ export class AgentServer implements AsyncDisposable {
     request.resume()
     sendJson(response, problem.status, problem, problemMediaType)
   }
-}
-
-function mustBeManager(request: IncomingMessage): void {
-  const { socket } = request
-  const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined
-  if (certificate?.checkHost(managerName, { subject: 'never' }) === managerName) return
-  throw new HoldfastError('not-allowed', 'only a manager of the cluster may command this agent')
 }
 
 async function readJsonBody(request: IncomingMessage): Promise<unknown> {

@@ -106,6 +106,11 @@ export class Arbiter {
     return this.#decide(vm, (held) => ({ answer: looked(held, n, side), record: null }))
   }
 
+  /** The newest configuration that is known here of a VM. */
+  newest(vm: VmId): ProtectionConfig | undefined {
+    return this.#registers.get(vm)?.config
+  }
+
   #decide(vm: VmId, decide: (held: RegisterRecord | undefined) => Decided): Promise<RegisterAnswer> {
     return this.#queue.run(async () => {
       const { answer, record } = decide(this.#registers.get(vm))

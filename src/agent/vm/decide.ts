@@ -4,7 +4,9 @@
  */
 import type { HostId } from '../../base/ids.ts'
 import type { MachineState } from '../../hypervisor/hypervisor.ts'
+import type { PumpPhase } from '../../contracts/protection.ts'
 import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
+import { decideOfPair, type PairAction } from './decide-pair.ts'
 import type { VmState } from './vm-state.ts'
 
 export interface VmView {
@@ -16,6 +18,8 @@ export interface VmView {
   readonly witnessed: boolean
   /** A migrateOut of this agent process drives the outgoing stream. */
   readonly isDriven: boolean
+  /** As the pump of a pair says; undefined while none is known to run. */
+  readonly pumpPhase: PumpPhase | undefined
 }
 
 export type VmAction =
@@ -37,16 +41,20 @@ export type VmAction =
   | { readonly do: 'transition'; readonly event: AgentRunEvent; readonly cause: StopCause | null }
   /** QEMU cannot go on: end it, then tell why. */
   | { readonly do: 'end'; readonly cause: StopCause }
+  | PairAction
 
 const nothing: VmAction = { do: 'nothing' }
 
-const transition = (event: AgentRunEvent, cause: StopCause | null = null): VmAction => ({
-  do: 'transition',
-  event,
-  cause,
-})
+const transition = (event: AgentRunEvent, cause: StopCause | null = null): VmAction => {
+  return { do: 'transition', event, cause }
+}
 
 export function decide(view: VmView): VmAction {
+  return decideOfPair(view) ?? decideAlone(view)
+}
+
+/** Of a VM of which this host holds no part of a pair. */
+function decideAlone(view: VmView): VmAction {
   switch (view.machine) {
     case 'gone':
       return whenGone(view)

@@ -5,7 +5,7 @@
 import { HoldfastError } from '../../base/errors.ts'
 import type { DatastoreId } from '../../base/ids.ts'
 import type { Machine } from '../../hypervisor/hypervisor.ts'
-import type { VmCore } from './vm-core.ts'
+import { refuseHeld, type VmCore } from './vm-core.ts'
 import type { VmState } from './vm-state.ts'
 
 export async function beginDiskMove(
@@ -14,6 +14,7 @@ export async function beginDiskMove(
   to: { key: number; datastore: DatastoreId; path: string },
 ): Promise<Machine> {
   core.refuseOlder(generation)
+  refuseHeld(core, 'given another place for its disks')
   if (core.state.role !== 'running') throw new HoldfastError('wrong-state', `${core.vm} is ${core.state.role} here`)
   if (core.state.movingDisk != null)
     throw new HoldfastError('wrong-state', `a disk of ${core.vm} is on the move already`)

@@ -2,13 +2,15 @@
  * The source's side of a migration. Once its stream completed it stands still and waits for the verdict; it goes on only
  * when the stream never completed, or when the target has durably given up and the record was moved back first.
  */
-import { HoldfastError } from '../../base/errors.ts'
+import { describeError, HoldfastError } from '../../base/errors.ts'
 import type { JobProgress, MigrateOutcome, MigrateOutRequest, SettleRequest } from '../../contracts/agent-api.ts'
 import type { VmObservation } from '../../contracts/host.ts'
 import type { OutgoingProgress, OutgoingResult } from '../../hypervisor/hypervisor.ts'
 import { endMachine, reconcile } from './reconcile.ts'
 import { askUntilAnswered, newAttempt } from './transitions.ts'
-import type { VmCore } from './vm-core.ts'
+import { refuseHeld, type VmCore } from './vm-core.ts'
+
+const settleRetryMs = 2000
 
 /** What begins in the queue. An outcome: this move has already ended here. */
 export async function beginOutgoing(core: VmCore, request: MigrateOutRequest): Promise<MigrateOutcome | undefined> {
@@ -18,6 +20,7 @@ export async function beginOutgoing(core: VmCore, request: MigrateOutRequest): P
   if (state.role === 'outgoing' && state.moveGeneration === request.generation) {
     throw new HoldfastError('wrong-state', `an earlier attempt to move ${core.vm} is still being settled`)
   }
+  refuseHeld(core, 'moved')
   if (state.role !== 'running' || state.pending !== null) {
     throw new HoldfastError('wrong-state', `${core.vm} is ${state.role} here`)
   }
@@ -66,7 +69,7 @@ export async function sendOut(
   }
 }
 
-export function unknownOutcome(reason: string): OutgoingResult {
+function unknownOutcome(reason: string): OutgoingResult {
   return { outcome: 'unknown', reason, totalMs: 0, downtimeMs: 0, ramBytes: 0, diskBytes: 0 }
 }
 
@@ -101,7 +104,7 @@ export async function finishOutgoing(core: VmCore, result: OutgoingResult): Prom
     case 'not-sent':
       // The guest runs on here already: the target cannot have its state.
       await core.save({ outcome, pending: newAttempt(core, 'returned') })
-      core.background.pump()
+      core.background.tell()
       break
     case 'sent':
       await core.save({ outcome, role: 'sent' })
@@ -114,6 +117,38 @@ export async function finishOutgoing(core: VmCore, result: OutgoingResult): Prom
       break
   }
   return outcome
+}
+
+/** Finds out how an outgoing stream that nobody drives ends. */
+export async function settleOutgoing(
+  core: VmCore,
+  inQueue: (work: () => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const { clock, signal } = core.ports
+  core.isDriven = true
+  for (;;) {
+    const result = await endOfOutgoing(core)
+    if (result !== undefined) {
+      return inQueue(async () => {
+        core.isDriven = false
+        if (core.state.role === 'outgoing') await finishOutgoing(core, result)
+      })
+    }
+    await clock.sleep(settleRetryMs, signal)
+  }
+}
+
+/** Undefined while it cannot be said. */
+async function endOfOutgoing(core: VmCore): Promise<OutgoingResult | undefined> {
+  const { machine } = core
+  if (machine === undefined || core.machineState === 'gone') return unknownOutcome('QEMU is gone')
+  try {
+    const result = await machine.settleOutgoing()
+    return result.outcome === 'unknown' ? undefined : result
+  } catch (err) {
+    core.log.warn({ err: describeError(err) }, 'the outgoing migration cannot be settled yet')
+    return undefined
+  }
 }
 
 /** The verdict over a stream that completed, or whose end is unknown. */
@@ -144,14 +179,14 @@ async function takeBack(core: VmCore): Promise<VmObservation> {
   const record = await core.see(await core.ports.manager.record(core.vm))
   if (record.phase === 'moving' && record.host === core.ports.host && core.state.pending === null) {
     await core.save({ pending: newAttempt(core, 'returned') })
-    core.background.pump()
+    core.background.tell()
   }
   return core.observe()
 }
 
 async function release(core: VmCore, request: SettleRequest): Promise<VmObservation> {
   const { role } = core.state
-  if (role === 'running' || role === 'starting' || role === 'incoming') {
+  if (role === 'running' || role === 'starting' || role === 'incoming' || role === 'second') {
     throw new HoldfastError('wrong-state', `${core.vm} is ${role} here; there is nothing to release`)
   }
   if (role !== 'none' || core.machine !== undefined) await endMachine(core)

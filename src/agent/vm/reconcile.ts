@@ -3,6 +3,8 @@ import { describeError } from '../../base/errors.ts'
 import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
 import { decide, type VmAction } from './decide.ts'
 import type { PendingTransition, VmState } from './vm-state.ts'
+import { forgetPair, giveUp } from './pair.ts'
+import { dropSecond } from './second.ts'
 import { newAttempt } from './transitions.ts'
 import type { VmCore } from './vm-core.ts'
 
@@ -15,7 +17,8 @@ export async function reconcile(core: VmCore): Promise<void> {
     if (record === undefined) return
     const machine = await core.askMachine()
     const { state, witnessed, hasRun, isDriven } = core
-    const view = { me: core.ports.host, record, state, machine, witnessed: witnessed && !hasRun, isDriven }
+    const pumpPhase = core.pump?.status.phase
+    const view = { me: core.ports.host, record, state, machine, witnessed: witnessed && !hasRun, isDriven, pumpPhase }
     const action = decide(view)
     if (action.do !== 'nothing')
       core.log.info({ action: action.do, phase: record.phase, machine }, 'the record and QEMU are brought together')
@@ -58,7 +61,30 @@ async function carryOut(core: VmCore, action: VmAction): Promise<boolean> {
     case 'end':
       await end(core, action.cause)
       return false
+    case 'end-protection':
+      core.background.endProtection()
+      return false
+    case 'quit-held':
+      core.log.error({}, 'QEMU met an internal error and cannot go on: it is ended, and the pair decides')
+      await core.machine?.quit()
+      return false
+    case 'drop-second':
+      await dropUnwanted(core)
+      return false
+    case 'give-up':
+      await giveUp(core)
+      return true
+    case 'forget-protection':
+      await forgetPair(core)
+      return true
   }
+}
+
+/** The record names another pair, or none. */
+async function dropUnwanted(core: VmCore): Promise<void> {
+  await dropSecond(core).catch((err: unknown) => {
+    core.log.info({ err: describeError(err) }, 'a second that is wanted no more cannot be given up now')
+  })
 }
 
 /** The role follows from the record once both agree that the guest is this host's. */
@@ -79,10 +105,8 @@ async function letGo(core: VmCore): Promise<void> {
 
 /** The guest of a move runs here: tell the networks and the manager. Nothing waits for either. */
 export async function arrive(core: VmCore): Promise<void> {
-  const machine = core.mustHaveMachine()
-  machine.announce().catch((thrown: unknown) => {
-    core.log.warn({ err: describeError(thrown) }, 'the guest could not be announced to its networks')
-  })
+  core.mustHaveMachine()
+  core.announce()
   const isPaused = core.machineState === 'paused'
   await core.save({
     role: 'running',
@@ -92,7 +116,7 @@ export async function arrive(core: VmCore): Promise<void> {
     problem: null,
     pending: newAttempt(core, 'arrived'),
   })
-  core.background.pump()
+  core.background.tell()
 }
 
 async function beginTransition(core: VmCore, event: AgentRunEvent, cause: StopCause | null): Promise<void> {
@@ -100,12 +124,11 @@ async function beginTransition(core: VmCore, event: AgentRunEvent, cause: StopCa
   if (event === 'arrived' && runs && core.state.role !== 'running' && core.state.pending === null) return arrive(core)
   // One at a time: what is asked already may answer this too. After its answer everything is decided anew.
   if (core.state.pending === null) {
-    const role = core.machineState === 'gone' ? { role: 'none' as const } : {}
-    const isArrival = event === 'arrived'
-    await core.save({ ...(isArrival ? {} : role), pending: newAttempt(core, event, cause) })
+    const isOver = core.machineState === 'gone' && event === 'stopped'
+    await core.save({ ...(isOver ? { role: 'none' as const } : {}), pending: newAttempt(core, event, cause) })
     if (core.machineState === 'gone') await core.ports.places.release(core.vm)
   }
-  core.background.pump()
+  core.background.tell()
 }
 
 /** Ends QEMU and forgets what it was for. */
@@ -131,7 +154,7 @@ async function end(core: VmCore, cause: StopCause): Promise<void> {
     ...(isMine && core.state.pending === null ? { pending: newAttempt(core, 'stopped', cause) } : {}),
   })
   await endMachine(core)
-  if (core.state.pending !== null) core.background.pump()
+  if (core.state.pending !== null) core.background.tell()
 }
 
 async function forbid(core: VmCore): Promise<void> {
@@ -176,9 +199,19 @@ export async function afterAnswer(
     return
   }
   if (!answer.isAccepted) core.log.info({ event: pending.event, reason: answer.reason }, 'the transition was refused')
+  if (pending.event === 'took-over' && !isOwnOrMayBe(core, answer.record)) {
+    done.problem = `It runs here by the arbiter's word, and the run record (${answer.record.phase}, generation ${answer.record.generation}) names another.`
+    core.log.error({ record: answer.record }, done.problem)
+  }
   const isSettled = answer.record.phase !== 'moving'
   if (pending.event === 'returned' && core.state.role === 'outgoing' && isSettled) done.role = 'running'
   await core.save(done)
   await core.see(answer.record)
   await reconcile(core)
+}
+
+/** The record names this host, or its pair, or nobody can say yet. */
+function isOwnOrMayBe(core: VmCore, { phase, host, protection }: RunRecord): boolean {
+  const me = core.ports.host
+  return phase === 'unknown' || (phase === 'running' && (host === me || protection?.second === me))
 }

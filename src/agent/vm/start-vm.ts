@@ -8,7 +8,7 @@ import { mayRun } from '../../contracts/run-record.ts'
 import type { Static } from '../../contracts/schema.ts'
 import { endMachine } from './reconcile.ts'
 import { askUntilAnswered, newAttempt } from './transitions.ts'
-import type { VmCore } from './vm-core.ts'
+import { isHeldPrimary, mustHavePump, refuseHeld, type VmCore } from './vm-core.ts'
 
 /**
  * QEMU is started with no vCPU running; the manager moves the record; then the vCPUs run. While no answer comes nothing
@@ -19,7 +19,7 @@ export async function startVm(core: VmCore, deployment: VmDeployment): Promise<V
   const { state } = core
   if (state.role === 'running' && state.deployment?.generation === deployment.generation) return core.observe()
   core.refuseOlder(deployment.generation)
-  if (state.role !== 'none' || state.pending !== null) {
+  if (state.role !== 'none' || state.pending !== null || state.protection != null) {
     throw new HoldfastError('wrong-state', `${core.vm} is ${state.role === 'none' ? 'still ending' : state.role} here`)
   }
   const attempt = newAttempt(core, 'started')
@@ -104,12 +104,13 @@ export async function stopVm(core: VmCore, request: Static<typeof StopRequest>):
     await core.mustHaveMachine().powerButton()
     return
   }
+  refuseHeld(core, 'stopped')
   if (state.role === 'none' && core.machine === undefined) return
   // The cause is durable before QEMU ends, so that its end is not taken for a crash.
   const pending = state.pending?.event === 'stopped' ? state.pending : newAttempt(core, 'stopped', 'asked')
   await core.save({ pending, lastStop: request.generation })
   await endMachine(core)
-  core.background.pump()
+  core.background.tell()
 }
 
 /** Throws `wrong-state` when no guest of this VM runs here, `stale-generation` for an older record or task. */
@@ -127,12 +128,16 @@ export async function signalVm(core: VmCore, request: Static<typeof SignalReques
   switch (request.signal) {
     case 'pause':
       await core.save({ pausedByUser: true, lastSignal })
-      await machine.pause()
-      core.machineState = 'paused'
+      if (isHeldPrimary(core.state)) await mustHavePump(core).setPaused(true)
+      else {
+        await machine.pause()
+        core.machineState = 'paused'
+      }
       break
     case 'resume':
       await core.save({ pausedByUser: false, lastSignal })
-      if ((await core.askMachine()) === 'paused') await core.resume()
+      if (isHeldPrimary(core.state)) await mustHavePump(core).setPaused(false)
+      else if ((await core.askMachine()) === 'paused') await core.resume()
       break
     // These are no states but acts: what was done for this task is not done again.
     case 'reset':

@@ -7,8 +7,10 @@ import { describeError, HoldfastError } from '../../base/errors.ts'
 import type { VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { VmObservation, VmProcessState } from '../../contracts/host.ts'
+import type { ProtectionObservation } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Machine, MachineEvent, MachineState } from '../../hypervisor/hypervisor.ts'
+import type { Pump } from '../protect/pumps.ts'
 import type { VmPorts } from './vm-ports.ts'
 import { newVmState, type VmState } from './vm-state.ts'
 
@@ -26,16 +28,46 @@ const processStates: Record<MachineState, VmProcessState> = {
   gone: 'none',
 }
 
+const pumpedStates = new Set<MachineState>(['running', 'paused', 'outgoing', 'sent'])
+
+/** A pump, or the finding out of what one came to, has the guest here in its hands. */
+export function isHeldPrimary({ protection }: VmState): boolean {
+  return protection?.side === 'primary' && protection.outcome === null
+}
+
+/** Throws `wrong-state` while a pair has the VM, or the record does not say yet what became of it. */
+export function refuseHeld(core: VmCore, what: string): void {
+  const { protection } = core.state
+  if (protection == null) return
+  throw new HoldfastError('wrong-state', `${core.vm} is held in step on two hosts and cannot be ${what}`, {
+    mend: 'End its protection first.',
+  })
+}
+
+/** Throws `unreachable` for the moment in which one has ended and another has not followed. */
+export function mustHavePump({ pump, vm }: VmCore): Pump {
+  if (pump !== undefined) return pump
+  throw new HoldfastError('unreachable', `the pump of ${vm} has ended, and another is about to follow it`, {
+    mend: 'Ask again.',
+  })
+}
+
 /** Work that goes on beside the queue, each at most once at a time. */
 export interface VmBackground {
   /** Asks the manager about the pending transition until it answers. */
-  pump(): void
+  tell(): void
   /** Reads the record anew and acts on it. */
   refresh(): void
   /** Finds out how an outgoing stream that nobody drives ends. */
   settleOutgoing(): void
   /** Lets a guest that ran out of space go on when there is some. */
   watchSpace(): void
+  /** Decides anew, soon. */
+  look(): void
+  /** Follows the pump of a VM that is held in step, and whoever comes after it, to what the pair comes to. */
+  followPump(): void
+  /** Ends the protection of a guest that has ended by itself. */
+  endProtection(): void
 }
 
 const calmMs = 300
@@ -54,6 +86,10 @@ export class VmCore {
   hasRun = false
   /** Connected to the machine since before anything in it could run. */
   witnessed = false
+  /** The pump of a VM that is held in step, while one is known to run. */
+  pump: Pump | undefined
+  /** What the last pump said last. */
+  pumpStatus: ProtectionObservation | undefined
   /** A migrateOut of this process drives the outgoing stream. */
   isDriven = false
   #listening: Disposable | undefined
@@ -149,12 +185,42 @@ export class VmCore {
     this.#changed()
   }
 
-  /** Lets go of QEMU without touching it. */
+  /** Tells the guest's networks where it is now. Nothing waits for it. */
+  announce(): void {
+    this.machine?.announce().catch((thrown: unknown) => {
+      this.log.warn({ err: describeError(thrown) }, 'the guest could not be announced to its networks')
+    })
+  }
+
+  /** Takes a pump in: it is heard from now on, and let go of when it has ended. */
+  attachPump(pump: Pump): void {
+    this.pump = pump
+    this.pumpStatus = pump.status
+    const listening = pump.onChange((status) => {
+      if (this.pump !== pump) return
+      const hasTurned = status.phase !== this.pumpStatus?.phase
+      this.pumpStatus = status
+      if (hasTurned) this.background.look()
+      this.#changed()
+    })
+    void pump.gone.then(() => {
+      listening[Symbol.dispose]()
+      if (this.pump !== pump) return
+      this.pump = undefined
+      this.#changed()
+      return pump[Symbol.asyncDispose]()
+    })
+    this.background.look()
+  }
+
+  /** Lets go of QEMU and of the pump without touching them. */
   async detach(): Promise<void> {
     this.#listening?.[Symbol.dispose]()
     this.#listening = undefined
-    const machine = this.machine
+    const { machine, pump } = this
     this.machine = undefined
+    this.pump = undefined
+    await pump?.[Symbol.asyncDispose]()
     await machine?.[Symbol.asyncDispose]()
   }
 
@@ -210,10 +276,26 @@ export class VmCore {
       outOfSpace: state.outOfSpace,
       startedAt: state.startedAt,
       ...usage,
+      protection: this.#protection(),
     }
   }
 
+  #protection(): ProtectionObservation | null {
+    const held = this.state.protection
+    if (held == null) return null
+    if (held.outcome === null) return this.pumpStatus ?? null
+    const { side, n, outcome: phase } = held
+    const figures = { epoch: 0, lagMs: null, pauseMs: null, epochMs: null, bytesPerSecond: 0, progress: 0, problem: null }
+    return { side, n, ...figures, ...this.pumpStatus, phase }
+  }
+
   #processState(): VmProcessState {
+    const isStanding = this.machineState === 'incoming' || this.machineState === 'incoming-complete'
+    if (this.state.role === 'second' && isStanding) return 'second'
+    // Its pump stops it many times a second, and sends from it: it runs all the same.
+    if (isHeldPrimary(this.state) && pumpedStates.has(this.machineState)) {
+      return this.state.pausedByUser || this.state.outOfSpace ? 'paused' : 'running'
+    }
     const isSending = this.state.role === 'outgoing' && this.state.outcome === null
     if (isSending && (this.machineState === 'running' || this.machineState === 'paused')) return 'outgoing'
     return processStates[this.machineState]

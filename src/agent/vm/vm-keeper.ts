@@ -11,28 +11,36 @@ import type {
   MigrateOutRequest,
   PrepareIncomingRequest,
   PrepareIncomingResponse,
+  PrepareSecondRequest,
+  ProtectRequest,
   SettleRequest,
   SignalRequest,
   StopRequest,
+  UnprotectRequest,
   VmDeployment,
 } from '../../contracts/agent-api.ts'
 import type { VmObservation } from '../../contracts/host.ts'
+import type { SecondEndpoint } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Static } from '../../contracts/schema.ts'
 import type { Machine, MachineEvent } from '../../hypervisor/hypervisor.ts'
 import { beginDiskMove, noteDiskMoved, settleDiskMove } from './disk-move.ts'
 import { discardIncoming, onComplete, prepareIncoming, releaseIncoming } from './incoming.ts'
-import { beginOutgoing, finishOutgoing, sendOut, settle, unknownOutcome } from './outgoing.ts'
+import { followPump, takeUp } from './follow-pump.ts'
+import { beginOutgoing, finishOutgoing, sendOut, settle, settleOutgoing } from './outgoing.ts'
+import { endProtection, protect, unprotect, type KeeperWork } from './protect.ts'
 import { afterAnswer, arrive, endMachine, reconcile } from './reconcile.ts'
+import { discardSecond, prepareSecond } from './second.ts'
 import { SerialQueue } from './serial-queue.ts'
+import { watchSpace } from './space.ts'
 import { signalVm, startVm, stopVm } from './start-vm.ts'
 import { askUntilAnswered, isKnownToManager, recordUntilKnown } from './transitions.ts'
-import { VmCore } from './vm-core.ts'
+import { isHeldPrimary, VmCore } from './vm-core.ts'
 import type { VmPorts } from './vm-ports.ts'
 import type { VmState } from './vm-state.ts'
 
-const spaceCheckMs = 3000
 const settleRetryMs = 2000
+const refusedPauseMs = 1000
 
 export class VmKeeper implements AsyncDisposable {
   readonly #core: VmCore
@@ -41,11 +49,15 @@ export class VmKeeper implements AsyncDisposable {
   readonly #again = new Set<string>()
 
   private constructor(ports: VmPorts, vm: VmId, state: VmState | undefined) {
+    const inQueue = (work: () => Promise<void>): Promise<void> => this.#queue.run(work)
     const background = {
-      pump: () => this.#once('pump', () => this.#pump()),
+      look: () => this.#reconcileSoon(),
+      followPump: () => this.#once('follow', () => followPump(this.#core, inQueue)),
+      endProtection: () => this.#once('end-protection', () => endProtection(this.#core)),
+      tell: () => this.#once('tell', () => this.#tell()),
       refresh: () => this.#once('refresh', () => this.#refresh()),
-      settleOutgoing: () => this.#once('settle', () => this.#settleOutgoing()),
-      watchSpace: () => this.#once('space', () => this.#watchSpace()),
+      settleOutgoing: () => this.#once('settle', () => settleOutgoing(this.#core, inQueue)),
+      watchSpace: () => this.#once('space', () => watchSpace(this.#core, inQueue)),
     }
     this.#core = new VmCore(ports, vm, state, background, (event) => this.#onEvent(event))
   }
@@ -76,7 +88,7 @@ export class VmKeeper implements AsyncDisposable {
 
   async stop(request: Static<typeof StopRequest>): Promise<VmObservation> {
     await this.#queue.run(() => stopVm(this.#core, request))
-    if (request.how === 'off') await this.#busy.get('pump')
+    if (request.how === 'off') await this.#busy.get('tell')
     return this.#core.observe()
   }
 
@@ -99,7 +111,7 @@ export class VmKeeper implements AsyncDisposable {
   /** With `resume`: the record has come back to this host when it resolves. */
   async settle(request: SettleRequest): Promise<VmObservation> {
     await this.#queue.run(() => settle(this.#core, request))
-    await this.#busy.get('pump')
+    await this.#busy.get('tell')
     return this.#core.observe()
   }
 
@@ -135,6 +147,35 @@ export class VmKeeper implements AsyncDisposable {
       throw thrown
     }
     await this.#queue.run(() => this.#core.save({ movingDisk: null }))
+  }
+
+  prepareSecond(request: PrepareSecondRequest): Promise<SecondEndpoint> {
+    return this.#queue.run(() => prepareSecond(this.#core, request))
+  }
+
+  discardSecond(n: number): Promise<VmObservation> {
+    return this.#queue.run(() => discardSecond(this.#core, n))
+  }
+
+  /** The work of a `protect` job. Resolves when the second is in step and the record says so. */
+  protect(
+    request: ProtectRequest,
+    onProgress: (progress: JobProgress) => void,
+    signal: AbortSignal,
+  ): Promise<{ n: number }> {
+    return protect(this.#core, this.#work(), request, onProgress, signal)
+  }
+
+  unprotect(request: UnprotectRequest): Promise<VmObservation> {
+    return unprotect(this.#core, this.#work(), request)
+  }
+
+  #work(): KeeperWork {
+    return {
+      inQueue: (work) => this.#queue.run(work),
+      told: async () => this.#busy.get('tell'),
+      followed: async () => this.#busy.get('follow'),
+    }
   }
 
   /** Ends what an earlier attempt left of a disk's move. After it, `diskDatastore` tells where the disk is. */
@@ -179,9 +220,8 @@ export class VmKeeper implements AsyncDisposable {
   #isAtRest(): boolean {
     const { state, machine } = this.#core
     const isIdle = machine === undefined && this.#busy.size === 0
-    return (
-      isIdle && state.role === 'none' && state.pending === null && state.incoming === null && state.movingDisk == null
-    )
+    const isUnbound = state.protection == null && state.incoming === null && state.movingDisk == null
+    return isIdle && isUnbound && state.role === 'none' && state.pending === null
   }
 
   /** Reads the record anew and acts on it, in the background. */
@@ -210,23 +250,34 @@ export class VmKeeper implements AsyncDisposable {
     if (this.#core.state.pending?.event === 'started' && !this.hasMachine()) await this.#core.save({ pending: null })
     // It was to end when the agent ended: that comes first, so that its end is told only when it has.
     if (this.#core.state.pending?.event === 'stopped') await endMachine(this.#core)
+    await this.#adoptPump()
     const { state } = this.#core
-    if (state.pending !== null) this.#core.background.pump()
-    else if (machine !== undefined || state.role !== 'none') this.#core.background.refresh()
+    if (state.pending !== null) this.#core.background.tell()
+    else if (machine !== undefined || state.role !== 'none' || state.protection != null) this.#core.background.refresh()
     if (state.movingDisk != null && this.hasMachine()) this.#enqueue(() => settleDiskMove(this.#core))
     const isPausedUnseen =
       state.movingDisk == null &&
       this.#core.machineState === 'paused' &&
       state.role === 'running' &&
+      state.protection == null &&
       !state.pausedByUser
     if (isPausedUnseen) await this.#core.save({ outOfSpace: true })
     if (this.#core.state.outOfSpace) this.#core.background.watchSpace()
+  }
+
+  /** What its pump does meanwhile, or has done, comes before the record is asked. */
+  async #adoptPump(): Promise<void> {
+    if (this.#core.state.protection == null) return
+    await takeUp(this.#core).catch((err: unknown) => this.#report(err))
+    this.#core.background.followPump()
   }
 
   #onEvent(event: MachineEvent): void {
     if (event.kind === 'io-error' && event.isNoSpace) {
       this.#enqueue(async () => {
         await this.#core.save({ outOfSpace: true })
+        // Its pump would let it go on at once, to fail again.
+        if (isHeldPrimary(this.#core.state)) await this.#core.pump?.setPaused(true)
         this.#core.background.watchSpace()
       })
     }
@@ -277,13 +328,17 @@ export class VmKeeper implements AsyncDisposable {
     if (!this.#core.ports.signal.aborted) this.#core.log.error({ err: describeError(err) }, 'work on the VM failed')
   }
 
-  async #pump(): Promise<void> {
+  async #tell(): Promise<void> {
     for (let pending = this.#core.state.pending; pending !== null; pending = this.#core.state.pending) {
       const asked = pending
       const answer = await askUntilAnswered(this.#core, asked)
+      // Refused as it stands: what is decided anew may well be the same, and is asked no faster than this.
+      const isRefused = answer?.isAccepted === false && answer.record.generation === asked.generation
       await this.#queue.run(async () => {
         if (this.#core.state.pending?.attempt === asked.attempt) await afterAnswer(this.#core, asked, answer)
       })
+      const { clock, signal } = this.#core.ports
+      if (isRefused) await clock.sleep(refusedPauseMs, signal)
     }
   }
 
@@ -304,50 +359,4 @@ export class VmKeeper implements AsyncDisposable {
       }
     }
   }
-
-  async #settleOutgoing(): Promise<void> {
-    const { clock, signal } = this.#core.ports
-    this.#core.isDriven = true
-    for (;;) {
-      const result = await this.#endOfOutgoing()
-      if (result !== undefined) {
-        await this.#queue.run(async () => {
-          this.#core.isDriven = false
-          if (this.#core.state.role === 'outgoing') await finishOutgoing(this.#core, result)
-        })
-        return
-      }
-      await clock.sleep(settleRetryMs, signal)
-    }
-  }
-
-  /** Undefined while it cannot be said. */
-  async #endOfOutgoing(): Promise<OutgoingEnd> {
-    const { machine } = this.#core
-    if (machine === undefined || this.#core.machineState === 'gone') return unknownOutcome('QEMU is gone')
-    try {
-      const result = await machine.settleOutgoing()
-      return result.outcome === 'unknown' ? undefined : result
-    } catch (err) {
-      this.#core.log.warn({ err: describeError(err) }, 'the outgoing migration cannot be settled yet')
-      return undefined
-    }
-  }
-
-  async #watchSpace(): Promise<void> {
-    const { clock, signal, places } = this.#core.ports
-    while (this.#core.state.outOfSpace) {
-      await clock.sleep(spaceCheckMs, signal)
-      const { deployment } = this.#core.state
-      if (deployment === null || !(await places.hasSpace(deployment))) continue
-      await this.#queue.run(async () => {
-        const { role, outOfSpace, pausedByUser } = this.#core.state
-        if (!outOfSpace || role !== 'running') return
-        await this.#core.save({ outOfSpace: false })
-        if (!pausedByUser && (await this.#core.askMachine()) === 'paused') await this.#core.resume()
-      })
-    }
-  }
 }
-
-type OutgoingEnd = ReturnType<typeof unknownOutcome> | undefined

@@ -6,6 +6,7 @@ import type { Random } from '../../base/random.ts'
 import type { MovingDisk, VmDeployment } from '../../contracts/agent-api.ts'
 import type { ManagerApi } from '../../contracts/manager-api.ts'
 import type { Hypervisor, MachineConfig } from '../../hypervisor/hypervisor.ts'
+import type { Pumps } from '../protect/pumps.ts'
 import type { VmStates } from './vm-state.ts'
 
 /** A place on this host for a VM's QEMU: its folder, its taps with their rules, its files' owner. */
@@ -41,6 +42,7 @@ export interface VmPorts {
   readonly manager: ManagerApi
   readonly places: VmPlaces
   readonly states: VmStates
+  readonly pumps: Pumps
   /** Something that a report tells has changed: send one now, or after so many milliseconds. */
   readonly onChange: (afterMs?: number) => void
   /** Ends the agent's own loops; what runs on the host runs on. */

@@ -14,6 +14,7 @@ import {
   VmDeployment,
 } from '../../contracts/agent-api.ts'
 import { DatastoreIdSchema, VmIdSchema } from '../../contracts/ids.ts'
+import { ProtectionConfig, protectionSides, SecondEndpoint } from '../../contracts/protection.ts'
 import { agentEvents, stopCauses } from '../../contracts/run-record.ts'
 import { Nullable, OneOf, Open, Type, type Static } from '../../contracts/schema.ts'
 
@@ -23,10 +24,15 @@ import { Nullable, OneOf, Open, Type, type Static } from '../../contracts/schema
  *   none ──start──▶ starting ──record moved──▶ running ──migrate-out──▶ outgoing ──stream complete──▶ sent
  *    ▲                                          ▲  ▲ ╰─────not sent───────╯                            │
  *    ├── quit ◀── release ──────────────────────┼──┴──resume (target discarded, record moved)──────────┤
- *    ╰── discarded ◀── incoming ──guest runs────╯                                                      ╰▶ none
+ *    ├── discarded ◀── incoming ──guest runs────┤                                                      ╰▶ none
+ *    ╰── given up ◀── second ──its pump has it run─╯
  */
-export const vmRoles = ['none', 'starting', 'running', 'incoming', 'outgoing', 'sent'] as const
+export const vmRoles = ['none', 'starting', 'running', 'incoming', 'outgoing', 'sent', 'second'] as const
 export type VmRole = (typeof vmRoles)[number]
+
+/** As `MemoryPhase` has them: alone or lost is the primary; running or dropped, the second. */
+export const protectionOutcomes = ['alone', 'lost', 'running', 'dropped'] as const
+export type ProtectionOutcome = (typeof protectionOutcomes)[number]
 
 const Generation = Type.Integer({ minimum: 0 })
 
@@ -38,6 +44,22 @@ export const PendingTransition = Open({
   attempt: Type.String(),
 })
 export type PendingTransition = Static<typeof PendingTransition>
+
+/**
+ * This host's part in a pair that holds the VM in step. Written before a pump is started, and kept until the run record
+ * says what the pair came to.
+ */
+export const HeldProtection = Open({
+  side: OneOf(protectionSides),
+  /** The number with which the pair began; that of a new arbiter is the pump's own. */
+  n: Type.Integer({ minimum: 1 }),
+  config: ProtectionConfig,
+  /** Of the second, once it listens: the same preparation again is answered with it. */
+  endpoint: Nullable(SecondEndpoint),
+  /** What the pump's final memory says; null until there is one. Durable before anything follows from it. */
+  outcome: Nullable(OneOf(protectionOutcomes)),
+})
+export type HeldProtection = Static<typeof HeldProtection>
 
 export const VmState = Open({
   v: Type.Literal(1),
@@ -61,6 +83,9 @@ export const VmState = Open({
   outcome: Nullable(MigrateOutcome),
   /** A disk that is being moved on this host: where to. Until it is settled QEMU alone knows which file counts. */
   movingDisk: Type.Optional(Nullable(Open({ key: Type.Integer(), datastore: DatastoreIdSchema, path: Type.String() }))),
+  protection: Type.Optional(Nullable(HeldProtection)),
+  /** The newest number that this host has lost or given up: nothing of it, or of one below, runs here again. */
+  givenUp: Type.Optional(Type.Integer({ minimum: 0 })),
   /** Number of the newest task that has signalled it. */
   lastSignal: Type.Optional(Type.Integer({ minimum: 0 })),
   pausedByUser: Type.Boolean(),
