@@ -1,11 +1,13 @@
 /** Puts a real host's agent together from ports and the host's identity. */
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Clock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import type { Logger } from '../base/log.ts'
 import type { Network } from '../base/network.ts'
 import type { Processes } from '../base/processes.ts'
 import type { Random } from '../base/random.ts'
+import type { Streams } from '../base/streams.ts'
 import type { Taps } from '../base/taps.ts'
 import { qemuHypervisor } from '../hypervisor/qemu-hypervisor.ts'
 import { qemuDiskImages } from '../hypervisor/qemu-img.ts'
@@ -15,8 +17,7 @@ import type { Identity } from './identity.ts'
 import { LoadMeter } from './load.ts'
 import type { ManagerApi } from '../contracts/manager-api.ts'
 import { LinuxNetworks } from './network/linux-networks.ts'
-import { NoPumps } from './protect/no-pumps.ts'
-import type { Pumps } from './protect/pumps.ts'
+import { NodePumps } from './protect/pump/node-pumps.ts'
 import { Datastores } from './storage/datastores.ts'
 import { DiskWork } from './storage/disk-work.ts'
 import type { StreamIdentity } from './stream-identity.ts'
@@ -29,6 +30,7 @@ export interface HostPorts {
   readonly network: Network
   readonly processes: Processes
   readonly random: Random
+  readonly streams: Streams
   readonly taps: Taps
 }
 
@@ -48,6 +50,9 @@ export interface HostSettings {
 
 /** Debian's places of UEFI's empty variable store, the 4 MiB build first. */
 const nvramTemplates = ['/usr/share/OVMF/OVMF_VARS_4M.fd', '/usr/share/OVMF/OVMF_VARS.fd']
+
+const pumpProgram = fileURLToPath(new URL('protect/pump/main.ts', import.meta.url))
+const untriedOnKvm = 'holding a VM in step is untried on KVM, and this host uses it'
 
 export async function openHostAgent(
   ports: HostPorts,
@@ -79,7 +84,13 @@ export async function openHostAgent(
     streamAddress: identity.addresses.storage,
     hasOwnUsers: true,
   })
-  const pumps = hostPumps()
+  const pumps = new NodePumps({
+    ...{ clock, files, processes, log, dataDirectory, streams: ports.streams },
+    runDirectory: (vm) => places.runDirectory(vm),
+    listen: { data: identity.addresses.storage, beats: identity.addresses.management },
+    program: [process.execPath, pumpProgram],
+    obstacle: async () => ((await hypervisor.facts()).accelerator.kind === 'kvm' ? untriedOnKvm : undefined),
+  })
   const load = new LoadMeter(files)
   const { agentVersion } = settings
   const agent = await Agent.open({
@@ -90,9 +101,4 @@ export async function openHostAgent(
     load: () => load.read(),
   })
   return { agent, places }
-}
-
-/** The pumps that hold this host's VMs in step with others. */
-function hostPumps(): Pumps {
-  return new NoPumps('this version of Holdfast has no pump yet')
 }

@@ -12,6 +12,7 @@ import {
   nodeNetwork,
   nodeProcesses,
   nodeRandom,
+  nodeStreams,
   nodeTaps,
 } from '../base/node/index.ts'
 import type { HostFacts } from '../contracts/host.ts'
@@ -55,6 +56,7 @@ function realPorts(): HostPorts & { network: ReturnType<typeof nodeNetwork> } {
     network: nodeNetwork(),
     processes: nodeProcesses(),
     random: nodeRandom(),
+    streams: nodeStreams(),
     taps: nodeTaps(),
   }
 }

@@ -117,6 +117,7 @@ class Host {
       dataDirectory,
       runDirectory: () => runDirectory,
       listen: { data: '127.0.0.1', beats: '127.0.0.1' },
+      obstacle: () => Promise.resolve(undefined),
       program: [process.execPath, fileURLToPath(new URL('../../src/agent/protect/pump/main.ts', import.meta.url))],
     })
   }

@@ -35,6 +35,8 @@ export interface NodePumpsDeps {
   readonly listen: { readonly data: string; readonly beats: string }
   /** The program to run as a pump, and its first arguments. */
   readonly program: readonly [command: string, ...args: string[]]
+  /** Why this host cannot hold VMs in step, in words; undefined: it can. */
+  readonly obstacle: () => Promise<string | undefined>
 }
 
 /** A program that loads, opens a QEMU and notes its memory. */
@@ -49,11 +51,13 @@ export class NodePumps implements Pumps {
   }
 
   async startPrimary(order: PrimaryOrder): Promise<Pump> {
+    await this.#mustBeAble()
     const { dataDirectory } = this.#deps
     return (await this.#start(order.vm, { mode: 'start', dataDirectory, side: 'primary', order })).pump
   }
 
   async startSecond(order: SecondOrder): Promise<{ pump: Pump; endpoint: SecondEndpoint }> {
+    await this.#mustBeAble()
     const { dataDirectory, listen } = this.#deps
     const { pump, endpoint } = await this.#start(order.vm, {
       mode: 'start',
@@ -89,6 +93,14 @@ export class NodePumps implements Pumps {
     await this.#memoryFile(vm).remove()
     for (const name of [processFile, orderFile, controlSocket])
       await this.#deps.files.remove(join(this.#deps.runDirectory(vm), name))
+  }
+
+  async #mustBeAble(): Promise<void> {
+    const why = await this.#deps.obstacle()
+    if (why === undefined) return
+    throw new HoldfastError('refused', `this host cannot hold a VM in step with another: ${why}`, {
+      mend: 'Protect the VM on other hosts, or without this one.',
+    })
   }
 
   #memoryFile(vm: VmId): PumpMemoryFile {

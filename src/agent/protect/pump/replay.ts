@@ -69,9 +69,14 @@ async function openImage(
     '--detect-zeroes=off',
     path,
   ])
-  servers.defer(async () => void (await ended.catch(() => undefined)))
+  servers.defer(async () => {
+    await ended.catch(() => undefined)
+  })
   let said: string | undefined
-  void ended.then(({ stderr }) => (said = stderr))
+  ended.then(
+    ({ stderr }) => (said = stderr),
+    () => (said = 'it does not start'),
+  )
   const until = clock.monotonic() + startMs
   for (;;) {
     const found = await streams.connectUnix(socketPath).catch(() => undefined)
