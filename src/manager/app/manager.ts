@@ -7,6 +7,7 @@ import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
+import type { ArbiterApi } from '../../contracts/protection.ts'
 import type { ReconcilerDeps } from '../reconcilers/deps.ts'
 import { Reconcilers } from '../reconcilers/reconcilers.ts'
 import type { MaintenanceDeps } from '../sagas/host-maintenance.ts'
@@ -14,6 +15,7 @@ import type { OperationsPort } from '../sagas/deps.ts'
 import { registerSagas } from '../sagas/all.ts'
 import { SagaEngine, type EngineOptions } from '../sagas/engine.ts'
 import { HostPromises } from '../sagas/host-promises.ts'
+import { managersArbiter } from '../sagas/managers-arbiter.ts'
 import { beginOperation } from '../sagas/operation.ts'
 import { migrateOperation } from '../sagas/vm-operations.ts'
 import type { HostRecord } from '../store/records.ts'
@@ -65,6 +67,8 @@ export class Manager implements AsyncDisposable {
   readonly api: ApiHandlers
   readonly ready: ReadyAnswers
   readonly access: Access
+  /** The managers as the arbiter of VMs that are held in step on two hosts. */
+  readonly arbiter: ArbiterApi
   readonly consoles: Consoles
   readonly events: Events
   readonly idempotency: Idempotency
@@ -88,6 +92,7 @@ export class Manager implements AsyncDisposable {
     this.#resources = resources
     this.engine = engine
     this.access = new Access(context)
+    this.arbiter = managersArbiter(context.store)
     this.consoles = new Consoles(context)
     this.events = new Events(context)
     this.joins = new Joins(context, options.authority)

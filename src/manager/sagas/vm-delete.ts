@@ -100,6 +100,7 @@ function notStopped(vm: VmId, phase: string): HoldfastError {
 /** Removes the VM's records and gives its claims back. What is gone already is no error. Its files are not touched. */
 export async function forgetVm(deps: Pick<SagaDeps, 'store'>, vm: VmId): Promise<void> {
   for (const disk of await disksOf(deps, vm)) await removeRecord(deps.store, 'disk', disk.id)
+  await removeRecord(deps.store, 'register', vm)
   const stored = await deps.store.get('vm', vm)
   if (stored === undefined) return removeRecord(deps.store, 'run', vm)
   for (let race = 0; race < 20; race++) {
@@ -128,7 +129,7 @@ export function claimsOf(vm: Pick<VmRecord, 'project' | 'name' | 'spec'>): strin
   return [nameClaim('vm', vm.project, vm.name), ...nics]
 }
 
-async function removeRecord(store: Store, kind: 'disk' | 'run', id: string): Promise<void> {
+async function removeRecord(store: Store, kind: 'disk' | 'run' | 'register', id: string): Promise<void> {
   for (let race = 0; race < 20; race++) {
     const stored = await store.get(kind, id)
     if (stored === undefined) return
