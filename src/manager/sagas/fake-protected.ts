@@ -4,6 +4,7 @@ import type { HostId, TaskId } from '../../base/ids.ts'
 import { silentLogger } from '../../base/log.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { VmRecord } from '../store/records.ts'
+import type { Change } from '../store/store.ts'
 import { SagaEngine } from './engine.ts'
 import { vm1, type FakeWorld } from './fake-world.ts'
 import { cleanFormer } from './former-copies.ts'
@@ -48,4 +49,8 @@ export async function protect(world: FakeWorld, host: HostId | null): Promise<vo
   const { record } = await engine.wait(task, new AbortController().signal)
   assert.equal(record.state, 'done', record.problem?.detail)
   await engine.close()
+  // A suite takes the newest task for its own.
+  const stored = await store.get('task', task)
+  const change: Change = { do: 'remove', kind: 'task', id: task, expected: stored?.revision ?? 0 }
+  assert.ok((await store.commit({ changes: [change], events: [] })).ok)
 }

@@ -14,7 +14,7 @@ const faultyDeps = ['store', 'hosts', 'cluster'] as const
 async function protectedWorld(tools: SuiteTools, isLocal: boolean): Promise<FakeWorld> {
   const world = await fakeWorld(tools)
   await addVm(world, { on: host1, datastore: isLocal ? locals[0] : shared })
-  await protect(world, host2)
+  await tools.clock.run(protect(world, host2), 600_000)
   return world
 }
 
