@@ -32,6 +32,7 @@ import {
   Uuid,
   type Static,
 } from './schema.ts'
+import { Protection } from './vm-protection.ts'
 
 /** What every object has. */
 const common = { uuid: Uuid, name: Type.String(), created: Time, revision: Count }
@@ -80,6 +81,7 @@ export const Vm = Open({
   spec: MachineSpec,
   policies: VmPolicies,
   run: RunRecord,
+  protection: Protection,
   /** The task that holds the VM now. */
   operation: Nullable(TaskIdSchema),
   problem: Nullable(Type.String()),

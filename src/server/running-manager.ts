@@ -7,8 +7,9 @@ import type { Logger } from '../base/log.ts'
 import type { Network, TlsIdentity } from '../base/network.ts'
 import type { Random } from '../base/random.ts'
 import type { Authority, CertificateNames, KeyPair } from '../manager/app/authority.ts'
-import { Manager, type ManagerOptions } from '../manager/app/manager.ts'
+import { Manager, managerTlsName, type ManagerOptions } from '../manager/app/manager.ts'
 import { httpAgent } from './agents/http-agent.ts'
+import { urlOf } from './data-folder.ts'
 import type { DocsFiles } from './rest/docs.ts'
 import { createServer } from './rest/server.ts'
 import type { WebFiles } from './web/web-page.ts'
@@ -30,8 +31,6 @@ export interface RunningOptions {
   readonly clusterName: string
 }
 
-/** The name by which every manager is known to those who pin the CA. */
-const managerName = 'manager.holdfast'
 const renewalCheckMs = 12 * 60 * 60_000
 
 export class RunningManager implements AsyncDisposable {
@@ -49,15 +48,18 @@ export class RunningManager implements AsyncDisposable {
   static async open(options: RunningOptions): Promise<RunningManager> {
     const { authority, clock, network, logger } = options
     await using made = new AsyncDisposableStack()
-    const names: CertificateNames = { commonName: managerName, subjects: [managerName, ...options.addresses] }
+    const names: CertificateNames = { commonName: managerTlsName, subjects: [managerTlsName, ...options.addresses] }
     let pair = await authority.serverPair(options.serverFolder, names)
     const identity = (): Omit<TlsIdentity, 'serverName'> => ({ ca: authority.ca, ...pair })
     const agents: ManagerOptions['agents'] = (host) => httpAgent(host, { network, clock, identity })
-    const manager = made.use(await Manager.open({ ...options, agents }))
+    let listening = options.listen.port
+    const urls = (): string[] => reachedAt(options.addresses).map((address) => urlOf(address, listening))
+    const manager = made.use(await Manager.open({ ...options, agents, urls }))
     const tls = { ...pair, ca: authority.ca }
     const server = await createServer({ manager, clock, logger, tls, web: options.web })
     made.defer(() => server.close())
     const port = await listen(server, options.listen)
+    listening = port
     const ended = new AbortController()
     made.defer(() => ended.abort())
     void keepCertificate(options, names, server, ended.signal, (renewed) => {
@@ -70,6 +72,12 @@ export class RunningManager implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync()
   }
+}
+
+/** Addresses that other machines can use; where there are none but this machine's own, all is on this machine. */
+function reachedAt(addresses: readonly string[]): readonly string[] {
+  const others = addresses.filter((address) => !/^(localhost|127\..*|::1)$/.test(address))
+  return others.length === 0 ? addresses : others
 }
 
 async function listen(server: FastifyInstance, { host, port }: RunningOptions['listen']): Promise<number> {

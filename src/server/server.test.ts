@@ -177,6 +177,18 @@ test('a join token works once, and a certificate speaks for its own host alone',
   await assert.rejects(line.report({ ...report, sequence: 999 }), codeIs('not-allowed'))
 })
 
+test('hosts of the cluster ask the managers who may go on, and nobody else does', async () => {
+  const { pair, send } = await joinHost('asker')
+  const { path } = managerCalls.arbiterLife
+  const { life } = (await send(path, {}, pair)) as { life: string }
+  assert.match(life, /^[0-9a-f-]{36}\/1$/)
+  await assert.rejects(send(path, {}), codeIs('not-allowed'))
+  const claim = { vm: 'vm-999', n: 1, side: 'primary' }
+  assert.deepEqual(await send(managerCalls.arbiterClaim.path, claim, pair), { is: 'unknown' })
+  await assert.rejects(send(managerCalls.arbiterClaim.path, { ...claim, side: 'x' }, pair), codeIs('invalid-request'))
+  await assert.rejects(send(managerCalls.arbiterClaim.path, claim), codeIs('not-allowed'))
+})
+
 test('events are followed live and resumed from a place, and a bad place is refused', async () => {
   const stop = new AbortController()
   const seen: Event[] = []

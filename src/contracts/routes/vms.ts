@@ -1,5 +1,6 @@
 /** Routes of virtual machines. */
 import { ChangeVm, CreateVm, MigratePrecheck, MigrateVm, StartVm, Task, Vm } from '../inventory.ts'
+import { ProtectPrecheck, ProtectVm } from '../vm-protection.ts'
 import { OneOf, Open, Strict, Time, Type } from '../schema.ts'
 import { EmptyBody, Page, paging, route } from './row.ts'
 
@@ -156,6 +157,39 @@ export const vmRoutes = {
     body: MigrateVm,
     response: MigratePrecheck,
     status: 200,
+  }),
+
+  protectVm: route({
+    method: 'POST',
+    path: '/v1/vms/{vm}/protect',
+    summary: 'Hold a running VM in step on a second host; done when it is protected',
+    group: 'vms',
+    role: 'operator',
+    body: ProtectVm,
+    response: Task,
+    status: 202,
+  }),
+
+  precheckProtect: route({
+    method: 'POST',
+    path: '/v1/vms/{vm}/protect/precheck',
+    summary: 'Could this VM be protected?',
+    group: 'vms',
+    role: 'reader',
+    body: ProtectVm,
+    response: ProtectPrecheck,
+    status: 200,
+  }),
+
+  unprotectVm: route({
+    method: 'POST',
+    path: '/v1/vms/{vm}/unprotect',
+    summary: 'End the protection; the VM runs on where it runs',
+    group: 'vms',
+    role: 'operator',
+    body: EmptyBody,
+    response: Task,
+    status: 202,
   }),
 
   createTicket: route({

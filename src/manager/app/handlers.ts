@@ -11,6 +11,7 @@ import type { Hosts } from './hosts.ts'
 import type { Images } from './images.ts'
 import type { Joins } from './joins.ts'
 import type { Networks } from './networks.ts'
+import type { Protections } from './protections.ts'
 import type { Tasks } from './tasks.ts'
 import type { Uploads } from './uploads.ts'
 import type { Vms } from './vms.ts'
@@ -25,6 +26,7 @@ export interface UseCases {
   readonly images: Images
   readonly joins: Joins
   readonly networks: Networks
+  readonly protections: Protections
   readonly tasks: Tasks
   readonly uploads: Uploads
   readonly vms: Vms
@@ -46,7 +48,7 @@ type Begun = (begun: Promise<TaskId>) => Promise<Task>
 type Some<N extends keyof ApiHandlers> = Pick<ApiHandlers, N>
 
 function vmHandlers(
-  { vms, consoles }: UseCases,
+  { vms, consoles, protections }: UseCases,
   task: Begun,
 ): Some<
   | 'listVms'
@@ -62,6 +64,9 @@ function vmHandlers(
   | 'resumeVm'
   | 'migrateVm'
   | 'precheckMigrate'
+  | 'protectVm'
+  | 'precheckProtect'
+  | 'unprotectVm'
   | 'createTicket'
   | 'screenshotVm'
 > {
@@ -79,6 +84,9 @@ function vmHandlers(
     resumeVm: ({ params }, { caller }) => task(vms.signal(params.vm, 'resume', caller)),
     migrateVm: ({ params, body }, { caller }) => task(vms.migrate(params.vm, body, caller)),
     precheckMigrate: ({ params, body }) => vms.precheck(params.vm, body),
+    protectVm: ({ params, body }, { caller }) => task(protections.protect(params.vm, body, caller)),
+    precheckProtect: ({ params, body }) => protections.precheck(params.vm, body),
+    unprotectVm: ({ params }, { caller }) => task(protections.unprotect(params.vm, caller)),
     createTicket: ({ params, body }, { caller }) => consoles.createTicket(params.vm, body.kind, caller),
     screenshotVm: ({ params }) => consoles.screenshot(params.vm),
   }

@@ -7,6 +7,7 @@ import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
+import type { ArbiterApi } from '../../contracts/protection.ts'
 import type { ReconcilerDeps } from '../reconcilers/deps.ts'
 import { Reconcilers } from '../reconcilers/reconcilers.ts'
 import type { MaintenanceDeps } from '../sagas/host-maintenance.ts'
@@ -14,8 +15,9 @@ import type { OperationsPort } from '../sagas/deps.ts'
 import { registerSagas } from '../sagas/all.ts'
 import { SagaEngine, type EngineOptions } from '../sagas/engine.ts'
 import { HostPromises } from '../sagas/host-promises.ts'
+import { managersArbiter } from '../sagas/managers-arbiter.ts'
 import { beginOperation } from '../sagas/operation.ts'
-import { migrateOperation } from '../sagas/vm-operations.ts'
+import { leaveOperation } from '../sagas/protection-operations.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { Access } from './access.ts'
@@ -38,6 +40,7 @@ import { Joins, type CertificateSigner } from './joins.ts'
 import { lazyAgent } from './lazy-agent.ts'
 import { Mirror } from './mirror.ts'
 import { Networks } from './networks.ts'
+import { Protections } from './protections.ts'
 import { RunRecords } from './run-records.ts'
 import { Tasks } from './tasks.ts'
 import { Uploads } from './uploads.ts'
@@ -53,9 +56,14 @@ export interface ManagerOptions extends Pick<EngineOptions, 'retryPauses' | 'stu
   /** A client of the agent of a host, for one call or many. */
   readonly agents: (host: HostRecord) => AgentApi
   readonly version: string
+  /** Where this manager is asked by hosts, `https://…` each; none while it serves nobody. */
+  readonly urls?: () => readonly string[]
   /** Of a cluster that is made now. */
   readonly clusterName?: string
 }
+
+/** The name by which every manager is known to those who pin the CA. */
+export const managerTlsName = 'manager.holdfast'
 
 /** How long tasks may come to the end of their step when the manager stops. */
 const drainMs = 3000
@@ -65,6 +73,8 @@ export class Manager implements AsyncDisposable {
   readonly api: ApiHandlers
   readonly ready: ReadyAnswers
   readonly access: Access
+  /** The managers as the arbiter of VMs that are held in step on two hosts. */
+  readonly arbiter: ArbiterApi
   readonly consoles: Consoles
   readonly events: Events
   readonly idempotency: Idempotency
@@ -88,6 +98,7 @@ export class Manager implements AsyncDisposable {
     this.#resources = resources
     this.engine = engine
     this.access = new Access(context)
+    this.arbiter = managersArbiter(context.store)
     this.consoles = new Consoles(context)
     this.events = new Events(context)
     this.joins = new Joins(context, options.authority)
@@ -113,6 +124,7 @@ export class Manager implements AsyncDisposable {
       hosts: new Hosts(context, engine),
       images: new Images(context, engine, uploads),
       networks,
+      protections: new Protections(context, engine, deps),
       vms,
     })
   }
@@ -126,7 +138,7 @@ export class Manager implements AsyncDisposable {
     const context = contextOf(options, mirror, registry)
     const engine = new SagaEngine(options)
     made.defer(() => engine.close(drainMs))
-    const deps = sagaDeps(context, engine)
+    const deps = sagaDeps(context, engine, options.urls ?? (() => []))
     registerSagas(engine, deps)
     const manager = new Manager(options, { context, engine, deps }, new AsyncDisposableStack())
     const { resumed, unknown } = await engine.recover()
@@ -162,10 +174,11 @@ function contextOf(options: ManagerOptions, mirror: Mirror, registry: HostRegist
   }
 }
 
-function sagaDeps(context: AppContext, engine: SagaEngine): MaintenanceDeps {
+function sagaDeps(context: AppContext, engine: SagaEngine, urls: () => readonly string[]): MaintenanceDeps {
   const { store, clock, random, logger, registry } = context
   const deps = {
     ...{ store, clock, random, log: logger, cluster: () => context.cluster(), promises: new HostPromises(clock) },
+    managers: { urls, tlsName: managerTlsName },
     hosts: {
       agent: (host: HostId) => context.agent(host),
       report: (host: HostId) => registry.report(host),
@@ -174,8 +187,8 @@ function sagaDeps(context: AppContext, engine: SagaEngine): MaintenanceDeps {
     },
   }
   const operations: OperationsPort = {
-    migrateAway: (vm: VmId, startedBy: string) =>
-      beginOperation(engine, { name: startedBy }, () => migrateOperation(deps, vm, {}, null, null)),
+    leaveHost: (vm: VmId, host: HostId, startedBy: string) =>
+      beginOperation(engine, { name: startedBy }, () => leaveOperation(deps, vm, host)),
     ended: async (task: TaskId, signal: AbortSignal) => (await engine.wait(task, signal)).record,
     cancel: async (task: TaskId) => {
       await engine.cancel(task)

@@ -10,6 +10,7 @@ import { nameClaim, nameProblem } from '../domain/names.ts'
 import type { SagaDeps } from '../sagas/deps.ts'
 import type { SagaEngine } from '../sagas/engine.ts'
 import { beginOperation, type Operation } from '../sagas/operation.ts'
+import { handOverTarget, moveOperation } from '../sagas/protection-operations.ts'
 import { createVmOperation } from '../sagas/vm-create.ts'
 import { precheck } from '../sagas/vm-migrate.ts'
 import * as operations from '../sagas/vm-operations.ts'
@@ -121,13 +122,15 @@ export class Vms {
       if (!checked.isPossible) throw refusedBy(checked)
       return this.#begin(caller, () => operations.moveDisksOperation(this.#deps, vm, datastore))
     }
-    return this.#begin(caller, () => operations.migrateOperation(this.#deps, vm, body, host, datastore))
+    return this.#begin(caller, () => moveOperation(this.#deps, vm, body, host, datastore))
   }
 
   async precheck(id: string, body: MigrateVm): Promise<MigratePrecheck> {
     const { host, datastore } = this.#refs(body.host, body.datastore)
     const { value } = await need(this.#context.store, 'vm', id)
     if (host === null && datastore !== null) return this.#precheckDisks(value.id, datastore)
+    const second = await handOverTarget(this.#deps, value.id, { host, movesDisks: datastore !== null })
+    if (second !== undefined) return this.#possible(second, 0, [])
     const result = await precheck(this.#deps, {
       ...{ vm: value.id, host, datastore },
       needsPostCopy: body.allowPostCopy === true,

@@ -91,15 +91,16 @@ export interface ClusterView {
 
 /** Why something cannot be; `code` for programs, `message` for people. */
 export interface Reason {
-  readonly code: 'cpu' | 'network' | 'storage' | 'memory' | 'host-state' | 'name' | 'qemu' | 'disk-space' | 'vm-state'
+  readonly code:
+    'cpu' | 'network' | 'storage' | 'memory' | 'host-state' | 'name' | 'qemu' | 'disk-space' | 'vm-state' | 'protected'
   readonly message: string
 }
 
-/** Hosts whose memory a VM holds: where it runs, where it arrives, where it is being started. */
+/** Hosts whose memory a VM holds: where it runs, where it arrives, where its second copy is, where it is being started. */
 export function hostsHeldBy(vm: VmView): HostId[] {
-  const { phase, host, target } = vm.run
+  const { phase, host, target, protection } = vm.run
   const held = phase === 'running' || phase === 'moving' || phase === 'unknown' ? [host, target] : []
-  return [...new Set([...held, vm.startingOn])].filter((each) => each !== null)
+  return [...new Set([...held, protection?.second ?? null, vm.startingOn])].filter((each) => each !== null)
 }
 
 /** Memory promised to the VMs that run, arrive or start on this host, MiB. */

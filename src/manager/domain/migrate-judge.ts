@@ -100,6 +100,7 @@ function judgePreCopy(view: MigrationCase): Judgement {
     case 'prelaunch':
     case 'outgoing':
     case 'sent':
+    case 'second':
     case 'failed':
       return discardTarget
   }

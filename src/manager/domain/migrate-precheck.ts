@@ -6,6 +6,7 @@ import type { VmObservation } from '../../contracts/host.ts'
 import { nvramKey, type MachineSpec } from '../../contracts/machine-spec.ts'
 import { isMountedOn, storageOf, type ClusterView, type HostView, type Reason, type VmView } from './cluster-view.ts'
 import { reasonsAgainst } from './host-fit.ts'
+import { sagasWhileProtected } from './operations-while-protected.ts'
 import { place } from './placement.ts'
 import { compareVersions } from './versions.ts'
 
@@ -58,6 +59,8 @@ export function precheckMigration(cluster: ClusterView, wish: MigrationWish): Pr
 function stateReasons(cluster: ClusterView, { vm, observation }: MigrationWish): Reason[] {
   const against = (code: Reason['code'], message: string): Reason[] => [{ code, message }]
   if (vm.run.phase !== 'running') return against('vm-state', `${vm.name} does not run (its state is ${vm.run.phase})`)
+  if (vm.run.protection)
+    return against('protected', `${vm.name} is protected: ${sagasWhileProtected['vm.migrate'].why}`)
   const source = cluster.hosts.find((host) => host.id === vm.run.host)
   if (source === undefined) return against('host-state', `the host of ${vm.name} is not known any more`)
   if (source.state !== 'connected')
@@ -163,6 +166,10 @@ export function precheckDiskMove(
   // QEMU keeps UEFI's variables open as flash memory while the guest runs: they stay where they are then.
   const spec = vm.run.phase === 'running' ? { ...after, nvram: vm.spec.nvram } : after
   const disks = disksBetween(vm.spec, spec)
+  if (vm.run.protection) {
+    const message = `${vm.name} is protected: ${sagasWhileProtected['vm.move-disks'].why}`
+    return { ok: false, reasons: [{ code: 'protected', message }] }
+  }
   const needed = [...new Set([datastore, ...disks.map((disk) => disk.from)])]
   const candidates =
     vm.run.phase === 'stopped' ? cluster.hosts : cluster.hosts.filter((host) => host.id === vm.run.host)

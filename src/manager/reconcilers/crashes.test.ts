@@ -42,7 +42,7 @@ async function open(seed: number, clock: VirtualClock): Promise<Running> {
   const world = await fakeWorld({ store, clock, random })
   const engine = new SagaEngine({ store, clock, random: random.fork(), logger: silentLogger })
   const operations = {
-    migrateAway: () => Promise.reject(new Error('not used')),
+    leaveHost: () => Promise.reject(new Error('not used')),
     ended: () => Promise.reject(new Error('not used')),
     cancel: () => Promise.resolve(),
   }

@@ -73,9 +73,13 @@ test('only records that name a host that is confirmed off are fenced', () => {
     [host1, 'confirmed-off' as const],
     [host2, 'unreachable' as const],
   ])
-  assert.deepEqual(planFencing([on(host1)], states), [{ vm: vm1, generation: 3 }])
-  assert.deepEqual(planFencing([on(host2), stopped('asked')], states), [])
-  assert.deepEqual(planFencing([on(host1, { phase: 'moving', target: host2 })], states), [])
+  const plan = (...runs: RunRecordStored[]) =>
+    planFencing(runs, states, () => null).map(({ vm: id, generation, fencing }) => [id, generation, fencing.is])
+  assert.deepEqual(plan(on(host1)), [[vm1, 3, 'fence']])
+  assert.deepEqual(plan(on(host2), stopped('asked')), [])
+  assert.deepEqual(plan(on(host1, { phase: 'moving', target: host2 })), [])
+  const protection = { n: 1, second: host2, arbiter: host3, phase: 'protected' as const }
+  assert.deepEqual(plan(on(host1, { protection })), [], 'the second may be going on')
 })
 
 const report = (host: HostId, process: VmProcessState): HostReport =>

@@ -2,6 +2,7 @@
 import { ConfirmedOff } from './confirmed-off.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
 import { HistoryRetention } from './history-retention.ts'
+import { ProtectionKeeper } from './protection.ts'
 import { RunRecordWatch } from './run-record-watch.ts'
 import { StaleCopies } from './stale-copies.ts'
 import { VmPower } from './vm-power.ts'
@@ -21,6 +22,7 @@ export class Reconcilers implements AsyncDisposable {
     const all = [
       new VmPower(deps),
       new ConfirmedOff(deps),
+      new ProtectionKeeper(deps),
       new RunRecordWatch(deps),
       new StaleCopies(deps),
       new HistoryRetention(deps),

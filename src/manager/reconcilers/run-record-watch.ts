@@ -29,7 +29,8 @@ export function planTelling(runs: readonly RunRecordStored[], reports: readonly 
       const process = seen.get(id)?.process ?? 'none'
       const isHere = process !== 'none'
       const expected = run.phase === 'running' && run.host === report.host
-      const allowed = mayRun(run, report.host)
+      // The host that the record names as the second has the VM waiting; by the pair's arbiter it may even run already.
+      const allowed = mayRun(run, report.host) || run.protection?.second === report.host
       // During a start the report may be older than the record: its agent answers that at once.
       if ((expected && !isHere) || (isHere && !allowed && process !== 'prelaunch'))
         found.push({ host: report.host, run })

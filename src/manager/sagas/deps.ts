@@ -21,6 +21,12 @@ export interface HostsPort {
   stateOf(record: HostRecord): Host['state']
 }
 
+export interface ManagersPort {
+  urls(): readonly string[]
+  /** Name that their certificates bear. */
+  readonly tlsName: string
+}
+
 /** What every saga of VMs gets. */
 export interface SagaDeps {
   readonly store: Store
@@ -29,6 +35,8 @@ export interface SagaDeps {
   cluster(): Promise<ClusterView>
   /** Hosts that were chosen a moment ago; one for all sagas of a manager. */
   readonly promises: HostPromises
+  /** Where the managers themselves are asked, by pumps of VMs whose arbiter they are. */
+  readonly managers: ManagersPort
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
@@ -36,8 +44,11 @@ export interface SagaDeps {
 
 /** Operations that a saga begins for other VMs (maintenance). */
 export interface OperationsPort {
-  /** Begins to move a VM to a host that placement chooses. Throws what refuses it (`refused`, `operation-in-progress`). */
-  migrateAway(vm: VmId, startedBy: string): Promise<TaskId>
+  /**
+   * Begins what takes a VM off this host: a move to a host that placement chooses, the takeover by its second copy, or the
+   * end of a second copy that is there. Throws what refuses it (`refused`, `operation-in-progress`).
+   */
+  leaveHost(vm: VmId, host: HostId, startedBy: string): Promise<TaskId>
   /** Resolves when the task has ended; rejects with the signal's reason. */
   ended(task: TaskId, signal: AbortSignal): Promise<TaskRecord>
   /** Asks for the cancel of a task; one that is too far or over is left alone. */

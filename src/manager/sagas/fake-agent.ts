@@ -9,23 +9,18 @@ import type {
   JobStatus,
   MigrateOutcome,
   PrepareIncomingRequest,
+  PrepareSecondRequest,
   SettleRequest,
+  UnprotectRequest,
   VmDeployment,
 } from '../../contracts/agent-api.ts'
-import type { VmObservation, VmProcessState } from '../../contracts/host.ts'
+import type { VmObservation } from '../../contracts/host.ts'
+import type { ArbiterAskRequest, RegisterAnswer } from '../../contracts/protection.ts'
 import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
 import { answerTransition } from './run-records.ts'
 import type { FakeAgents } from './fake-agents.ts'
-
-interface FakeVm {
-  process: VmProcessState
-  generation: number
-  discarded: number | null
-  /** Its QEMU ended while nobody looked, in a move to here: it may have run. */
-  hasVanished: boolean
-  incoming: PrepareIncomingRequest | null
-  deployment: VmDeployment | null
-}
+import { FakePairs } from './fake-pairs.ts'
+import { emptyFakeVm, type FakeVm } from './fake-vm.ts'
 
 interface FakeJob {
   readonly request: JobRequest
@@ -51,6 +46,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   isUp = true
   /** Where the disks are that were moved under their guests; no restart of the agent forgets it. */
   readonly diskPlaces = new Map<string, string>()
+  readonly pairs: FakePairs
   readonly #world: FakeAgents
   readonly #vms = new Map<VmId, FakeVm>()
   readonly #jobs = new Map<string, FakeJob>()
@@ -59,6 +55,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   constructor(world: FakeAgents, id: HostId) {
     this.#world = world
     this.id = id
+    this.pairs = new FakePairs(world, this)
   }
 
   /** This agent as the manager has it. What sagas never call is not there. */
@@ -67,11 +64,8 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   }
 
   vm(id: VmId): FakeVm {
-    let vm = this.#vms.get(id)
-    if (vm === undefined) {
-      vm = { process: 'none', generation: 0, discarded: null, hasVanished: false, incoming: null, deployment: null }
-      this.#vms.set(id, vm)
-    }
+    const vm = this.#vms.get(id) ?? emptyFakeVm()
+    this.#vms.set(id, vm)
     return vm
   }
 
@@ -82,6 +76,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
     for (const vm of this.#vms.values()) {
       vm.hasVanished = vm.incoming !== null && vm.process !== 'none'
       vm.process = 'none'
+      vm.second = null
     }
   }
 
@@ -89,24 +84,28 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   async boot(): Promise<void> {
     this.isUp = true
     for (const [id, vm] of this.#vms) {
-      const run = await this.#record(id)
-      if (run?.phase === 'running' && run.host === this.id && vm.process === 'none')
-        await this.#move(id, 'stopped', 'crashed')
+      const run = await this.record(id)
+      if (run?.phase === 'running' && run.host === this.id && vm.process === 'none') await this.#isGone(id)
     }
   }
 
-  async #call(): Promise<void> {
+  /** The guest of a VM that this host is to run is gone: said when this side is the one that may say it. */
+  async #isGone(id: VmId): Promise<void> {
+    if (await this.pairs.mayGoOn(id)) await this.move(id, 'stopped', 'crashed')
+  }
+
+  async reached(): Promise<void> {
     await Promise.resolve()
     if (!this.isUp) throw new HoldfastError('unreachable', `${this.id} does not answer`)
     await this.#world.advance()
   }
 
-  async #record(vm: VmId): Promise<RunRecord | undefined> {
+  async record(vm: VmId): Promise<RunRecord | undefined> {
     return (await this.#world.store.get('run', vm))?.value.run
   }
 
-  async #move(vm: VmId, event: AgentRunEvent, cause: StopCause | null = null, generation?: number): Promise<boolean> {
-    const run = await this.#record(vm)
+  async move(vm: VmId, event: AgentRunEvent, cause: StopCause | null = null, generation?: number): Promise<boolean> {
+    const run = await this.record(vm)
     if (run === undefined) return false
     const attempt = `${this.id}-${++this.#attempts}`
     const request = { vm, event, cause, attempt, generation: generation ?? run.generation }
@@ -115,25 +114,25 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
     return answer.isAccepted
   }
 
-  #run(id: VmId): void {
+  run(id: VmId): void {
     const elsewhere = this.#world.runningOn(id).filter((host) => host !== this.id)
     assert.deepEqual(elsewhere, [], `${id} would run on ${this.id} and on ${elsewhere.join()}`)
     this.vm(id).process = 'running'
   }
 
-  #refuseOlder(vm: VmId, generation: number): void {
+  refuseOlder(vm: VmId, generation: number): void {
     if (generation < this.vm(vm).generation) {
       throw new HoldfastError('stale-generation', `${generation} is older than ${this.vm(vm).generation}`)
     }
   }
 
-  #seen(id: VmId): VmObservation {
+  seen(id: VmId): VmObservation {
     const { process, generation, discarded } = this.vm(id)
     const rest = { problem: null, outOfSpace: false, startedAt: null, cpuSeconds: 0, rssMiB: 0 }
     return { vm: id, process, generation, discarded, ...rest }
   }
 
-  #needFiles(deployment: VmDeployment): void {
+  needFiles(deployment: VmDeployment): void {
     const { disks, nvram } = deployment.spec
     for (const { disk, datastore } of [...disks, ...(nvram === null ? [] : [nvram])]) {
       if (!this.#world.files.has(`${datastore}/${disk}`)) {
@@ -143,59 +142,59 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   }
 
   async observe(vm: VmId): Promise<VmObservation> {
-    await this.#call()
-    return this.#seen(vm)
+    await this.reached()
+    return this.seen(vm)
   }
 
   async start(deployment: VmDeployment): Promise<VmObservation> {
-    await this.#call()
+    await this.reached()
     const { vm: id, generation } = deployment
     const vm = this.vm(id)
-    if (vm.process === 'running' && vm.deployment?.generation === generation) return this.#seen(id)
-    this.#refuseOlder(id, generation)
-    this.#needFiles(deployment)
+    if (vm.process === 'running' && vm.deployment?.generation === generation) return this.seen(id)
+    this.refuseOlder(id, generation)
+    this.needFiles(deployment)
     vm.deployment = deployment
     vm.generation = generation
-    if (!(await this.#move(id, 'started', null, generation))) {
+    if (!(await this.move(id, 'started', null, generation))) {
       throw new HoldfastError('stale-generation', 'the record does not permit the start')
     }
-    this.#run(id)
-    return this.#seen(id)
+    this.run(id)
+    return this.seen(id)
   }
 
   async stop(id: VmId, request: { generation: number; how: 'off' | 'acpi' }): Promise<VmObservation> {
-    await this.#call()
+    await this.reached()
     const vm = this.vm(id)
-    if (vm.process === 'none') return this.#seen(id)
-    this.#refuseOlder(id, request.generation)
+    if (vm.process === 'none') return this.seen(id)
+    this.refuseOlder(id, request.generation)
     if (vm.process !== 'running' && vm.process !== 'paused') {
       throw new HoldfastError('wrong-state', `it is ${vm.process}`)
     }
     vm.process = 'none'
-    await this.#move(id, 'stopped', request.how === 'off' ? 'asked' : 'guest-shutdown')
-    return this.#seen(id)
+    await this.move(id, 'stopped', request.how === 'off' ? 'asked' : 'guest-shutdown')
+    return this.seen(id)
   }
 
   async signal(id: VmId, request: { generation: number; signal: string }): Promise<VmObservation> {
-    await this.#call()
-    this.#refuseOlder(id, request.generation)
+    await this.reached()
+    this.refuseOlder(id, request.generation)
     const vm = this.vm(id)
     if (request.signal === 'pause') vm.process = 'paused'
     if (request.signal === 'resume') vm.process = 'running'
-    return this.#seen(id)
+    return this.seen(id)
   }
 
   async prepareIncoming(request: PrepareIncomingRequest): Promise<unknown> {
-    await this.#call()
+    await this.reached()
     const { vm: id, generation } = request.deployment
-    this.#refuseOlder(id, generation)
-    const [vm, run] = [this.vm(id), await this.#record(id)]
+    this.refuseOlder(id, generation)
+    const [vm, run] = [this.vm(id), await this.record(id)]
     if (run?.phase !== 'moving' || run.target !== this.id || run.generation !== generation) {
       throw new HoldfastError('stale-generation', 'the record does not permit the arrival')
     }
     if (vm.discarded !== null && vm.discarded >= generation) throw new HoldfastError('wrong-state', 'discarded already')
     for (const { disk, to } of request.movingDisks) this.#world.files.add(`${to}/${disk}`)
-    this.#needFiles(request.deployment)
+    this.needFiles(request.deployment)
     Object.assign(vm, {
       process: 'incoming',
       hasVanished: false,
@@ -207,94 +206,109 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   }
 
   async discardIncoming(id: VmId, generation: number): Promise<unknown> {
-    await this.#call()
+    await this.reached()
     const vm = this.vm(id)
-    if (vm.process === 'running' && vm.incoming !== null) return { outcome: 'running', observation: this.#seen(id) }
-    if (vm.hasVanished) return { outcome: 'gone', observation: this.#seen(id) }
+    if (vm.process === 'running' && vm.incoming !== null) return { outcome: 'running', observation: this.seen(id) }
+    if (vm.hasVanished) return { outcome: 'gone', observation: this.seen(id) }
     vm.process = 'none'
     vm.discarded = generation
     for (const { disk, to } of vm.incoming?.movingDisks ?? []) this.#world.files.delete(`${to}/${disk}`)
     vm.incoming = null
-    return { outcome: 'discarded', observation: this.#seen(id) }
+    return { outcome: 'discarded', observation: this.seen(id) }
   }
 
   async releaseIncoming(id: VmId): Promise<VmObservation> {
-    await this.#call()
+    await this.reached()
     if (this.vm(id).process === 'incoming-complete') await this.#arrive(id)
-    return this.#seen(id)
+    return this.seen(id)
   }
 
   async #arrive(id: VmId): Promise<void> {
-    this.#run(id)
-    await this.#move(id, 'arrived')
+    this.run(id)
+    await this.move(id, 'arrived')
     this.vm(id).incoming = null
   }
 
   async settle(id: VmId, request: SettleRequest): Promise<VmObservation> {
-    await this.#call()
-    const [vm, run] = [this.vm(id), await this.#record(id)]
+    await this.reached()
+    const [vm, run] = [this.vm(id), await this.record(id)]
     if (request.verdict === 'release') {
       if (run?.host === this.id && run.phase !== 'stopped')
         throw new HoldfastError('wrong-state', 'it is this host that runs it')
       vm.process = 'none'
       for (const { disk, from } of request.movedDisks) this.#world.files.delete(`${from}/${disk}`)
-      return this.#seen(id)
+      return this.seen(id)
     }
-    if (run?.phase !== 'moving' || run.host !== this.id) return this.#seen(id)
+    if (run?.phase !== 'moving' || run.host !== this.id) return this.seen(id)
     if (vm.process === 'sent' && !request.targetDiscarded) throw new HoldfastError('wrong-state', 'it was sent')
     if (vm.process === 'none') throw new HoldfastError('wrong-state', 'nothing is here')
     for (const job of this.#jobs.values()) if (job.request.work.kind === 'migrate-out') this.#endJob(job, 'cancelled')
-    if (await this.#move(id, 'returned')) this.#run(id)
-    return this.#seen(id)
+    if (await this.move(id, 'returned')) this.run(id)
+    return this.seen(id)
   }
 
   async tellRecord(record: RunRecord): Promise<void> {
-    await this.#call()
+    await this.reached()
     const vm = this.vm(record.vm)
     vm.generation = Math.max(vm.generation, record.generation)
-    const isMine = record.host === this.id || record.target === this.id
+    const isMine = [record.host, record.target, record.protection?.second].includes(this.id)
     if (record.phase === 'stopped' || (record.phase === 'running' && !isMine)) vm.process = 'none'
-    if (record.phase === 'running' && record.host === this.id && vm.process === 'none') {
-      await this.#move(record.vm, 'stopped', 'crashed')
-    }
+    if (record.phase === 'running' && record.host === this.id && vm.process === 'none') await this.#isGone(record.vm)
+  }
+
+  prepareSecond(request: PrepareSecondRequest): Promise<unknown> {
+    return this.pairs.prepareSecond(request)
+  }
+
+  discardSecond(id: VmId, n: number): Promise<VmObservation> {
+    return this.pairs.discardSecond(id, n)
+  }
+
+  unprotect(id: VmId, request: UnprotectRequest): Promise<VmObservation> {
+    return this.pairs.unprotect(id, request)
+  }
+
+  arbiterClaim(request: ArbiterAskRequest): Promise<RegisterAnswer> {
+    return this.pairs.claimHere(request)
   }
 
   async deleteDisk(disk: DiskId, datastore: DatastoreId): Promise<void> {
-    await this.#call()
+    await this.reached()
     this.#world.files.delete(`${datastore}/${disk}`)
   }
 
   async deleteImage(image: string, datastore: DatastoreId): Promise<void> {
-    await this.#call()
+    await this.reached()
     this.#world.files.delete(`${datastore}/${image}`)
   }
 
   async startJob(request: JobRequest): Promise<JobStatus> {
-    await this.#call()
+    await this.reached()
     const known = this.#jobs.get(request.id)
     if (known !== undefined) return known.status
     const { work } = request
     if (this.#world.failingWork.delete(work.kind)) throw new HoldfastError('no-space', 'the datastore is full')
     if (work.kind === 'migrate-out') {
-      this.#refuseOlder(work.vm, work.request.generation)
+      this.refuseOlder(work.vm, work.request.generation)
       if (this.vm(work.vm).process !== 'running') throw new HoldfastError('wrong-state', 'it does not run here')
       this.vm(work.vm).process = 'outgoing'
     }
     const status: JobStatus = { id: request.id, state: 'running', progress: noProgress, result: null, problem: null }
+    if (work.kind === 'protect') await this.pairs.mayBegin(work.vm, work.request)
     const job = { request, readyAt: this.#world.clock.monotonic() + workMs, status }
     this.#jobs.set(request.id, job)
     return status
   }
 
   async job(id: string): Promise<JobStatus> {
-    await this.#call()
+    await this.reached()
     const job = this.#jobs.get(id)
     if (job === undefined) throw new HoldfastError('not-found', `there is no job ${id}`)
     return job.status
   }
 
   async cancelJob(id: string): Promise<JobStatus> {
-    await this.#call()
+    await this.reached()
     const job = this.#jobs.get(id)
     if (job === undefined) throw new HoldfastError('not-found', `there is no job ${id}`)
     if (job.status.state !== 'running') return job.status
@@ -308,6 +322,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   }
 
   async advance(): Promise<void> {
+    await this.pairs.watchOver(this.#vms.keys())
     for (const job of this.#jobs.values()) {
       if (job.status.state !== 'running' || this.#world.clock.monotonic() < job.readyAt) continue
       const { work } = job.request
@@ -318,6 +333,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
       if (work.kind === 'move-disk') this.#moveDisk(job)
       if (work.kind === 'import-image') this.#importImage(job)
       if (work.kind === 'migrate-out') await this.#send(job, work.vm)
+      if (work.kind === 'protect' && !(await this.pairs.begin(work.vm, work.request))) this.#fail(job)
       if (this.#world.forgottenWork.delete(work.kind)) this.#jobs.delete(job.request.id)
     }
   }
@@ -342,7 +358,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   }
 
   async #send(job: FakeJob, id: VmId): Promise<void> {
-    const run = await this.#record(id)
+    const run = await this.record(id)
     const target = run?.target === null || run === undefined ? undefined : this.#world.agent(run.target)
     if (target?.isUp !== true || target.vm(id).process !== 'incoming') {
       this.#setOutcome(job, 'not-sent')
@@ -356,12 +372,16 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
 
   async #comeBack(id: VmId): Promise<void> {
     this.vm(id).process = 'running'
-    await this.#move(id, 'returned')
+    await this.move(id, 'returned')
   }
 
   #endJob(job: FakeJob, state: 'done' | 'cancelled'): void {
     if (job.status.state !== 'running') return
     job.status = { ...job.status, state, progress: { ...noProgress, fraction: 1 } }
+  }
+
+  #fail(job: FakeJob): void {
+    job.status = { ...job.status, state: 'failed', problem: { code: 'host-error', detail: 'the second is not there' } }
   }
 
   #setOutcome(job: FakeJob, outcome: MigrateOutcome['outcome']): void {

@@ -67,6 +67,7 @@ export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWo
     store,
     hosts,
     promises,
+    managers: { urls: () => ['https://10.0.0.9:7443'], tlsName: 'manager.holdfast' },
     clock,
     random,
     log: silentLogger,

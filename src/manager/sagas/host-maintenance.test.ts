@@ -27,7 +27,7 @@ async function bench(): Promise<Bench> {
   const world = await fakeWorld({ store, clock, random })
   const engine = new SagaEngine({ store, clock, random, logger: silentLogger })
   const operations: OperationsPort = {
-    migrateAway: (vm, by) =>
+    leaveHost: (vm, _host, by) =>
       beginOperation(engine, { name: by }, () => migrateOperation(world.deps, vm, {}, null, null)),
     ended: async (task, signal) => (await engine.wait(task, signal)).record,
     cancel: async (task) => {
@@ -96,7 +96,7 @@ test('a manager that dies in the middle goes on emptying the host', async () => 
   registerSagas(engine, {
     ...world.deps,
     operations: {
-      migrateAway: (vm, by) =>
+      leaveHost: (vm, _host, by) =>
         beginOperation(engine, { name: by }, () => migrateOperation(world.deps, vm, {}, null, null)),
       ended: async (each, signal) => (await engine.wait(each, signal)).record,
       cancel: () => Promise.resolve(),

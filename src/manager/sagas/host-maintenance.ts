@@ -1,5 +1,6 @@
 /**
- * Empties a host: every VM that runs there is moved away, two at a time, and the host is then kept empty.
+ * Empties a host: every VM that runs there is moved away, and every second copy there ends, two at a time; the host is then
+ * kept empty.
  *
  *   enter (entering) ─▶ evacuate ─▶ empty (on)        undo: off again; what has moved stays where it is
  */
@@ -110,12 +111,13 @@ class Evacuation {
     if (this.#moving.has(vm.id) || this.#stays.has(vm.id) || this.#moving.size >= movesAtATime) return
     // One that arrives, or that another operation holds, is waited for.
     const { deps, params, task, signal } = this.#context
-    if (vm.run.phase !== 'running' || vm.run.host !== params.host) {
+    const isHere = vm.run.host === params.host || vm.run.protection?.second === params.host
+    if (vm.run.phase !== 'running' || !isHere) {
       if (vm.run.phase === 'unknown') this.#stay(vm, 'its state is not known')
       return
     }
     try {
-      const move = await deps.operations.migrateAway(vm.id, `maintenance (${task})`)
+      const move = await deps.operations.leaveHost(vm.id, params.host, `maintenance (${task})`)
       const ended = deps.operations.ended(move, signal)
       this.#moving.set(vm.id, { task: move, ended })
       ended.then(

@@ -17,6 +17,10 @@ export interface Operation<Params> {
   readonly events?: readonly NewEvent[]
 }
 
+/** One of several: which, is decided as late as its parameters. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- each saga knows its own
+export type AnyOperation = Operation<any>
+
 /**
  * What a request with an idempotency key commits together with what it makes, so that the same request again is known for
  * what it is, whenever the manager dies.

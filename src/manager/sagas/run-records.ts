@@ -1,6 +1,6 @@
 /**
  * The only writer of run records. A transition, and all that follows from it for the VM (the intent after a guest's own
- * shutdown, the spec and the disks' places after a move), are one commit, so that no crash leaves one without the other.
+ * shutdown, the spec and the disks' places after a move, whose images are the VM's after a takeover), are one commit, so that no crash leaves one without the other.
  */
 import { HoldfastError } from '../../base/errors.ts'
 import { isoTime, type Clock } from '../../base/clock.ts'
@@ -9,6 +9,8 @@ import type { TransitionRequest, TransitionResponse } from '../../contracts/mana
 import { stepRunRecord, type RunRecord, type RunTransition } from '../../contracts/run-record.ts'
 import { disksBetween } from '../domain/migrate-precheck.ts'
 import type { DiskSide } from '../domain/migrate-judge.ts'
+import { endReason, protectionWords } from './protection-events.ts'
+import { pairEnds } from './pair-records.ts'
 import type { DiskRecord, RunRecordStored, VmRecord } from '../store/records.ts'
 import type { Change, NewEvent, Store, Stored } from '../store/store.ts'
 
@@ -102,6 +104,10 @@ async function consequences(
     if (takesTarget) changes.push(...(await movedDisks(deps, vm)))
     vm = { ...vm, spec: takesTarget ? (vm.specAfterMove ?? vm.spec) : vm.spec, specAfterMove: null }
   }
+  if (before.protection && !after.protection) {
+    const reason = transition.event === 'alone' ? await endReason(deps, vm, before) : null
+    vm = pairEnds(vm, before, after, vm.protection?.isWanted === true ? reason : null)
+  }
   if (options.alongside !== undefined) {
     const more = await options.alongside({ ...stored, value: vm })
     vm = more.vm
@@ -136,7 +142,12 @@ export function diskAlsoAt(disk: DiskRecord, place: DiskRecord['datastore']): Di
   return { ...disk, alsoAt: [...(disk.alsoAt ?? []), place] }
 }
 
-const words: Record<RunTransition['event'], (vm: string, from: string, to: string) => [type: string, text: string]> = {
+type OfProtection = 'protect' | 'protected' | 'alone' | 'took-over'
+
+const words: Record<
+  Exclude<RunTransition['event'], OfProtection>,
+  (vm: string, from: string, to: string) => [type: string, text: string]
+> = {
   started: (vm, _from, to) => ['vm.started', `${vm} runs on ${to}`],
   stopped: (vm, from) => ['vm.stopped', `${vm} stopped on ${from}`],
   revoke: (vm) => ['vm.start-revoked', `a start of ${vm} was called off`],
@@ -151,6 +162,10 @@ const words: Record<RunTransition['event'], (vm: string, from: string, to: strin
   absent: (vm) => ['vm.absent', `${vm} runs nowhere`],
 }
 
+function isOfProtection(event: RunTransition['event']): event is OfProtection {
+  return event === 'protect' || event === 'protected' || event === 'alone' || event === 'took-over'
+}
+
 async function eventOf(
   deps: RunDeps,
   vm: VmRecord,
@@ -160,11 +175,21 @@ async function eventOf(
 ): Promise<NewEvent> {
   const nameOf = async (id: HostId | null): Promise<string> =>
     id === null ? 'no host' : ((await deps.store.get('host', id))?.value.name ?? id)
-  const from = await nameOf(before.host)
-  const [type, text] = words[transition.event](vm.name, from, await nameOf(after.target ?? after.host))
+  const [type, text] = isOfProtection(transition.event)
+    ? await protectionWords(deps, vm, before, after, transition.event)
+    : words[transition.event](vm.name, await nameOf(before.host), await nameOf(after.target ?? after.host))
   const message = after.cause === null ? text : `${text} (${after.cause})`
   const { phase, host, target, cause, generation } = after
-  const data = { phase, from: before.host, host, target, cause, generation }
+  const second = after.protection?.second ?? before.protection?.second
+  const data = {
+    phase,
+    from: before.host,
+    host,
+    target,
+    cause,
+    generation,
+    ...(second === undefined ? {} : { second }),
+  }
   const subject = { kind: 'vm', id: vm.id, name: vm.name }
   return { type, subject, message, task: before.task ?? after.task ?? vm.operation, data }
 }

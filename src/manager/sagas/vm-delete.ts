@@ -11,6 +11,7 @@ import type { VmRecord } from '../store/records.ts'
 import type { Change, NewEvent, Store } from '../store/store.ts'
 import type { SagaDeps } from './deps.ts'
 import { agentReaching, deleteDiskFile, disksOf } from './disk-copies.ts'
+import { endFormer } from './former-copies.ts'
 import { transitionRun } from './run-records.ts'
 import { saga, type Verdict } from './saga.ts'
 import { needRun, needVm } from './vm-records.ts'
@@ -53,6 +54,7 @@ export const deleteVmSaga = saga<DeleteVmParams, SagaDeps>('vm.delete/1')
     name: 'files',
     weight: 5,
     do: async ({ params, deps, progress, task }) => {
+      await endFormerCopies(deps, params.vm)
       const disks = await disksOf(deps, params.vm)
       for (const [at, disk] of disks.entries()) {
         for (const place of new Set([disk.datastore, ...(disk.alsoAt ?? [])])) {
@@ -71,6 +73,14 @@ export const deleteVmSaga = saga<DeleteVmParams, SagaDeps>('vm.delete/1')
     },
   })
   .result(() => null, deletedEvents)
+
+/** Nothing of a second that is out waits for this VM any more. Throws `unreachable` while that is not known. */
+async function endFormerCopies(deps: SagaDeps, vm: VmId): Promise<void> {
+  for (const copy of (await deps.store.get('vm', vm))?.value.protection?.former ?? []) {
+    if (await endFormer(deps, vm, copy)) continue
+    throw new HoldfastError('unreachable', `${copy.host} has not ended its copy of ${vm} yet`)
+  }
+}
 
 function deletedEvents({
   params,
@@ -100,6 +110,7 @@ function notStopped(vm: VmId, phase: string): HoldfastError {
 /** Removes the VM's records and gives its claims back. What is gone already is no error. Its files are not touched. */
 export async function forgetVm(deps: Pick<SagaDeps, 'store'>, vm: VmId): Promise<void> {
   for (const disk of await disksOf(deps, vm)) await removeRecord(deps.store, 'disk', disk.id)
+  await removeRecord(deps.store, 'register', vm)
   const stored = await deps.store.get('vm', vm)
   if (stored === undefined) return removeRecord(deps.store, 'run', vm)
   for (let race = 0; race < 20; race++) {
@@ -128,7 +139,7 @@ export function claimsOf(vm: Pick<VmRecord, 'project' | 'name' | 'spec'>): strin
   return [nameClaim('vm', vm.project, vm.name), ...nics]
 }
 
-async function removeRecord(store: Store, kind: 'disk' | 'run', id: string): Promise<void> {
+async function removeRecord(store: Store, kind: 'disk' | 'run' | 'register', id: string): Promise<void> {
   for (let race = 0; race < 20; race++) {
     const stored = await store.get(kind, id)
     if (stored === undefined) return

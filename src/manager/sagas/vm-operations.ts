@@ -5,10 +5,12 @@
 import { HoldfastError } from '../../base/errors.ts'
 import type { DatastoreId, HostId, VmId } from '../../base/ids.ts'
 import type { MigrateVm } from '../../contracts/inventory.ts'
+import { refusedWhileProtected } from '../domain/operations-while-protected.ts'
 import type { HostRecord, VmRecord } from '../store/records.ts'
-import type { Change, Stored } from '../store/store.ts'
+import type { Stored } from '../store/store.ts'
 import type { SagaDeps } from './deps.ts'
 import { maintenanceSaga, type MaintenanceParams } from './host-maintenance.ts'
+import { onVm } from './on-vm.ts'
 import type { Operation } from './operation.ts'
 import { cleanCopiesSaga, type CleanCopiesParams } from './vm-clean-copies.ts'
 import { deleteVmSaga, type DeleteVmParams } from './vm-delete.ts'
@@ -21,15 +23,6 @@ import { startVmSaga, type StartVmParams } from './vm-start.ts'
 import { stopVmSaga, type StopVmParams } from './vm-stop.ts'
 
 type Deps = Pick<SagaDeps, 'store'>
-
-function onVm(vm: Stored<VmRecord>, power?: 'on' | 'off'): Omit<Operation<never>, 'saga' | 'params'> {
-  const { id, name } = vm.value
-  const changes: Change[] =
-    power === undefined || power === vm.value.power
-      ? []
-      : [{ do: 'update', kind: 'vm', value: { ...vm.value, power }, expected: vm.revision }]
-  return { target: { kind: 'vm', id, name }, lock: { vm: id, expectedRevision: vm.revision }, changes }
-}
 
 async function refuseUnless(deps: Deps, vm: VmRecord, phase: 'stopped' | 'running', mend: string): Promise<void> {
   const run = await needRun(deps, vm.id)
@@ -126,6 +119,9 @@ export async function moveDisksOperation(
   datastore: DatastoreId,
 ): Promise<Operation<MoveDisksParams>> {
   const vm = await needVm(deps, id)
+  if ((await needRun(deps, id)).protection && vm.value.operation === null) {
+    throw refusedWhileProtected('vm.move-disks', vm.value.name)
+  }
   return { saga: moveDisksSaga, params: { vm: id, datastore }, ...onVm(vm) }
 }
 

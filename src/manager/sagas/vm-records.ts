@@ -3,7 +3,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { HostRecord, VmRecord } from '../store/records.ts'
-import type { Change, Stored } from '../store/store.ts'
+import type { Change, Commit, Stored } from '../store/store.ts'
 import type { SagaDeps } from './deps.ts'
 
 type StoreOf = Pick<SagaDeps, 'store'>
@@ -37,12 +37,13 @@ const maxRaces = 20
  */
 export async function commitChanges(
   { store }: StoreOf,
-  decide: () => Promise<readonly Change[] | undefined>,
+  decide: () => Promise<readonly Change[] | Commit | undefined>,
 ): Promise<void> {
   for (let race = 0; race < maxRaces; race++) {
-    const changes = await decide()
-    if (changes === undefined || changes.length === 0) return
-    if ((await store.commit({ changes, events: [] })).ok) return
+    const decided = await decide()
+    if (decided === undefined) return
+    const commit = 'changes' in decided ? decided : { changes: decided, events: [] }
+    if (commit.changes.length === 0 || (await store.commit(commit)).ok) return
   }
   throw new HoldfastError('conflict', 'Others kept changing the same records', { mend: 'Try again in a moment.' })
 }

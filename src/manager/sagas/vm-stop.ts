@@ -4,6 +4,7 @@ import type { VmId } from '../../base/ids.ts'
 import type { SagaDeps } from './deps.ts'
 import { transitionRun } from './run-records.ts'
 import { saga } from './saga.ts'
+import { endProtection } from './vm-unprotect.ts'
 import { needHost, needRun, restorePower } from './vm-records.ts'
 
 export interface StopVmParams {
@@ -22,10 +23,15 @@ export const stopVmSaga = saga<StopVmParams, SagaDeps>('vm.stop/1')
 
 /** Resolves when the record says `stopped`. Throws `wrong-state` while it moves, `unreachable` while it is not known. */
 export async function powerOff(deps: SagaDeps, vm: VmId): Promise<null> {
-  for (let attempt = 0; attempt < 3; attempt++) {
+  for (let attempt = 0; attempt < 4; attempt++) {
     const run = await needRun(deps, vm)
     if (run.phase === 'stopped') return null
     if (run.phase !== 'running' || run.host === null) throw new HoldfastError('wrong-state', `${vm} is ${run.phase}`)
+    if (run.protection) {
+      // Only who is settled to be the one copy is stopped: the second would take a guest that vanishes for a dead host.
+      await endProtection(deps, vm)
+      continue
+    }
     if (deps.hosts.stateOf(await needHost(deps, run.host)) === 'confirmed-off') {
       await transitionRun(deps, vm, { event: 'fenced' }, { generation: run.generation })
       continue

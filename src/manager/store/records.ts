@@ -20,6 +20,13 @@ import type {
 import type { VmPolicies } from '../../contracts/inventory.ts'
 import type { HostFacts } from '../../contracts/host.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
+import type {
+  ArbiterId,
+  CopyDisk,
+  ProtectionSettings,
+  ProtectionSide,
+  RegisterRecord,
+} from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Role } from '../../contracts/routes.ts'
 import type { NetworkSettings } from '../domain/cluster-view.ts'
@@ -83,6 +90,39 @@ export interface VmRecord extends Base<VmId> {
   readonly operation: TaskId | null
   /** While it moves with disks: the spec that the commit of its arrival puts in place of `spec`. */
   readonly specAfterMove?: MachineSpec | null
+  /** There from the first time on that somebody wanted it held in step on two hosts. */
+  readonly protection?: VmProtectionRecord
+}
+
+/** What should be of a VM's protection, and what there is for it. Which hosts take part now is the run record's to say. */
+export interface VmProtectionRecord {
+  readonly isWanted: boolean
+  /** The newest configuration that was ever begun; durable before it is used, and never used again. */
+  readonly lastN: number
+  readonly settings: ProtectionSettings
+  /** Present exactly while the run record names a second. */
+  readonly second: SecondCopy | null
+  /** Copies that are out: to be ended on their hosts, and their images deleted. */
+  readonly former: readonly FormerCopy[]
+  /** Why it is not protected although that is wanted, in words. */
+  readonly reason: string | null
+}
+
+export interface SecondCopy {
+  readonly n: number
+  readonly host: HostId
+  readonly arbiter: ArbiterId
+  readonly copies: readonly CopyDisk[]
+  /** The machine with the second's images: what the VM is from the commit of a takeover on. */
+  readonly spec: MachineSpec
+}
+
+export interface FormerCopy {
+  readonly n: number
+  readonly host: HostId
+  /** What it was: a primary that has lost holds nothing that would have to be given up. */
+  readonly side: ProtectionSide
+  readonly disks: readonly DiskId[]
 }
 
 /** The run record under the VM's id: written by transitions alone. */
@@ -206,6 +246,15 @@ export interface ClaimRecord {
   readonly owner: string
 }
 
+/** What the managers keep as the arbiter of a VM; under the VM's id. */
+export interface RegisterStored {
+  readonly id: VmId
+  readonly v: 1
+  /** Of the managers' memory that wrote it. */
+  readonly life: string
+  readonly register: RegisterRecord
+}
+
 export interface UploadRecord {
   readonly id: string
   readonly v: 1
@@ -235,6 +284,7 @@ export interface Records {
   idempotency: IdempotencyRecord
   claim: ClaimRecord
   upload: UploadRecord
+  register: RegisterStored
 }
 
 export type Kind = keyof Records

@@ -10,6 +10,12 @@ import type { Logger } from '../../base/log.ts'
 import { managerCalls } from '../../contracts/agent-routes.ts'
 import type { HostReport } from '../../contracts/host.ts'
 import type { JoinRequest, RenewRequest, TransitionRequest } from '../../contracts/manager-api.ts'
+import type {
+  ArbiterApi,
+  ArbiterAskRequest,
+  ArbiterOpenRequest,
+  ArbiterSupersedeRequest,
+} from '../../contracts/protection.ts'
 import type { Manager } from '../../manager/app/manager.ts'
 import type { FailureLimit } from '../auth/failure-limit.ts'
 import type { Validation } from '../rest/validation.ts'
@@ -22,13 +28,14 @@ export interface AgentDoorParts {
 }
 
 type CallName = keyof typeof managerCalls
+type Handler = (request: FastifyRequest, body: unknown) => Promise<unknown>
 
 /** Reports of hosts with very many VMs are larger than what people send. */
 const bodyLimitBytes = 16 * 1024 * 1024
 
 export function installAgentDoor(server: FastifyInstance, parts: AgentDoorParts): void {
   const { manager, validation, failures } = parts
-  const handlers: Record<CallName, (request: FastifyRequest, body: unknown) => Promise<unknown>> = {
+  const handlers: Record<CallName, Handler> = {
     join: async (request, body) => {
       try {
         return await manager.joins.join(body as JoinRequest)
@@ -47,14 +54,33 @@ export function installAgentDoor(server: FastifyInstance, parts: AgentDoorParts)
     renew: async (request, body) => manager.joins.renew(await hostOf(manager, request), body as RenewRequest),
     streamCertificate: async (request, body) =>
       manager.joins.streamCertificate(await hostOf(manager, request), body as RenewRequest),
+    ...arbiterHandlers(manager),
   }
   for (const name of Object.keys(managerCalls) as CallName[]) {
     const call = managerCalls[name]
     server.post(call.path, { bodyLimit: bodyLimitBytes }, async (request, reply) => {
       const body = validation.check(call.body, 'body', request.body ?? {})
       const answer = await handlers[name](request, body)
+      if (call.reply === null) return reply.code(204).send()
       return reply.type('application/json; charset=utf-8').send(JSON.stringify(answer))
     })
+  }
+}
+
+/** What pumps ask of the managers where these are the arbiter: hosts of the cluster alone may. */
+function arbiterHandlers(manager: Manager): Record<keyof ArbiterApi, Handler> {
+  const asked =
+    <Body>(answer: (arbiter: ArbiterApi, body: Body) => Promise<unknown>): Handler =>
+    async (request, body) => {
+      await hostOf(manager, request)
+      return answer(manager.arbiter, body as Body)
+    }
+  return {
+    arbiterLife: asked((arbiter) => arbiter.arbiterLife()),
+    arbiterOpen: asked((arbiter, body: ArbiterOpenRequest) => arbiter.arbiterOpen(body)),
+    arbiterClaim: asked((arbiter, body: ArbiterAskRequest) => arbiter.arbiterClaim(body)),
+    arbiterLook: asked((arbiter, body: ArbiterAskRequest) => arbiter.arbiterLook(body)),
+    arbiterSupersede: asked((arbiter, body: ArbiterSupersedeRequest) => arbiter.arbiterSupersede(body)),
   }
 }
 

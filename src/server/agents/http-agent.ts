@@ -29,7 +29,10 @@ const longMs = 120_000
 /** A piece of an upload takes as long as its sender does. */
 const uploadMs = 60 * 60_000
 
-const longCalls = new Set<keyof typeof agentCalls>(['start', 'stop', 'prepareIncoming', 'discardIncoming', 'settle'])
+const longCalls = new Set<keyof typeof agentCalls>([
+  ...(['start', 'stop', 'prepareIncoming', 'discardIncoming', 'settle'] as const),
+  ...(['prepareSecond', 'discardSecond', 'unprotect'] as const),
+])
 
 export function httpAgent(host: AgentAddress, ports: HttpAgentPorts): AgentApi {
   const line = new AgentLine(host, ports)
@@ -44,6 +47,14 @@ export function httpAgent(host: AgentAddress, ports: HttpAgentPorts): AgentApi {
     discardIncoming: (vm, generation) => line.call('discardIncoming', { vm, generation }),
     releaseIncoming: (vm, generation) => line.call('releaseIncoming', { vm, generation }),
     settle: (vm, request) => line.call('settle', { vm, request }),
+    prepareSecond: (request) => line.call('prepareSecond', request),
+    discardSecond: (vm, n) => line.call('discardSecond', { vm, n }),
+    unprotect: (vm, request) => line.call('unprotect', { vm, request }),
+    arbiterLife: () => line.call('arbiterLife', {}),
+    arbiterOpen: (request) => line.call('arbiterOpen', request),
+    arbiterClaim: (request) => line.call('arbiterClaim', request),
+    arbiterLook: (request) => line.call('arbiterLook', request),
+    arbiterSupersede: (request) => line.call('arbiterSupersede', request),
     startJob: (request) => line.call('startJob', request),
     job: (id) => line.call('job', { id }),
     cancelJob: (id) => line.call('cancelJob', { id }),

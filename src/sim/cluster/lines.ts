@@ -11,7 +11,10 @@ import type { SimulatedProcess } from './process.ts'
 export type Served<T> = () => { readonly process: SimulatedProcess; readonly api: T } | undefined
 
 /** Methods that wait for QEMU have the longer deadline, as over the real wire. */
-const longCalls = new Set(['start', 'stop', 'prepareIncoming', 'discardIncoming', 'settle'])
+const longCalls = new Set([
+  ...['start', 'stop', 'prepareIncoming', 'discardIncoming', 'settle'],
+  ...['prepareSecond', 'discardSecond', 'unprotect'],
+])
 const [usualMs, longMs, managerMs] = [30_000, 120_000, 10_000]
 
 /** What managers hold of the agent of a host. */
@@ -60,6 +63,12 @@ export function managerLine(network: ManagementNetwork, host: HostId, served: Se
     transition: (request) =>
       call(`transition ${request.event}`, (manager) => manager.runRecords.transition(host, asSent(request))),
     record: (vm) => call('record', (manager) => manager.runRecords.get(vm)),
+    arbiterLife: () => call('arbiterLife', (manager) => manager.arbiter.arbiterLife()),
+    arbiterOpen: (request) => call('arbiterOpen', (manager) => manager.arbiter.arbiterOpen(asSent(request))),
+    arbiterClaim: (request) => call('arbiterClaim', (manager) => manager.arbiter.arbiterClaim(asSent(request))),
+    arbiterLook: (request) => call('arbiterLook', (manager) => manager.arbiter.arbiterLook(asSent(request))),
+    arbiterSupersede: (request) =>
+      call('arbiterSupersede', (manager) => manager.arbiter.arbiterSupersede(asSent(request))),
     renew: () => Promise.reject(new HoldfastError('not-found', 'this cluster signs nothing')),
     streamCertificate: () => Promise.reject(new HoldfastError('not-found', 'this cluster signs nothing')),
   }

@@ -77,6 +77,8 @@ export class FakeHost {
     }
     return {
       ...{ prepareIncoming: no, discardIncoming: no, releaseIncoming: no, settle: no },
+      ...{ prepareSecond: no, discardSecond: no, unprotect: no },
+      ...{ arbiterLife: no, arbiterOpen: no, arbiterClaim: no, arbiterLook: no, arbiterSupersede: no },
       report: async () => this.#reportNow(),
       configure: async (configuration) => {
         this.configuration = configuration

@@ -3,6 +3,7 @@ import type { VmObservation } from '../../../contracts/host.ts'
 import type { Vm } from '../../../contracts/inventory.ts'
 import type { RunRecord } from '../../../contracts/run-record.ts'
 import type { HostState } from '../../domain/cluster-view.ts'
+import { protectionState } from '../../domain/protection-state.ts'
 import { vmState } from '../../domain/vm-state.ts'
 import type { TaskRecord, VmRecord } from '../../store/records.ts'
 import { objectView } from './object-view.ts'
@@ -17,6 +18,11 @@ export interface VmParts {
   readonly hostState: HostState | null
   /** The newest word of that host on the VM, while it is connected. */
   readonly observation: VmObservation | undefined
+  /** Names of the second's host and of who decides; null while the record names none. */
+  readonly secondName: string | null
+  readonly arbiterName: string | null
+  /** The newest word of the second's host on the VM, while it is connected. */
+  readonly secondObservation: VmObservation | undefined
   /** The task that holds it. */
   readonly task: TaskRecord | undefined
 }
@@ -40,6 +46,16 @@ export function vmView(parts: VmParts): Vm {
     spec: vm.spec,
     policies: vm.policies,
     run,
+    protection: protectionState({
+      isWanted: vm.protection?.isWanted ?? false,
+      reason: vm.protection?.reason ?? null,
+      run,
+      host: hostState,
+      second: parts.secondName ?? '',
+      arbiter: parts.arbiterName ?? '',
+      primarySees: observation?.protection ?? null,
+      secondSees: parts.secondObservation?.protection ?? null,
+    }),
     operation: vm.operation,
     problem: shown.problem,
     usage:

@@ -58,6 +58,10 @@ export class VmViews {
     const hostState = host === undefined ? null : this.#registry.stateOf(host)
     const observation = this.#registry.observation(run.host, vm.id)
     const task = mirror.get('task', vm.operation)
+    const { protection = null } = run
+    const secondName = protection === null ? null : this.#nameOf(protection.second)
+    const arbiterName = protection === null ? null : this.#nameOf(protection.arbiter)
+    const secondObservation = protection === null ? undefined : this.#registry.observation(protection.second, vm.id)
     if (kept !== undefined) {
       const { parts } = kept
       const isSame =
@@ -65,13 +69,21 @@ export class VmViews {
         parts.hostName === hostName &&
         parts.hostState === hostState &&
         parts.observation === observation &&
+        parts.secondName === secondName &&
+        parts.arbiterName === arbiterName &&
+        parts.secondObservation === secondObservation &&
         parts.task === task
       if (isSame) return kept
     }
     const revision = mirror.revisionOf('vm', vm.id)
-    const made = new KeptView({ vm, revision, run, hostName, hostState, observation, task })
+    const seen = { hostName, hostState, observation, secondName, arbiterName, secondObservation }
+    const made = new KeptView({ vm, revision, run, ...seen, task })
     this.#kept.set(vm, made)
     return made
+  }
+
+  #nameOf(host: string): string {
+    return this.#mirror.get('host', host)?.name ?? host
   }
 
   /** A page as JSON, the same as its object would be. The last one is kept: who asks again gets the same bytes. */
