@@ -39,7 +39,6 @@ export class JournalHalf {
     try {
       const half = new JournalHalf(path, file, await scan(file, path))
       const hasTail = (found?.sizeBytes ?? 0) > half.#sizeBytes
-      if (found === undefined) await file.sync()
       return { half, hasTail }
     } catch (thrown) {
       await file[Symbol.asyncDispose]()
@@ -53,7 +52,7 @@ export class JournalHalf {
 
   /** Nothing is in it, and nothing can come back after a power loss. */
   get isEmpty(): boolean {
-    return this.#sizeBytes === 0 && this.#clearing === undefined
+    return this.#sizeBytes === 0
   }
 
   get first(): StoredEpoch | undefined {
@@ -107,6 +106,7 @@ export class JournalHalf {
   }
 
   async close(): Promise<void> {
+    await this.#clearing?.catch(() => undefined)
     await this.#file[Symbol.asyncDispose]()
   }
 }

@@ -5,7 +5,8 @@
  * - Everything that was answered before `cut` is in what it gives, in the order in which it came; nothing is in two cuts.
  * - Memory is bounded by the limit, and by one request and one chunk for each stream more. Above the limit nothing is read,
  *   so that the guest's writes wait until the next cut.
- * - When a client breaks, QEMU lets the guest write on without us. So nothing is cut any more from then on.
+ * - When a client breaks, QEMU lets the guest write on without us. So nothing is cut any more from then on. A mirror can also
+ *   fail at QEMU's end: whoever cuts hears of that by BLOCK_JOB_ERROR, which comes before the answer to `stop`.
  * - QEMU's `stop` waits for the guest's writes, so they must not wait for the cut that comes after it: `admitAll` comes before.
  */
 import type { Duplex } from 'node:stream'
