@@ -285,7 +285,15 @@ export class VmCore {
     if (held == null) return null
     if (held.outcome === null) return this.pumpStatus ?? null
     const { side, n, outcome: phase } = held
-    const figures = { epoch: 0, lagMs: null, pauseMs: null, epochMs: null, bytesPerSecond: 0, progress: 0, problem: null }
+    const figures = {
+      epoch: 0,
+      lagMs: null,
+      pauseMs: null,
+      epochMs: null,
+      bytesPerSecond: 0,
+      progress: 0,
+      problem: null,
+    }
     return { side, n, ...figures, ...this.pumpStatus, phase }
   }
 
