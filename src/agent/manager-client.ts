@@ -58,7 +58,9 @@ export function managerClient(options: ManagerClientOptions): ManagerApi {
     renew: (request) => call<RenewResponse>('renew', request),
     streamCertificate: (request) => call<StreamCertificateResponse>('streamCertificate', request),
     arbiterLife: () => call<{ life: string }>('arbiterLife', {}),
-    arbiterOpen: async (request) => void (await call('arbiterOpen', request)),
+    arbiterOpen: async (request) => {
+      await call('arbiterOpen', request)
+    },
     arbiterClaim: (request) => call<RegisterAnswer>('arbiterClaim', request),
     arbiterLook: (request) => call<RegisterAnswer>('arbiterLook', request),
     arbiterSupersede: (request) => call<RegisterAnswer>('arbiterSupersede', request),

@@ -209,14 +209,16 @@ export class AgentWorld {
     return { vm: testVm, n, primary: this.a.id, second: this.b.id, arbiter: 'host-3' as HostId }
   }
 
-  async prepareSecond(config: ProtectionConfig): Promise<SecondEndpoint> {
-    const { generation } = this.manager.record(testVm)
-    const request: PrepareSecondRequest = {
-      deployment: this.deployment(generation),
+  secondRequest(config: ProtectionConfig): PrepareSecondRequest {
+    return {
+      deployment: this.deployment(),
       ...{ config, arbiter, copies: [], settings: defaultProtectionSettings, task: 'task-2' as never },
       ...{ primaryTlsName: 'host-1.holdfast', primaryStreamTlsName: 'stream.host-1.holdfast' },
     }
-    return this.run((await this.b.keeper()).prepareSecond(request))
+  }
+
+  async prepareSecond(config: ProtectionConfig, on = this.b): Promise<SecondEndpoint> {
+    return this.run((await on.keeper()).prepareSecond(this.secondRequest(config)))
   }
 
   protectRequest(config: ProtectionConfig, second: SecondEndpoint): ProtectRequest {

@@ -184,7 +184,8 @@ class FakeMachine implements Machine {
   async receiveCopies(options: {
     disks: readonly number[]
   }): Promise<{ port: number; exports: { key: number; name: string }[] } | null> {
-    if (this.#guest.state !== 'incoming') throw new HoldfastError('hypervisor-error', 'no copies come to a running guest')
+    if (this.#guest.state !== 'incoming')
+      throw new HoldfastError('hypervisor-error', 'no copies come to a running guest')
     if (options.disks.length === 0) return null
     return { port: 20_000 + this.pid, exports: options.disks.map((key) => ({ key, name: `disk-${key}` })) }
   }

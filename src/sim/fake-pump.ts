@@ -38,9 +38,22 @@ export class FakePump implements Pump {
     this.side = memory.side
     this.gone = this.#ended.promise
     const { side, config } = memory
-    const figures = { epoch: 0, lagMs: null, pauseMs: null, epochMs: null, bytesPerSecond: 0, progress: 0, problem: null }
+    const figures = {
+      epoch: 0,
+      lagMs: null,
+      pauseMs: null,
+      epochMs: null,
+      bytesPerSecond: 0,
+      progress: 0,
+      problem: null,
+    }
     const bound = side === 'second' ? 'following' : 'confirming'
-    this.#status = { side, n: config.n, ...figures, phase: memory.phase === 'bound' ? bound : firstPhases[memory.phase] }
+    this.#status = {
+      side,
+      n: config.n,
+      ...figures,
+      phase: memory.phase === 'bound' ? bound : firstPhases[memory.phase],
+    }
     this.#heardAt = pumps.options.clock.monotonic()
   }
 
@@ -71,7 +84,8 @@ export class FakePump implements Pump {
   async handOver(): Promise<void> {
     this.#mustBeAlive()
     const second = this.#other()
-    if (this.#status.phase !== 'protecting' || second === undefined) throw new HoldfastError('wrong-state', 'not in step')
+    if (this.#status.phase !== 'protecting' || second === undefined)
+      throw new HoldfastError('wrong-state', 'not in step')
     this.#guest?.pause()
     second.#copy(this.#guest, this.#isPaused)
     this.#turn('confirming')
@@ -95,6 +109,8 @@ export class FakePump implements Pump {
   kill(): void {
     if (!this.isAlive) return
     this.isAlive = false
+    // What the guest says is held from then on: to the outside it stands still.
+    if (this.side === 'primary' && this.#memory.phase === 'bound') this.#guest?.pause()
     this.#listeners.clear()
     this.#ended.resolve()
   }

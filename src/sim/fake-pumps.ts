@@ -14,7 +14,14 @@ import type {
   RegisterRecord,
   SecondEndpoint,
 } from '../contracts/protection.ts'
-import { isFinal, type PrimaryOrder, type Pump, type PumpMemory, type Pumps, type SecondOrder } from '../agent/protect/pumps.ts'
+import {
+  isFinal,
+  type PrimaryOrder,
+  type Pump,
+  type PumpMemory,
+  type Pumps,
+  type SecondOrder,
+} from '../agent/protect/pumps.ts'
 import type { FakeGuest } from './fake-guest.ts'
 import type { FakeHypervisor } from './fake-hypervisor.ts'
 import { FakePump } from './fake-pump.ts'
@@ -94,7 +101,8 @@ export class FakePumps implements Pumps {
     this.#mayFail()
     if (this.process(vm) !== undefined) throw new HoldfastError('wrong-state', 'a pump is at work already')
     const memory = this.#memories.get(vm)
-    if (memory === undefined || isFinal(memory.phase)) throw new HoldfastError('wrong-state', 'there is nothing to salvage')
+    if (memory === undefined || isFinal(memory.phase))
+      throw new HoldfastError('wrong-state', 'there is nothing to salvage')
     this.salvages++
     return this.#run(new FakePump(this, memory, true))
   }
@@ -124,7 +132,11 @@ export class FakePumps implements Pumps {
     for (const pump of this.#running.values()) pump.kill()
   }
 
-  async #start(order: PrimaryOrder | SecondOrder, side: ProtectionSide, phase: 'syncing' | 'candidate'): Promise<FakePump> {
+  async #start(
+    order: PrimaryOrder | SecondOrder,
+    side: ProtectionSide,
+    phase: 'syncing' | 'candidate',
+  ): Promise<FakePump> {
     await this.options.clock.sleep(5)
     this.#mayFail()
     const { vm, config, arbiter } = order

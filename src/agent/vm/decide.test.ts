@@ -1,6 +1,7 @@
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { HostId, VmId } from '../../base/ids.ts'
+import { pumpPhases } from '../../contracts/protection.ts'
 import { mayRun, runPhases, type RunRecord } from '../../contracts/run-record.ts'
 import type { MachineState } from '../../hypervisor/hypervisor.ts'
 import { decide, type VmAction, type VmView } from './decide.ts'
@@ -37,6 +38,7 @@ const views: fc.Arbitrary<VmView> = fc
     moveGeneration: fc.option(fc.integer({ min: 1, max: 9 })),
     witnessed: fc.boolean(),
     isDriven: fc.boolean(),
+    pumpPhase: fc.constantFrom(undefined, ...pumpPhases),
   })
   .map(({ role, moveGeneration, ...rest }) => ({ ...rest, me, state: { ...newVmState(vm), role, moveGeneration } }))
 

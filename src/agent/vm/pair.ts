@@ -91,7 +91,8 @@ export async function giveUp(core: VmCore): Promise<void> {
 /** The record says what the pair came to. */
 export async function forgetPair(core: VmCore): Promise<void> {
   await core.ports.pumps.forget(core.vm)
-  await core.save({ protection: null })
+  const wasTaken = core.state.protection?.outcome === 'running'
+  await core.save({ protection: null, ...(wasTaken ? { problem: null } : {}) })
 }
 
 /** While a pump works on it, QEMU's stops are the pump's. Where that cannot be said nothing is lost but calm. */

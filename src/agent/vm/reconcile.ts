@@ -2,6 +2,7 @@
 import { describeError } from '../../base/errors.ts'
 import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
 import { decide, type VmAction } from './decide.ts'
+import type { PairAction } from './decide-pair.ts'
 import type { PendingTransition, VmState } from './vm-state.ts'
 import { forgetPair, giveUp } from './pair.ts'
 import { dropSecond } from './second.ts'
@@ -61,6 +62,13 @@ async function carryOut(core: VmCore, action: VmAction): Promise<boolean> {
     case 'end':
       await end(core, action.cause)
       return false
+    default:
+      return carryOutOfPair(core, action)
+  }
+}
+
+async function carryOutOfPair(core: VmCore, action: PairAction): Promise<boolean> {
+  switch (action.do) {
     case 'end-protection':
       core.background.endProtection()
       return false
