@@ -65,6 +65,9 @@ function kindManager(): FakeManager {
       resumeVm: task,
       migrateVm: task,
       precheckMigrate: () => ({ isPossible: true, reasons: [], plan: null }),
+      protectVm: task,
+      precheckProtect: () => ({ isPossible: true, reasons: [], plan: null }),
+      unprotectVm: task,
       createTicket: () => ({ url: '/v1/consoles?ticket=x', expires: '2026-01-03T00:00:00Z' }),
       screenshotVm: () => Buffer.from('PNG'),
       listDatastores: () => page(store('ds-1', 'shared')),
@@ -114,6 +117,9 @@ const wayTo: Record<RouteName, string[] | 'browsers only'> = {
   resumeVm: ['vm', 'resume', 'web'],
   migrateVm: ['vm', 'migrate', 'web', '--to', 'host2'],
   precheckMigrate: ['vm', 'migrate', 'web', '--to', 'host2', '--check'],
+  protectVm: ['vm', 'protect', 'web'],
+  precheckProtect: ['vm', 'protect', 'web', '--check'],
+  unprotectVm: ['vm', 'unprotect', 'web'],
   createTicket: ['vm', 'console', 'web'],
   screenshotVm: ['vm', 'screenshot', 'web', 'out.png'],
   listDatastores: ['datastore', 'list'],
@@ -286,6 +292,31 @@ test('options of a migration reach the request, and nothing else does', async ()
   const plain = fakeWorld(kindManager())
   await plain.run('vm', 'migrate', 'web')
   assert.deepEqual(bodyOf(plain, 'migrateVm'), {})
+})
+
+test('options of a protection reach the request, and nothing else does', async () => {
+  const world = fakeWorld(kindManager())
+  await world.run('vm', 'protect', 'web', '--host', 'host2', '--mode', 'throughput', '--silence', '900')
+  assert.deepEqual(bodyOf(world, 'protectVm'), { host: 'host2', mode: 'throughput', settings: { silenceMs: 900 } })
+  const plain = fakeWorld(kindManager())
+  await plain.run('vm', 'protect', 'web')
+  assert.deepEqual(bodyOf(plain, 'protectVm'), {})
+  assert.equal(await fakeWorld(kindManager()).run('vm', 'protect', 'web', '--mode', 'fast'), 2)
+})
+
+test('vm show says who holds the second copy, who decides, and how far behind it is', async () => {
+  const manager = kindManager()
+  const pair = { second: 'host2', arbiter: 'host3', n: 2, epoch: 9, problem: null }
+  const figures = { lagMs: 24.6, epochMs: 22, pauseMs: 3.14, bytesPerSecond: 2 ** 20 }
+  manager.answers.getVm = () => sampleVm({ protection: { state: 'protected', ...pair, ...figures } })
+  const world = fakeWorld(manager)
+  await world.run('vm', 'show', 'web')
+  assert.match(world.terminal.written.out, /protected by host2, host3 decides/)
+  assert.match(world.terminal.written.out, /lag 25 ms, epoch 22 ms, pause 3.1 ms, 1 MiB\/s/)
+  manager.answers.getVm = () => sampleVm({ protection: { state: 'unprotected-because', reason: 'host2 is off' } })
+  const other = fakeWorld(manager)
+  await other.run('vm', 'show', 'web')
+  assert.match(other.terminal.written.out, /unprotected: host2 is off/)
 })
 
 test('a migration that cannot work says every reason', async () => {

@@ -44,6 +44,7 @@ export class VmList {
     const cells = {
       name: h('strong'),
       state: h('span', { class: 'state' }),
+      protection: h('span', { class: 'protection' }),
       host: h('td'),
       addresses: h('td'),
       size: h('td'),
@@ -67,7 +68,7 @@ export class VmList {
       'tr',
       {},
       h('td', {}, cells.name, problem),
-      h('td', {}, cells.state, bar),
+      h('td', {}, cells.state, cells.protection, bar),
       cells.host,
       cells.addresses,
       cells.size,
@@ -79,6 +80,7 @@ export class VmList {
       cells.name.title = `${vm.id}, ${vm.spec.machineType}, ${vm.spec.firmware}`
       cells.state.textContent = vm.state
       cells.state.dataset['state'] = vm.state
+      showProtection(cells.protection, vm)
       cells.host.textContent = vm.host ?? '–'
       cells.addresses.textContent = vm.addresses.join(', ') || '–'
       cells.size.textContent = `${vm.spec.vcpus} vCPU, ${memory(vm.spec.memoryMiB)}`
@@ -102,6 +104,26 @@ export class VmList {
       notice(thrown instanceof Error ? thrown.message : String(thrown))
     }
     this.#onAsked()
+  }
+}
+
+function showProtection(badge: HTMLElement, { protection }: Vm): void {
+  badge.hidden = protection.state === 'unprotected'
+  badge.dataset['protection'] = protection.state
+  badge.textContent = protection.state === 'unprotected-because' ? 'unprotected' : protection.state
+  badge.title = protectionTitle(protection)
+}
+
+function protectionTitle(protection: Vm['protection']): string {
+  switch (protection.state) {
+    case 'unprotected':
+      return ''
+    case 'unprotected-because':
+      return protection.reason
+    case 'syncing':
+      return `on ${protection.second}, ${Math.floor(protection.progress * 100)} %`
+    default:
+      return `second copy on ${protection.second}, ${protection.arbiter} decides`
   }
 }
 

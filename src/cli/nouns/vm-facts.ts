@@ -3,6 +3,7 @@ import { formatSize } from '../../base/units.ts'
 import type { Vm } from '../../contracts/inventory.ts'
 import type { Session } from '../connection/session.ts'
 import { durationWords, memoryWords } from '../output/words.ts'
+import { protectionWords } from './vm-protection-words.ts'
 
 type Fact = readonly [string, string | undefined]
 
@@ -22,6 +23,7 @@ export async function vmFacts(session: Session, vm: Vm, age: (time: string) => s
     ['problem', vm.problem ?? undefined],
     ['operation', vm.operation ?? undefined],
     ['host', vm.host ?? undefined],
+    ['protection', protectionWords(vm.protection)],
     ['addresses', vm.addresses.length === 0 ? undefined : vm.addresses.join(', ')],
     ['cpu', `${spec.vcpus} × ${spec.cpu.model}`],
     ['memory', memoryWords(spec.memoryMiB)],

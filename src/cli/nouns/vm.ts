@@ -14,6 +14,8 @@ import { defineVmConsole } from './vm-console.ts'
 import { defineVmCreate } from './vm-create.ts'
 import { defineVmMigrate } from './vm-migrate.ts'
 import { onHost, vmFacts } from './vm-facts.ts'
+import { defineVmProtect } from './vm-protect.ts'
+import { protectionWord } from './vm-protection-words.ts'
 
 export function define(command: Command, cli: Cli): void {
   defineList(command, cli)
@@ -24,6 +26,7 @@ export function define(command: Command, cli: Cli): void {
   defineRename(command, cli)
   defineVmChange(command, cli)
   defineVmMigrate(command, cli)
+  defineVmProtect(command, cli)
   defineVmConsole(command, cli)
   defineDelete(command, cli)
 }
@@ -32,6 +35,7 @@ const columns: readonly Column<Vm>[] = [
   { title: 'NAME', value: (vm) => vm.name, shrinkTo: 12 },
   { title: 'STATE', value: (vm) => vm.state },
   { title: 'HOST', value: (vm) => orDash(vm.host), shrinkTo: 8 },
+  { title: 'PROTECTED', value: (vm) => protectionWord(vm.protection) },
   { title: 'VCPUS', value: (vm) => `${vm.spec.vcpus}`, align: 'right' },
   { title: 'MEMORY', value: (vm) => memoryWords(vm.spec.memoryMiB), align: 'right' },
   { title: 'ADDRESSES', value: (vm) => orDash(vm.addresses.join(', ')), shrinkTo: 15 },

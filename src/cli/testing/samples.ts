@@ -49,6 +49,7 @@ export function sampleVm(changes: Record<string, unknown> = {}): Vm {
       generation: 3,
       since: common.created,
     },
+    protection: { state: 'unprotected' },
     operation: null,
     problem: null,
     usage: { cpuSeconds: 12.5, rssMiB: 180.4, startedAt: '2026-01-02T03:00:05.000Z' },

@@ -5,80 +5,12 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { silentLogger } from '../../base/log.ts'
-import { SeededRandom } from '../../sim/seeded-random.ts'
 import { VirtualClock } from '../../sim/virtual-clock.ts'
-import { registerSagas } from '../sagas/all.ts'
-import { SagaEngine } from '../sagas/engine.ts'
-import {
-  addVm,
-  disk1,
-  fakeWorld,
-  host1,
-  host2,
-  hostIds,
-  locals,
-  shared,
-  vm1,
-  type FakeWorld,
-} from '../sagas/fake-world.ts'
-import { beginOperation } from '../sagas/operation.ts'
+import { addVm, disk1, host1, host2, hostIds, locals, shared, vm1 } from '../sagas/fake-world.ts'
 import { migrateOperation } from '../sagas/vm-operations.ts'
-import { MemoryStore } from '../store/memory/memory-store.ts'
+import type { MemoryStore } from '../store/memory/memory-store.ts'
 import type { Records } from '../store/records.ts'
-import type { ReconcilerDeps } from './deps.ts'
-import { Reconcilers } from './reconcilers.ts'
-
-interface Running extends AsyncDisposable {
-  readonly deps: ReconcilerDeps
-  readonly world: FakeWorld
-  readonly clock: VirtualClock
-  readonly random: SeededRandom
-  readonly store: MemoryStore
-}
-
-async function open(seed: number, clock: VirtualClock): Promise<Running> {
-  const [store, random] = [new MemoryStore(clock), new SeededRandom(seed)]
-  const world = await fakeWorld({ store, clock, random })
-  const engine = new SagaEngine({ store, clock, random: random.fork(), logger: silentLogger })
-  const operations = {
-    leaveHost: () => Promise.reject(new Error('not used')),
-    ended: () => Promise.reject(new Error('not used')),
-    cancel: () => Promise.resolve(),
-  }
-  registerSagas(engine, { ...world.deps, operations })
-  const lists = new Map<string, readonly unknown[]>()
-  const refresh = async (): Promise<void> => {
-    for (const kind of ['host', 'vm', 'run', 'disk'] as const) {
-      lists.set(
-        kind,
-        (await store.list(kind)).items.map(({ value }) => value),
-      )
-    }
-  }
-  await refresh()
-  const closing = new AbortController()
-  const follow = (async () => {
-    while (!closing.signal.aborted) {
-      await clock.sleep(500, closing.signal).catch(() => undefined)
-      await refresh()
-    }
-  })()
-  const deps: ReconcilerDeps = {
-    ...world.deps,
-    inventory: { list: (kind) => (lists.get(kind) ?? []) as never },
-    begin: (name, build) => beginOperation(engine, { name }, build),
-    nudge: () => engine.nudge(),
-  }
-  const reconcilers = Reconcilers.start(deps)
-  return {
-    ...{ deps, world, clock, random, store },
-    [Symbol.asyncDispose]: async () => {
-      closing.abort(new Error('over'))
-      await Promise.all([follow, reconcilers[Symbol.asyncDispose](), engine.close()])
-    },
-  }
-}
+import { openFakeManager } from './fake-manager.ts'
 
 async function runOf(store: MemoryStore): Promise<Records['run']['run']> {
   return (await store.get('run', vm1))!.value.run
@@ -86,7 +18,7 @@ async function runOf(store: MemoryStore): Promise<Records['run']['run']> {
 
 /** Crashes and boots by this seed, then a quiet time in which everything is up. */
 async function trial(seed: number, clock: VirtualClock, isLocal: boolean, allowPostCopy: boolean): Promise<void> {
-  await using running = await open(seed, clock)
+  await using running = await openFakeManager(seed, clock)
   const { deps, world, random, store } = running
   await addVm(world, { on: host1, datastore: isLocal ? locals[0] : shared })
   await deps.begin('test', () =>

@@ -7,12 +7,14 @@ import { SeededRandom } from '../../sim/seeded-random.ts'
 import { VirtualClock } from '../../sim/virtual-clock.ts'
 import { transitionRun } from '../sagas/run-records.ts'
 import { addVm, fakeWorld, host1, host2, host3, hostIds, shared, vm1 } from '../sagas/fake-world.ts'
+import { neverProtected } from '../sagas/pair-records.ts'
 import { neverStarted } from '../sagas/vm-create.ts'
 import { MemoryStore } from '../store/memory/memory-store.ts'
 import type { DiskRecord, RunRecordStored, VmRecord } from '../store/records.ts'
 import { planFencing } from './confirmed-off.ts'
 import { keptRevisions, planCompaction } from './history-retention.ts'
 import { planAbsence, planTelling, RunRecordWatch } from './run-record-watch.ts'
+import { planProtecting } from './protection.ts'
 import { planCleaning } from './stale-copies.ts'
 import { planPower } from './vm-power.ts'
 
@@ -117,11 +119,47 @@ test('old copies are cleaned up where they are in reach and nobody works on the 
     kind: 'disk',
     sizeBytes: 1,
   }
-  const reach = new Set(['ds-2' as DatastoreId])
+  const reach = { datastores: new Set(['ds-2' as DatastoreId]), hosts: new Map() }
   assert.deepEqual(planCleaning([disk], [vm()], [on(host1)], reach), [vm1])
-  assert.deepEqual(planCleaning([disk], [vm()], [on(host1)], new Set()), [])
+  assert.deepEqual(planCleaning([disk], [vm()], [on(host1)], { ...reach, datastores: new Set() }), [])
   assert.deepEqual(planCleaning([disk], [vm({ operation: 'task-1' as TaskId })], [on(host1)], reach), [])
   assert.deepEqual(planCleaning([disk], [vm()], [on(host1, { phase: 'moving' })], reach), [])
+})
+
+test('former copies are cleaned up where their host answers or is off for certain', () => {
+  const image = { id: 'disk-7', v: 1, vm: vm1, datastore: shared, sizeBytes: 1, kind: 'disk' } as unknown as DiskRecord
+  const former = [{ n: 1, host: host2, side: 'second' as const, disks: [image.id] }]
+  const record = vm({ protection: { ...neverProtected, former } })
+  const cleaned = (
+    state: 'connected' | 'unreachable' | 'confirmed-off' | undefined,
+    datastores = new Set([shared]),
+  ) => {
+    const hosts = new Map(state === undefined ? [] : [[host2, state] as const])
+    return planCleaning([image], [record], [on(host1)], { datastores, hosts })
+  }
+  assert.deepEqual(cleaned('connected'), [vm1])
+  assert.deepEqual(cleaned('confirmed-off'), [vm1])
+  assert.deepEqual(cleaned(undefined), [vm1], 'a host that is no more')
+  assert.deepEqual(cleaned('unreachable'), [])
+  assert.deepEqual(cleaned('connected', new Set()), [])
+})
+
+test('a VM that is to be protected and is not gets a second copy, with growing pauses where that fails', () => {
+  const wanted = vm({ protection: { ...neverProtected, isWanted: true } })
+  const due = (record: VmRecord, run: RunRecordStored) => planProtecting([record], [run], new Map(), 0)
+  assert.deepEqual(due(wanted, on(host1)), [vm1])
+  assert.deepEqual(due(vm(), on(host1)), [])
+  assert.deepEqual(due(wanted, stopped('asked')), [])
+  assert.deepEqual(due({ ...wanted, operation: 'task-1' as TaskId }, on(host1)), [])
+  assert.deepEqual(due({ ...wanted, power: 'off' }, on(host1)), [])
+  const protection = { n: 1, second: host2, arbiter: host3, phase: 'syncing' as const }
+  assert.deepEqual(due(wanted, on(host1, { protection })), [])
+  const tries: number[] = []
+  for (let now = 0; now < 20 * minute; now += 1000) {
+    const misses = tries.length === 0 ? new Map() : new Map([[vm1, { count: tries.length, at: tries.at(-1)! }]])
+    if (planProtecting([wanted], [on(host1)], misses, now).length > 0) tries.push(now)
+  }
+  assert.deepEqual(tries.slice(0, 5), [0, 5_000, 20_000, 80_000, 380_000])
 })
 
 test('history is forgotten in large pieces', () => {

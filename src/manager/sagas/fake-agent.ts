@@ -19,7 +19,7 @@ import type { ArbiterAskRequest, RegisterAnswer } from '../../contracts/protecti
 import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
 import { answerTransition } from './run-records.ts'
 import type { FakeAgents } from './fake-agents.ts'
-import { FakePairs } from './fake-pairs.ts'
+import { falseWhenUnreachable, FakePairs } from './fake-pairs.ts'
 import { emptyFakeVm, type FakeVm } from './fake-vm.ts'
 
 interface FakeJob {
@@ -91,7 +91,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
 
   /** The guest of a VM that this host is to run is gone: said when this side is the one that may say it. */
   async #isGone(id: VmId): Promise<void> {
-    if (await this.pairs.mayGoOn(id)) await this.move(id, 'stopped', 'crashed')
+    if (await this.pairs.mayGoOn(id).catch(falseWhenUnreachable)) await this.move(id, 'stopped', 'crashed')
   }
 
   async reached(): Promise<void> {
@@ -139,6 +139,11 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
         throw new HoldfastError('hypervisor-error', `there is no ${disk} on ${datastore}`)
       }
     }
+  }
+
+  /** What its report says of VMs. */
+  get observations(): VmObservation[] {
+    return [...this.#vms.keys()].map((id) => this.seen(id)).filter(({ process }) => process !== 'none')
   }
 
   async observe(vm: VmId): Promise<VmObservation> {

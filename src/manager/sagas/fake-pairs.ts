@@ -122,10 +122,10 @@ export class FakePairs {
       const isSecond = protection.second === this.#agent.id && this.#agent.vm(id).process === 'second'
       const primary = this.#world.agent(run.host)
       const isPrimaryGone = !primary.isUp || primary.vm(id).process === 'none'
-      if (isSecond && isPrimaryGone) await this.takeOver(id).catch(ignoreUnreachable)
+      if (isSecond && isPrimaryGone) await this.takeOver(id).catch(falseWhenUnreachable)
       const second = this.#world.agent(protection.second)
       const isSecondGone = !second.isUp || second.vm(id).process !== 'second'
-      if (run.host === this.#agent.id && isSecondGone) await this.mayGoOn(id).catch(ignoreUnreachable)
+      if (run.host === this.#agent.id && isSecondGone) await this.mayGoOn(id).catch(falseWhenUnreachable)
     }
   }
 
@@ -166,6 +166,8 @@ export class FakePairs {
   }
 }
 
-function ignoreUnreachable(thrown: unknown): void {
+/** What cannot be decided now is decided later. */
+export function falseWhenUnreachable(thrown: unknown): false {
   if (!(thrown instanceof HoldfastError) || !thrown.isUnknown) throw thrown
+  return false
 }

@@ -58,7 +58,7 @@ export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWo
   }
   const hosts: SagaDeps['hosts'] = {
     agent: (host) => agents.agent(host).asApi(),
-    report: (host) => reportOf(host),
+    report: (host) => ({ ...reportOf(host), vms: agents.agent(host).observations }),
     silentMs: () => 0,
     stateOf,
   }

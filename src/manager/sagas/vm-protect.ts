@@ -126,9 +126,12 @@ async function mustHaveHeard(deps: SagaDeps, hosts: readonly (HostId | null)[]):
 }
 
 async function restoreWish(deps: SagaDeps, { vm, before }: ProtectVmParams): Promise<void> {
-  await changeVm(deps, vm, (record) =>
-    record.protection === undefined ? record : { ...record, protection: { ...record.protection, ...before } },
-  )
+  await changeVm(deps, vm, (record) => {
+    const { protection } = record
+    if (protection === undefined) return record
+    const reason = before.isWanted ? protection.reason : null
+    return { ...record, protection: { ...protection, ...before, reason } }
+  })
 }
 
 /** The record names the second, and the images have their records, before anything is made. */

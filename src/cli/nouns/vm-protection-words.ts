@@ -1,0 +1,46 @@
+/** How a VM's protection is said to people. */
+import { formatSize } from '../../base/units.ts'
+import type { Protection } from '../../contracts/vm-protection.ts'
+
+/** One line, or a few; undefined for a VM that nobody wants protected. */
+export function protectionWords(protection: Protection): string | undefined {
+  switch (protection.state) {
+    case 'unprotected':
+      return undefined
+    case 'unprotected-because':
+      return `unprotected: ${protection.reason}`
+    case 'syncing': {
+      const percent = Math.floor(protection.progress * 100)
+      return `being brought in step on ${protection.second}: ${percent} %, ${formatSize(protection.bytesPerSecond)}/s`
+    }
+    case 'failing-over':
+      return `failing over to ${protection.second}`
+    case 'protected': {
+      const problem = protection.problem === null ? '' : `\n${protection.problem}`
+      return `protected by ${protection.second}, ${protection.arbiter} decides${figures(protection)}${problem}`
+    }
+  }
+}
+
+function figures(protection: Extract<Protection, { state: 'protected' }>): string {
+  const { lagMs, epochMs, pauseMs, bytesPerSecond } = protection
+  const ms = (what: string, value: number | null): string[] =>
+    value === null ? [] : [`${what} ${value < 10 ? value.toFixed(1) : Math.round(value)} ms`]
+  const rate = bytesPerSecond === null ? [] : [`${formatSize(bytesPerSecond)}/s`]
+  const all = [...ms('lag', lagMs), ...ms('epoch', epochMs), ...ms('pause', pauseMs), ...rate]
+  return all.length === 0 ? '' : `\n${all.join(', ')}`
+}
+
+/** A word for a narrow column. */
+export function protectionWord(protection: Protection): string {
+  switch (protection.state) {
+    case 'unprotected':
+      return '-'
+    case 'unprotected-because':
+      return 'no'
+    case 'failing-over':
+      return 'takeover'
+    default:
+      return protection.state
+  }
+}
