@@ -39,6 +39,18 @@ export async function startJournals(
   }
 }
 
+/**
+ * Follows the jobs by QEMU's own word. One that has ended sends nothing any more, and the guest's writes go on all the same:
+ * QEMU says so before it answers a `stop` in which it happened.
+ */
+export function watchJournals(qmp: Qmp, keys: readonly number[], onEnd: (why: string) => void): Disposable {
+  const jobs = new Set(keys.map(jobOf))
+  return qmp.onEvent(({ event, data }) => {
+    const isEnd = event === 'BLOCK_JOB_ERROR' || event === 'BLOCK_JOB_COMPLETED' || event === 'BLOCK_JOB_CANCELLED'
+    if (isEnd && jobs.has(String(data['device']))) onEnd(`the journal of a disk has ended (${event})`)
+  })
+}
+
 /** Whoever started them. Resolves when nothing of them is left; never rejects. */
 export async function stopJournals(qmp: Qmp, clock: Clock, keys: readonly number[]): Promise<void> {
   for (const key of keys) {

@@ -8,7 +8,12 @@ import { HoldfastError } from '../../../base/errors.ts'
 import type { Processes } from '../../../base/processes.ts'
 import type { Streams } from '../../../base/streams.ts'
 import type { SecondEndpoint } from '../../../contracts/protection.ts'
-import { journalExport, startJournals, stopJournals } from '../../../hypervisor/checkpoint/write-journal.ts'
+import {
+  journalExport,
+  startJournals,
+  stopJournals,
+  watchJournals,
+} from '../../../hypervisor/checkpoint/write-journal.ts'
 import { DiskCopies } from '../../../hypervisor/disk-copies.ts'
 import type { Qmp } from '../../../hypervisor/qmp.ts'
 import { runPaths, type MachineRecord } from '../../../hypervisor/run-directory.ts'
@@ -63,6 +68,8 @@ export class MirroredDisks implements DiskCopy {
   #copies: DiskCopies | undefined
   #listening: AsyncDisposable | undefined
   #isHeld = false
+  #watch: Disposable | undefined
+  #ended: string | undefined
   #onFull: () => void = () => undefined
 
   constructor(
@@ -105,6 +112,7 @@ export class MirroredDisks implements DiskCopy {
     this.#listening = await this.#ports.streams.listenUnix(path, (stream) => void this.#server.serve(stream), uid)
     await this.#copies?.finish()
     this.#isHeld = true
+    this.#watch = watchJournals(this.#qmp, this.#keys, (why) => (this.#ended ??= why))
     await startJournals(this.#qmp, this.#ports.clock, this.#keys, path)
   }
 
@@ -113,11 +121,13 @@ export class MirroredDisks implements DiskCopy {
   }
 
   cut(epoch: number): readonly Uint8Array[] {
+    if (this.#ended !== undefined) throw new HoldfastError('hypervisor-error', this.#ended)
     const pieces = this.#server.cut()
     return pieces.length === 0 ? [] : encodeJournal({ epoch, n: this.#order.config.n, pieces })
   }
 
   async letGo(): Promise<void> {
+    this.#watch?.[Symbol.dispose]()
     if (this.#isHeld) {
       this.#server.admitAll()
       await stopJournals(this.#qmp, this.#ports.clock, this.#keys)
