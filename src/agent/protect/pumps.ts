@@ -82,12 +82,15 @@ export interface Pumps {
   startPrimary(order: PrimaryOrder): Promise<Pump>
   /** Resolves when it listens. */
   startSecond(order: SecondOrder): Promise<{ pump: Pump; endpoint: SecondEndpoint }>
-  /** Finds a pump that runs; undefined when there is none. */
+  /**
+   * Finds a pump that runs, also one that is only being started; undefined when there is none. Where neither a pump nor a
+   * memory of the pair is found, it is taken for one that never began.
+   */
   adopt(vm: VmId): Promise<Pump | undefined>
   /** Follows a pump that ended before it had decided. */
   salvage(vm: VmId): Promise<Pump>
   /** What the last pump of the VM made durable; undefined when there was none, or it was forgotten. */
   memory(vm: VmId): Promise<PumpMemory | undefined>
-  /** Of a final memory, once the run record says so too. */
+  /** Of a final memory, once the run record says so too; of a candidate's whose pump is gone; where there is none, nothing. */
   forget(vm: VmId): Promise<void>
 }

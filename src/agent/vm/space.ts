@@ -13,7 +13,9 @@ export async function watchSpace(core: VmCore, inQueue: (work: () => Promise<voi
       const { role, outOfSpace, pausedByUser } = core.state
       if (!outOfSpace || role !== 'running') return
       if (isHeldPrimary(core.state)) {
-        if (!pausedByUser) await core.pump?.setPaused(false)
+        // Between two pumps it waits for the next.
+        if (core.pump === undefined) return
+        if (!pausedByUser) await core.pump.setPaused(false)
         await core.save({ outOfSpace: false })
         return
       }

@@ -125,10 +125,12 @@ export async function signalVm(core: VmCore, request: Static<typeof SignalReques
     throw new HoldfastError('stale-generation', `a newer task than ${request.task ?? ''} has signalled ${core.vm}`)
   }
   const lastSignal = Math.max(asked ?? 0, newest)
+  const isPumps = isHeldPrimary(core.state) && (request.signal === 'pause' || request.signal === 'resume')
+  const pump = isPumps ? mustHavePump(core) : undefined
   switch (request.signal) {
     case 'pause':
       await core.save({ pausedByUser: true, lastSignal })
-      if (isHeldPrimary(core.state)) await mustHavePump(core).setPaused(true)
+      if (pump !== undefined) await pump.setPaused(true)
       else {
         await machine.pause()
         core.machineState = 'paused'
@@ -136,7 +138,7 @@ export async function signalVm(core: VmCore, request: Static<typeof SignalReques
       break
     case 'resume':
       await core.save({ pausedByUser: false, lastSignal })
-      if (isHeldPrimary(core.state)) await mustHavePump(core).setPaused(false)
+      if (pump !== undefined) await pump.setPaused(false)
       else if ((await core.askMachine()) === 'paused') await core.resume()
       break
     // These are no states but acts: what was done for this task is not done again.
