@@ -2,11 +2,13 @@
  * One simulated host: its files, its QEMUs, and the real agent with all of its rules. The agent can be killed at any call
  * that it makes and started again; a crash of the host takes everything that was not synced.
  */
+import { HoldfastError } from '../../base/errors.ts'
 import type { HostId } from '../../base/ids.ts'
 import type { HostFacts } from '../../contracts/host.ts'
 import type { ManagerApi } from '../../contracts/manager-api.ts'
 import { Agent } from '../../agent/agent.ts'
 import type { HostNetworks } from '../../agent/network/host-networks.ts'
+import type { Pumps } from '../../agent/protect/pumps.ts'
 import { Datastores } from '../../agent/storage/datastores.ts'
 import { DiskWork } from '../../agent/storage/disk-work.ts'
 import { HostPlaces } from '../../agent/vm/host-places.ts'
@@ -40,6 +42,17 @@ const noNetworks: HostNetworks = {
   plug: async () => new Map(),
   unplug: async () => undefined,
   observe: async () => [],
+}
+
+const refuse = (): Promise<never> => Promise.reject(new HoldfastError('refused', 'no VM is held in step here'))
+
+const noPumps: Pumps = {
+  startPrimary: refuse,
+  startSecond: refuse,
+  adopt: refuse,
+  salvage: refuse,
+  memory: refuse,
+  forget: refuse,
 }
 
 export class SimulatedHost {
@@ -156,6 +169,7 @@ export class SimulatedHost {
       network: {} as Network,
       manager: process.port(manager(this.id)),
       networks: noNetworks,
+      pumps: noPumps,
       dataDirectory: '/data',
       allowedImportFolders: [],
       facts: async () => hostFacts(this.name, this.address),

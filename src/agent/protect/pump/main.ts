@@ -14,11 +14,12 @@ import {
   nodeProcessMemories,
   nodeStreams,
 } from '../../../base/node/index.ts'
-import type { OrderFile } from './order-file.ts'
+import { processFile, type OrderFile } from './order-file.ts'
 import { runPump } from './run-pump.ts'
 
 /** An epoch that comes late holds the guest's output; a word of life that comes late costs a takeover. */
 const highPriority = -15
+const knownMs = 5000
 
 async function main(path: string): Promise<void> {
   const order = JSON.parse(readFileSync(path, 'utf8')) as OrderFile
@@ -29,14 +30,32 @@ async function main(path: string): Promise<void> {
     log.warn({}, 'this pump may not have a higher priority')
   }
   using network = nodeNetwork()
+  // An agent that died before it could note which process this is must not find a pump that nobody knows of.
+  if (!(await isKnown(dirname(path)))) {
+    log.warn({}, 'whoever started this pump does not know it')
+    return
+  }
   await runPump(
     {
       ...{ log, network, clock: nodeClock(), files: nodeFiles(), processes: nodeProcesses() },
       ...{ memories: nodeProcessMemories(), streams: nodeStreams() },
     },
     order,
-    join(dirname(path)),
+    dirname(path),
   )
+}
+
+async function isKnown(runDirectory: string): Promise<boolean> {
+  const clock = nodeClock()
+  const until = clock.monotonic() + knownMs
+  while (clock.monotonic() < until) {
+    const found = await nodeFiles()
+      .readText(join(runDirectory, processFile))
+      .catch(() => '')
+    if (found.includes(`"pid":${process.pid},`)) return true
+    await clock.sleep(5)
+  }
+  return false
 }
 
 await main(process.argv[2] ?? '')
