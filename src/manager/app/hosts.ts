@@ -113,6 +113,13 @@ export class Hosts {
         mend: `Put it into maintenance first, which moves them away.`,
       })
     }
+    const decides = mirror.list('run').filter(({ run }) => run.protection?.arbiter === record.id)
+    if (decides.length > 0) {
+      const names = decides.map(({ id }) => mirror.get('vm', id)?.name ?? id).join(', ')
+      throw new HoldfastError('wrong-state', `${record.name} decides who goes on with protected VMs: ${names}`, {
+        mend: 'Unprotect them, remove the host, and protect them again.',
+      })
+    }
     const only = mirror.list('datastore').filter((each) => each.hosts.length === 1 && each.hosts[0] === record.id)
     if (only.length > 0) {
       const names = only.map((each) => each.name).join(', ')

@@ -21,8 +21,7 @@ export function settingsFor(
 ): ProtectionSettings | null {
   const { mode, settings } = request
   if (mode === undefined && settings === undefined) return null
-  const given = Object.fromEntries(Object.entries(settings ?? {}).filter(([, value]) => value !== undefined))
-  const next: ProtectionSettings = { ...(mode === undefined ? before : modes[mode]), ...given }
+  const next: ProtectionSettings = { ...(mode === undefined ? before : modes[mode]), ...settings }
   const refuse = (message: string): HoldfastError =>
     new HoldfastError('invalid-request', message, { field: 'settings' })
   if (next.shortestEpochMs > next.longestEpochMs) {

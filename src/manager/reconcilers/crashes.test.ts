@@ -10,7 +10,7 @@ import { addVm, disk1, host1, host2, hostIds, locals, shared, vm1 } from '../sag
 import { migrateOperation } from '../sagas/vm-operations.ts'
 import type { MemoryStore } from '../store/memory/memory-store.ts'
 import type { Records } from '../store/records.ts'
-import { openFakeManager } from './fake-manager.ts'
+import { openFakeManager } from './crash-suite.ts'
 
 async function runOf(store: MemoryStore): Promise<Records['run']['run']> {
   return (await store.get('run', vm1))!.value.run

@@ -10,7 +10,7 @@ import { VirtualClock } from '../../sim/virtual-clock.ts'
 import { all } from '../sagas/fake-protected.ts'
 import { addVm, host1, host2, host3, hostIds, locals, shared, vm1 } from '../sagas/fake-world.ts'
 import { moveOperation, protectOperation } from '../sagas/protection-operations.ts'
-import { openFakeManager, type Running } from './fake-manager.ts'
+import { openFakeManager, type Running } from './crash-suite.ts'
 
 async function begun(running: Running, isLocal: boolean, host: HostId | null): Promise<void> {
   await addVm(running.world, { on: host1, datastore: isLocal ? locals[0] : shared })
@@ -59,7 +59,7 @@ for (const [name, isLocal] of [
   ['on local disks', true],
 ] as const) {
   test(`a VM that is to be protected survives every crash of hosts, ${name}`, async () => {
-    for (let seed = 1; seed <= 80; seed++) {
+    for (let seed = 1; seed <= 40; seed++) {
       const clock = new VirtualClock()
       await clock.run(trial(seed, clock, isLocal), 8 * 3_600_000).catch((cause: unknown) => {
         throw new Error(`seed ${seed}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })

@@ -15,7 +15,9 @@ import { protectVmSaga } from './vm-protect.ts'
 /** The VM and its record, after it was checked that no image is lost or unknown. */
 export async function all(world: FakeWorld): Promise<{ run: RunRecord; vm: VmRecord }> {
   const { store } = world.deps
-  const [vm, run] = [(await store.get('vm', vm1))!.value, (await store.get('run', vm1))!.value.run]
+  const [stored, record] = [await store.get('vm', vm1), await store.get('run', vm1)]
+  assert.ok(stored !== undefined && record !== undefined)
+  const [vm, run] = [stored.value, record.value.run]
   const disks = (await store.list('disk')).items.map(({ value }) => value)
   const known = disks.flatMap((disk) => [disk.datastore, ...(disk.alsoAt ?? [])].map((at) => `${at}/${disk.id}`))
   for (const file of world.agents.files) assert.ok(known.includes(file), `${file} is known of`)

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HoldfastError } from '../../base/errors.ts'
-import type { HostId } from '../../base/ids.ts'
 import type { ProtectionConfig } from '../../contracts/protection.ts'
 import { SeededRandom } from '../../sim/seeded-random.ts'
 import { VirtualClock } from '../../sim/virtual-clock.ts'
@@ -58,6 +57,6 @@ test('managers whose store was restored remember nothing, and are not made to by
 test('nothing is kept of a VM that is no more', async () => {
   const { api } = await arbiter()
   const { life } = await api.arbiterLife()
-  const gone = { ...config, vm: 'vm-99' as typeof vm1, primary: host2, second: host1 as HostId }
+  const gone = { ...config, vm: 'vm-99' as typeof vm1, primary: host2, second: host1 }
   await assert.rejects(api.arbiterOpen({ config: gone, life }), codeIs('not-found'))
 })

@@ -77,7 +77,9 @@ export class FakeHost {
     }
     return {
       ...{ prepareIncoming: no, discardIncoming: no, releaseIncoming: no, settle: no },
-      ...{ prepareSecond: no, discardSecond: no, unprotect: no },
+      prepareSecond: no,
+      discardSecond: async (vm) => this.vms.get(vm) ?? this.#seen(vm, 'none', 0),
+      unprotect: async (vm, { generation }) => this.#seen(vm, 'running', await this.#move(vm, generation, 'alone')),
       ...{ arbiterLife: no, arbiterOpen: no, arbiterClaim: no, arbiterLook: no, arbiterSupersede: no },
       report: async () => this.#reportNow(),
       configure: async (configuration) => {

@@ -1,4 +1,4 @@
-/** Test code: the reconcilers and sagas of a manager over fake hosts, in virtual time. */
+/** Test code: what the searches of crashes share: a manager's reconcilers and sagas over fake hosts, in virtual time. */
 import { silentLogger } from '../../base/log.ts'
 import { SeededRandom } from '../../sim/seeded-random.ts'
 import type { VirtualClock } from '../../sim/virtual-clock.ts'
