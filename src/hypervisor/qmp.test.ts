@@ -39,7 +39,7 @@ test('replies find their commands in whatever order they come, and events come i
     server((command, send) => {
       waiting.push(command)
       if (waiting.length < 3) return
-      send({ event: 'STOP', data: { a: 1 }, timestamp: {} })
+      send({ event: 'STOP', data: { a: 1 }, timestamp: { seconds: 7, microseconds: 1500 } })
       for (const { id, execute } of waiting.toReversed()) send({ return: execute, id })
     }),
     clock,
@@ -47,7 +47,7 @@ test('replies find their commands in whatever order they come, and events come i
   const events: QmpEvent[] = []
   using _ = qmp.onEvent((event) => events.push(event))
   assert.deepEqual(await Promise.all(['one', 'two', 'three'].map((name) => qmp.execute(name))), ['one', 'two', 'three'])
-  assert.deepEqual(events, [{ event: 'STOP', data: { a: 1 } }])
+  assert.deepEqual(events, [{ event: 'STOP', data: { a: 1 }, at: 7001.5 }])
 })
 
 test('a refusal is a hypervisor-error with what QEMU said', async () => {

@@ -22,10 +22,15 @@ const disk = (datastore: string, sizeBytes = 1e9): MachineSpec['disks'][number] 
 })
 const protection: RunProtection = { n: 1, second: h2!, arbiter: h3!, phase: 'protected' }
 
-function plan(cluster: ClusterView, vm: VmView, host: string | null = null) {
+function plan(
+  cluster: ClusterView,
+  vm: VmView,
+  host: string | null = null,
+  former: readonly (HostId | undefined)[] = [],
+) {
   return planProtection(
     { ...cluster, vms: [vm, ...cluster.vms] },
-    { vm, observation: null, host: host as HostId | null },
+    { vm, observation: null, host: host as HostId | null, former: new Set(former as HostId[]) },
   )
 }
 
@@ -42,6 +47,12 @@ test('the second is another host that fits, and a third one decides', () => {
   assert.deepEqual(made.plan, { primary: h1, second: h2, arbiter: h3, copies })
   const asked = plan(aCluster(), aVm(1, 'host-1'), 'host-3')
   assert.deepEqual(asked.ok && [asked.plan.second, asked.plan.arbiter], [h3, h2])
+})
+
+test('a host that may still hold a former copy is neither second nor arbiter', () => {
+  const made = plan(aCluster(), aVm(1, 'host-1'), null, [h2])
+  assert.deepEqual(made.ok && [made.plan.second, made.plan.arbiter], [h3, 'managers'])
+  assert.match(refusal(aCluster(), aVm(1, 'host-1'), 'host-2', [h2]), /host-state: .*former copy/)
 })
 
 test('where there is no third host, or it is about to go, the managers decide', () => {

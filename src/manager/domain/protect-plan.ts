@@ -18,6 +18,8 @@ export interface ProtectionWish {
   readonly observation: VmObservation | null
   /** Who is to hold the second copy; null: placed. */
   readonly host: HostId | null
+  /** Hosts that may still hold a former copy of it: one that has just failed is among them, and answers nothing. */
+  readonly former: ReadonlySet<HostId>
 }
 
 /** An image to be made for the second; it gets an id of its own when the plan is carried out. */
@@ -39,7 +41,7 @@ export function planProtection(cluster: ClusterView, wish: ProtectionWish): Prot
   const primary = cluster.hosts.find((host) => host.id === wish.vm.run.host)
   if (before.length > 0 || primary === undefined) return { ok: false, reasons: before }
   const candidates = cluster.hosts.filter((host) => wish.host === null || host.id === wish.host)
-  const judged = candidates.map((host) => ({ host, ...judge(cluster, primary, host, wish.vm) }))
+  const judged = candidates.map((host) => ({ host, ...judge(cluster, primary, host, wish) }))
   const unfit = judged.filter(({ reasons }) => reasons.length > 0)
   // Which of those that can is the best: only what is promised there counts, since each has room for its images.
   const bare = { ...wish.vm.spec, disks: [], nvram: null }
@@ -48,7 +50,7 @@ export function planProtection(cluster: ClusterView, wish: ProtectionWish): Prot
   const placement = place(cluster, { vm: wish.vm.id, spec: bare, exclude })
   if (!placement.ok) return { ok: false, reasons: againstAll(unfit, primary, wish) }
   const copies = judged.find(({ host }) => host.id === placement.host)?.copies ?? []
-  const arbiter = chooseArbiter(cluster, [primary.id, placement.host])
+  const arbiter = chooseArbiter(cluster, [primary.id, placement.host, ...wish.former])
   return { ok: true, plan: { primary: primary.id, second: placement.host, arbiter, copies } }
 }
 
@@ -82,10 +84,14 @@ interface Judged {
   readonly copies: readonly PlannedCopy[]
 }
 
-function judge(cluster: ClusterView, primary: HostView, host: HostView, vm: VmView): Judged {
+function judge(cluster: ClusterView, primary: HostView, host: HostView, { vm, former }: ProtectionWish): Judged {
   if (host.id === primary.id) {
     const message = `${vm.name} runs on ${host.name} itself: the second copy must be on another host`
     return { reasons: [{ code: 'name', message }], copies: [] }
+  }
+  if (former.has(host.id)) {
+    const message = `${host.name} has not said yet that it holds nothing of the former copy of ${vm.name} any more`
+    return { reasons: [{ code: 'host-state', message }], copies: [] }
   }
   const bare = { ...vm.spec, disks: [], nvram: null }
   const fit = reasonsAgainst(cluster, host, { vm: vm.id, spec: bare })
@@ -152,10 +158,10 @@ function datastoreFor(
 }
 
 /** A third host that answers and is not about to go; where there is none, the managers. Spread by what each decides already. */
-function chooseArbiter(cluster: ClusterView, pair: readonly HostId[]): ArbiterId {
+function chooseArbiter(cluster: ClusterView, not: readonly HostId[]): ArbiterId {
   const decides = (id: HostId): number => cluster.vms.filter((vm) => vm.run.protection?.arbiter === id).length
   const third = cluster.hosts
-    .filter((host) => !pair.includes(host.id) && host.state === 'connected' && host.maintenance === 'off')
+    .filter((host) => !not.includes(host.id) && host.state === 'connected' && host.maintenance === 'off')
     .sort((a, b) => decides(a.id) - decides(b.id) || idNumber(a.id) - idNumber(b.id))[0]
   return third?.id ?? managersArbiter
 }

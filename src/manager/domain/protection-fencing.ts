@@ -12,11 +12,9 @@ import type { HostState } from './cluster-view.ts'
 export type Fencing =
   /** Nothing is protected here: what it ran is down. */
   | { readonly is: 'fence' }
-  /** The second was never in step, so nobody but the primary could run it: what it ran is down. */
-  | { readonly is: 'fence-settled' }
   /** Both are off: the register says which copy is the VM's. */
   | { readonly is: 'claim' }
-  /** The second's host answers, and holds no copy any more: let it give up for certain, then ask. */
+  /** The second's host answers, and holds no copy any more, or one that was not in step: let it give up for certain, then ask. */
   | { readonly is: 'discard-and-claim'; readonly second: HostId; readonly n: number }
   | { readonly is: 'wait' }
 
@@ -30,11 +28,15 @@ export function planFencingOf(
   if (run.phase !== 'running' || host !== 'confirmed-off') return { is: 'wait' }
   const { protection } = run
   if (!protection) return { is: 'fence' }
-  if (protection.phase === 'syncing') return { is: 'fence-settled' }
   if (second === 'confirmed-off') return { is: 'claim' }
+  if (second !== 'connected') return { is: 'wait' }
+  // The pair may have begun although the record does not say so yet: a second that asks to run does not give up.
+  const isSyncing = protection.phase === 'syncing'
   // Undefined is no word yet: a manager that has just begun. Null is a word: nothing of this VM is there.
-  const holdsNone = second === 'connected' && (sees === null || sees?.process === 'none')
-  return holdsNone ? { is: 'discard-and-claim', second: protection.second, n: protection.n } : { is: 'wait' }
+  const holdsNone = sees === null || sees?.process === 'none'
+  return isSyncing || holdsNone
+    ? { is: 'discard-and-claim', second: protection.second, n: protection.n }
+    : { is: 'wait' }
 }
 
 export type Settled =
@@ -45,8 +47,12 @@ export type Settled =
   /** Nobody can say: a person must bring a host back. */
   | { readonly is: 'unknown'; readonly why: string }
 
-/** What an arbiter's answer to the claim for the primary means. */
-export function settledBy(answer: RegisterAnswer): Settled {
+/**
+ * What an arbiter's answer to the claim for the primary means. `neverBegan`: the second has given up durably, and the record
+ * never said that it was in step; then an arbiter that knows nothing of the pair has never heard of it.
+ */
+export function settledBy(answer: RegisterAnswer, neverBegan: boolean): Settled {
+  if (neverBegan && answer.is === 'unknown') return { is: 'primary' }
   switch (answer.is) {
     case 'won':
       return { is: 'primary' }

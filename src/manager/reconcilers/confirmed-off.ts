@@ -67,9 +67,8 @@ export class ConfirmedOff implements Reconciler {
   }
 
   async #carryOut({ vm, generation, run, fencing }: FencingOfVm): Promise<void> {
-    if (fencing.is === 'fence' || fencing.is === 'fence-settled') {
-      const isSettled = fencing.is === 'fence-settled'
-      await transitionRun(this.#deps, vm, { event: 'fenced', isSettled }, { generation })
+    if (fencing.is === 'fence') {
+      await transitionRun(this.#deps, vm, { event: 'fenced' }, { generation })
       return
     }
     if (!this.#asking.take(`${vm}/${generation}`)) return
@@ -93,7 +92,8 @@ export class ConfirmedOff implements Reconciler {
       n: protection.n,
       side: 'primary',
     })
-    const settled = settledBy(answer)
+    const neverBegan = fencing.is === 'discard-and-claim' && protection.phase === 'syncing'
+    const settled = settledBy(answer, neverBegan)
     if (settled.is === 'unknown') return this.#tell(run, settled.why)
     if (settled.is === 'primary') {
       await transitionRun(this.#deps, vm, { event: 'fenced', isSettled: true }, { generation })

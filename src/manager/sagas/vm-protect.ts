@@ -19,8 +19,14 @@ import type {
   SecondEndpoint,
 } from '../../contracts/protection.ts'
 import { deploymentFor } from '../domain/host-configuration.ts'
-import { planProtection, secondMachine, type ProtectionPlan, type ProtectionPrecheck } from '../domain/protect-plan.ts'
-import type { VmProtectionRecord } from '../store/records.ts'
+import {
+  planProtection,
+  secondMachine,
+  type ProtectionPlan,
+  type ProtectionPrecheck,
+  type ProtectionWish,
+} from '../domain/protect-plan.ts'
+import type { VmProtectionRecord, VmRecord } from '../store/records.ts'
 import { arbiterAddress } from './arbiters.ts'
 import type { SagaDeps } from './deps.ts'
 import { cleanFormer } from './former-copies.ts'
@@ -72,18 +78,22 @@ export async function precheckProtection(
   const view = cluster ?? (await deps.cluster())
   const vm = view.vms.find((each) => each.id === wish.vm)
   if (vm === undefined) throw new HoldfastError('not-found', `There is no VM ${wish.vm}`)
-  return planFor(deps, view, vm, wish.host)
+  return planFor(deps, view, { vm, host: wish.host, former: formerHosts((await needVm(deps, wish.vm)).value) })
 }
 
 function planFor(
   deps: SagaDeps,
   cluster: Awaited<ReturnType<SagaDeps['cluster']>>,
-  vm: (typeof cluster)['vms'][number],
-  host: HostId | null,
+  wish: Omit<ProtectionWish, 'observation'>,
 ): ProtectionPrecheck {
+  const { vm } = wish
   const report = vm.run.host === null ? undefined : deps.hosts.report(vm.run.host)
   const observation = report?.vms.find((each) => each.vm === vm.id) ?? null
-  return planProtection(cluster, { vm, observation, host })
+  return planProtection(cluster, { ...wish, observation })
+}
+
+function formerHosts({ protection }: VmRecord): ReadonlySet<HostId> {
+  return new Set((protection?.former ?? []).map(({ host }) => host))
 }
 
 async function plan({ params, deps }: Context<unknown>): Promise<Planned> {
@@ -91,9 +101,11 @@ async function plan({ params, deps }: Context<unknown>): Promise<Planned> {
   const vm = cluster.vms.find((each) => each.id === params.vm)
   if (vm === undefined) throw new HoldfastError('not-found', `There is no VM ${params.vm}`)
   await mustHaveHeard(deps, [vm.run.host, params.host])
+  const { value } = await needVm(deps, params.vm)
+  const former = formerHosts(value)
   let chosen: ProtectionPlan | undefined
   deps.promises.choose(cluster, params.vm, (view) => {
-    const checked = planFor(deps, view, vm, params.host)
+    const checked = planFor(deps, view, { vm, host: params.host, former })
     if (!checked.ok) throw refusedToProtect(vm.name, checked.reasons)
     chosen = checked.plan
     return checked.plan.second
@@ -101,7 +113,6 @@ async function plan({ params, deps }: Context<unknown>): Promise<Planned> {
   if (chosen === undefined) throw new HoldfastError('internal', 'A plan was lost')
   const ids: DiskId[] = []
   for (let at = 0; at < chosen.copies.length; at++) ids.push((await deps.store.nextId('disk')) as DiskId)
-  const { value } = await needVm(deps, params.vm)
   const { copies, spec } = secondMachine(value.spec, chosen.copies, ids)
   const { generation } = await needRun(deps, params.vm)
   const { second: host, primary, arbiter } = chosen
