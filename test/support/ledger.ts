@@ -31,10 +31,8 @@ export class Ledger implements Disposable {
 
   /** Starts the guest's side and writes the first numbers. */
   static async open(lab: TestLab, line: GuestLine, address: string): Promise<Ledger> {
-    const write = `printf "%-${recordBytes - 1}s\\n" $n | dd of=${device} bs=${recordBytes} seek=$n conv=notrunc,fsync 2>/dev/null`
-    await line.run(`cat >/tmp/ledger <<'X'\n#!/bin/sh\nwhile read n; do ${write} && echo $n; done\nX`)
-    await line.run('chmod +x /tmp/ledger; (tcpserver -D -H -R -l 0 0 7002 /tmp/ledger >/dev/null 2>&1 &)')
-    const ledger = await lab.eventually('the ledger answers', async () => {
+    await line.run(`ledger serve ${device}`)
+    return await lab.eventually('the ledger answers', async () => {
       const opened = new Ledger(connect({ host: address, port }))
       opened.#send()
       const until = lab.ports.clock.monotonic() + 3000
@@ -43,7 +41,6 @@ export class Ledger implements Disposable {
       opened[Symbol.dispose]()
       return undefined
     })
-    return ledger
   }
 
   /** Resolves when so many more were acknowledged. */
