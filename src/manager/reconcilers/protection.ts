@@ -46,6 +46,8 @@ export class ProtectionKeeper implements Reconciler {
   readonly #misses = new Map<VmId, Misses>()
   /** Attempts whose end is not known yet. */
   readonly #begun = new Map<VmId, TaskId>()
+  /** What the attempts of each VM rest on: hosts that answer, and those that may hold a former copy. */
+  readonly #grounds = new Map<VmId, string>()
 
   constructor(deps: ReconcilerDeps) {
     this.#deps = deps
@@ -54,8 +56,21 @@ export class ProtectionKeeper implements Reconciler {
   async look(): Promise<void> {
     const { inventory, clock } = this.#deps
     await this.#learn()
+    this.#hopeAnew()
     const due = planProtecting(inventory.list('vm'), inventory.list('run'), this.#misses, clock.monotonic())
     for (const vm of due) if (!this.#begun.has(vm)) await this.#protect(vm)
+  }
+
+  /** Where a host has come back, or has said that it holds nothing any more, the pauses begin anew. */
+  #hopeAnew(): void {
+    const { inventory, hosts } = this.#deps
+    const connected = inventory.list('host').filter((host) => hosts.stateOf(host) === 'connected')
+    for (const { id, protection } of inventory.list('vm')) {
+      if (!this.#misses.has(id)) continue
+      const grounds = JSON.stringify([connected.map((host) => [host.id, host.maintenance]), protection?.former])
+      if (this.#grounds.get(id) !== grounds) this.#misses.delete(id)
+      this.#grounds.set(id, grounds)
+    }
   }
 
   /** Takes down what became of the attempts that were begun. */
