@@ -273,50 +273,18 @@ function kill(runDirectory: string): void {
   if (stat.includes(` ${id.startTicks} `)) process.kill(id.pid, 'SIGKILL')
 }
 
-test('a guest is held in step, its host dies, and nobody outside notices', async (t) => {
-  await using pair = await Pair.open()
-  using ticks = new Ticks()
-  await eventually('ticks under protection', () => ticks.count > 300 || undefined)
-  t.diagnostic(`protected: ${JSON.stringify(pair.pump.status)}; longest silence ${Math.round(ticks.longestSilence)} ms`)
-  ticks.longestSilence = 0
+test('what a guest was told is on its disk is there after its host has died', async () => {
+  await using pair = await Pair.open({ disk: 'qcow2' })
+  await pair.serial.command('disk write /dev/vda 200 1')
+  pair.serial.type('disk churn /dev/vda 150\n')
+  await pair.serial.until(/disk: .*generation [4-9]/)
   pair.kill()
-  const killed = ticks.count
-  await eventually('ticks after the takeover', () => ticks.count > killed + 100 || undefined, 20_000)
-  t.diagnostic(`takeover: longest silence ${Math.round(ticks.longestSilence)} ms`)
-  assert.deepEqual(ticks.problems, [])
   await pair.untilRunning()
-})
-
-for (const format of ['qcow2', 'raw'] as const) {
-  test(`what a guest was told is on its ${format} disk is there after its host has died`, async () => {
-    await using pair = await Pair.open({ disk: format })
-    await pair.serial.command('disk write /dev/vda 200 1')
-    pair.serial.type('disk churn /dev/vda 150\n')
-    await pair.serial.until(/disk: .*generation [4-9]/)
-    pair.kill()
-    await pair.untilRunning()
-    const there = await Console.open(pair.waiting)
-    // The churn goes on where it was, and checks each block that it wrote.
-    const seen = await there.until(/disk: .*generation (1[2-9])/)
-    assert.doesNotMatch(there.text, /BAD/, seen)
-    there.close()
-  })
-}
-
-test('when the second host dies the primary goes on alone, and lets out what it held', async (t) => {
-  await using pair = await Pair.open()
-  using ticks = new Ticks()
-  await eventually('ticks under protection', () => ticks.count > 100 || undefined)
-  ticks.longestSilence = 0
-  process.kill(pair.waiting.pid, 'SIGKILL')
-  kill(pair.folders[1])
-  await pair.pump.gone
-  assert.equal((await pair.hosts[0].pumps.memory(vm))?.phase, 'alone')
-  const from = ticks.count
-  await eventually('ticks without protection', () => ticks.count > from + 200 || undefined)
-  t.diagnostic(`longest silence ${Math.round(ticks.longestSilence)} ms`)
-  assert.deepEqual(ticks.problems, [])
-  assert.equal(await pair.machine.state(), 'running')
+  const there = await Console.open(pair.waiting)
+  // The churn goes on where it was, and checks each block that it wrote.
+  const seen = await there.until(/disk: .*generation (1[2-9])/)
+  assert.doesNotMatch(there.text, /BAD/, seen)
+  there.close()
 })
 
 test('protection is ended, and the second gives its copy up', async () => {
