@@ -84,7 +84,7 @@ module.exports = {
     ),
     never(
       'base-ports-only',
-      '^src/(?!base/node/|([^/]+/)+main\\.ts$|.*\\.test\\.ts$)',
+      '^src/(?!base/node/|.*/main\\.ts$|.*\\.test\\.ts$)',
       '^src/base/node/',
       'real ports are wired in mains',
     ),
