@@ -30,9 +30,16 @@ export interface Streams {
     onStream: (stream: Duplex) => void,
     onRefused: (why: string) => void,
   ): Promise<Listening>
-  /** Replaces what is at the path. The socket is `uid`'s (default: this process's user) and nobody else's. */
+  /**
+   * Replaces what is at the path. The socket is `uid`'s (default: this process's user) and nobody else's. Its folder must be
+   * one that only this process's user can write to.
+   */
   listenUnix(path: string, onStream: (stream: Duplex) => void, uid?: number): Promise<AsyncDisposable>
-  connectUnix(path: string): Promise<CountedStream>
+  /**
+   * `listener`: the process that must be behind it. For a path in a folder that others may write to, who could put another
+   * program's socket there. Throws `unreachable` when nobody listens, `not-allowed` when it is somebody else.
+   */
+  connectUnix(path: string, listener?: number): Promise<CountedStream>
 }
 
 /** A stream over a unix socket that knows what is still in the kernel's hands. */

@@ -13,11 +13,15 @@ export interface Libc {
   pidfdSendSignal(pidfd: number, signal: number): number
   /** 0, or minus errno. */
   ioctl(fd: number, request: bigint, argument: Uint8Array): number
+  /** The process that listens (or connected) at the other end of a unix socket, as it was when that began; -1: none. */
+  peerPid(fd: number): number
   /** Sets a parameter of the allocator, by its number in malloc.h. */
   mallopt(parameter: number, value: number): void
   /** Gives the allocator's free pages back to the system. */
   mallocTrim(): void
 }
+
+const [SOL_SOCKET, SO_PEERCRED] = [1, 17]
 
 let loaded: Libc | undefined
 
@@ -33,6 +37,7 @@ function load(): Libc {
   const pidfdOpen = library.func('int pidfd_open(int pid, unsigned int flags)')
   const pidfdSendSignal = library.func('int pidfd_send_signal(int fd, int signal, void *info, unsigned int flags)')
   const ioctl = library.func('int ioctl(int fd, unsigned long request, void *argument)')
+  const getsockopt = library.func('int getsockopt(int fd, int level, int name, void *value, void *length)')
   const mallopt = library.func('int mallopt(int parameter, int value)')
   const mallocTrim = library.func('int malloc_trim(size_t pad)')
   const timespec = new BigInt64Array(2)
@@ -46,6 +51,12 @@ function load(): Libc {
     ioctl(fd, request, argument) {
       const result = ioctl(fd, request, argument) as number
       return result < 0 ? -koffi.errno() : result
+    },
+    peerPid(fd) {
+      const credentials = new Int32Array(3)
+      const length = new Uint32Array([credentials.byteLength])
+      const result = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length) as number
+      return result === 0 ? (credentials[0] ?? -1) : -1
     },
     mallopt: (parameter, value) => void mallopt(parameter, value),
     mallocTrim: () => void mallocTrim(0),

@@ -90,7 +90,7 @@ const listenUnix: Streams['listenUnix'] = async (path, onStream, uid) => {
   }
 }
 
-const connectUnix: Streams['connectUnix'] = (path) =>
+const connectUnix: Streams['connectUnix'] = (path, listener) =>
   new Promise((resolve, reject) => {
     const socket = connectSocket({ path })
     const refuse = (cause: Error): void =>
@@ -98,20 +98,27 @@ const connectUnix: Streams['connectUnix'] = (path) =>
     socket.once('error', refuse)
     socket.once('connect', () => {
       socket.off('error', refuse)
-      resolve(counted(socket))
+      const found = listener === undefined ? listener : libc().peerPid(fdOf(socket))
+      if (found === listener) return resolve(counted(socket))
+      socket.destroy()
+      reject(new HoldfastError('not-allowed', `process ${found} listens on ${path}, not ${listener}`))
     })
   })
 
 function counted(socket: Socket): CountedStream {
   const queue = new Int32Array(1)
   const ask = (request: bigint): number => {
-    const { fd } = (socket as unknown as { _handle: { fd: number } | null })._handle ?? { fd: -1 }
+    const fd = fdOf(socket)
     if (fd < 0) return 0
     const result = libc().ioctl(fd, request, new Uint8Array(queue.buffer))
     if (result < 0) throw new HoldfastError('host-error', `a socket does not tell its queue (errno ${-result})`)
     return queue[0] ?? 0
   }
   return { stream: socket, unread: () => ask(FIONREAD), unsent: () => socket.writableLength + ask(SIOCOUTQ) }
+}
+
+function fdOf(socket: Socket): number {
+  return (socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1
 }
 
 function listening(server: Server, at: { host: string; port: number } | { path: string }): Promise<void> {

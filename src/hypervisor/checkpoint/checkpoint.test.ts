@@ -15,9 +15,9 @@ const blocks = parseRamBlocks(said)
 
 test('the blocks of memory are read as QEMU tells them', () => {
   assert.deepEqual(blocks, [
-    { name: 'pc.ram', bytes: 0x4000, address: 0x7fad23e00000, isRom: false },
-    { name: '0000:00:02.0/vga.vram', bytes: 0x2000, address: 0x7fad78800000, isRom: false },
-    { name: '/rom@etc/acpi/tables', bytes: 0x1000, address: 0x7fad10000000, isRom: true },
+    { name: 'pc.ram', bytes: 0x4000, mostBytes: 0x4000, address: 0x7fad23e00000, isRom: false },
+    { name: '0000:00:02.0/vga.vram', bytes: 0x2000, mostBytes: 0x2000, address: 0x7fad78800000, isRom: false },
+    { name: '/rom@etc/acpi/tables', bytes: 0x1000, mostBytes: 0x200000, address: 0x7fad10000000, isRom: true },
   ])
 })
 

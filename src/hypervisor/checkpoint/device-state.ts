@@ -5,13 +5,12 @@ import type { Files } from '../../base/files.ts'
 import type { Streams } from '../../base/streams.ts'
 import type { MigrateStatus } from '../machine-state.ts'
 import type { Qmp } from '../qmp.ts'
-import { runPaths, type MachineRecord } from '../run-directory.ts'
+import { runPaths } from '../run-directory.ts'
 import { restoreStream, type SavedState } from './restore-stream.ts'
 
 /** How long a state of some 100 KB may take to be loaded. */
 const loadMs = 30_000
-/** Every Linux has it, and every user may write there. */
-const memoryFolder = '/dev/shm'
+const mostDeviceBytes = 16 * 2 ** 20
 
 /** The versioned machine type, as QEMU itself calls it. */
 export async function machineTypeOf(qmp: Qmp): Promise<string> {
@@ -19,42 +18,23 @@ export async function machineTypeOf(qmp: Qmp): Promise<string> {
 }
 
 /**
- * Where QEMU writes the state to: a folder of its own in memory. A file elsewhere would do, but the guest stands still while
- * it is written.
+ * Some 50 to 110 KB, which QEMU writes into its own folder: /run, so to memory. The guest must stand still, and does
+ * afterwards.
  */
-export class DeviceStateFile implements AsyncDisposable {
-  readonly #files: Files
-  readonly #folder: string
+export async function saveDevices(qmp: Qmp, runDirectory: string): Promise<void> {
+  await qmp.execute('xen-save-devices-state', { filename: devicesPath(runDirectory), live: false })
+}
 
-  private constructor(files: Files, folder: string) {
-    this.#files = files
-    this.#folder = folder
-  }
+/** What was saved last; the guest may run meanwhile. The folder is QEMU's own, so what is in it is not trusted. */
+export async function readDevices(files: Files, runDirectory: string): Promise<Uint8Array> {
+  await using file = await files.open(devicesPath(runDirectory), 'read-untrusted')
+  const bytes = await file.read(0, mostDeviceBytes)
+  if (bytes.length < mostDeviceBytes) return bytes
+  throw new HoldfastError('hypervisor-error', `the saved state of the devices has ${mostDeviceBytes} bytes or more`)
+}
 
-  static async open(files: Files, { config, process }: MachineRecord): Promise<DeviceStateFile> {
-    const folder = `${memoryFolder}/holdfast-${process.pid}-${process.startTicks}`
-    await files.makeDirectory(folder, { mode: 0o700 })
-    if (config.runAs !== null) await files.changeOwner(folder, config.runAs.uid, config.runAs.gid)
-    return new DeviceStateFile(files, folder)
-  }
-
-  /** Some 50 to 110 KB. The guest must stand still, and does afterwards. */
-  async save(qmp: Qmp): Promise<void> {
-    await qmp.execute('xen-save-devices-state', { filename: this.#path, live: false })
-  }
-
-  /** What was saved last; the guest may run meanwhile. */
-  async read(): Promise<Uint8Array> {
-    return await this.#files.read(this.#path)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#files.remove(this.#folder)
-  }
-
-  get #path(): string {
-    return `${this.#folder}/devices`
-  }
+function devicesPath(runDirectory: string): string {
+  return `${runPaths(runDirectory).own}/devices`
 }
 
 /**
@@ -62,15 +42,21 @@ export class DeviceStateFile implements AsyncDisposable {
  * stands still where `isPaused`. Rejects with `hypervisor-error` when QEMU does not take it.
  */
 export async function loadState(
-  deps: { readonly qmp: Qmp; readonly streams: Streams; readonly clock: Clock; readonly runDirectory: string },
+  deps: {
+    readonly qmp: Qmp
+    readonly streams: Streams
+    readonly clock: Clock
+    readonly runDirectory: string
+    readonly pid: number
+  },
   state: SavedState & { readonly isPaused: boolean },
 ): Promise<void> {
-  const { qmp, streams, clock, runDirectory } = deps
+  const { qmp, streams, clock, runDirectory, pid } = deps
   const path = `${runPaths(runDirectory).own}/state`
   // In this state it only says what is to come.
   await qmp.execute(state.isPaused ? 'stop' : 'cont')
   await qmp.execute('migrate-incoming', { uri: `unix:${path}` })
-  const { stream } = await streams.connectUnix(path)
+  const { stream } = await streams.connectUnix(path, pid)
   stream.on('error', () => undefined).resume()
   stream.end(restoreStream(state))
   const until = clock.monotonic() + loadMs

@@ -12,7 +12,10 @@ export interface PageRange {
   readonly count: number
 }
 
-interface Place extends RamBlock {
+/** A block where it is. */
+export type PlacedBlock = Omit<RamBlock, 'mostBytes'>
+
+interface Place extends PlacedBlock {
   readonly firstPage: number
   readonly pages: number
 }
@@ -25,7 +28,7 @@ export class GuestMemory {
   readonly #byAddress: readonly Place[]
   readonly pages: number
 
-  constructor(memory: ProcessMemory, blocks: readonly RamBlock[]) {
+  constructor(memory: ProcessMemory, blocks: readonly PlacedBlock[]) {
     this.#memory = memory
     let firstPage = 0
     this.#places = blocks.map((block) => {

@@ -22,6 +22,8 @@ interface GateDeps {
   readonly streams: Streams
   readonly clock: Clock
   readonly runDirectory: string
+  /** Of QEMU: nobody else is spoken to. */
+  readonly pid: number
 }
 
 /** How long the kernel may take to hand over what is in a socket already. */
@@ -54,13 +56,13 @@ export class OutputGate implements AsyncDisposable {
 
   /** Makes the two sockets. Frames go their old way until `close`. */
   static async open(deps: GateDeps, nic: GatedNic): Promise<OutputGate> {
-    const { qmp, streams, runDirectory } = deps
+    const { qmp, streams, runDirectory, pid } = deps
     const { own } = runPaths(runDirectory)
     const connect = async (id: string): Promise<CountedStream> => {
       const path = `${own}/${id}`
       const data = { addr: { type: 'unix', data: { path } }, server: true, wait: false }
       await qmp.execute('chardev-add', { id, backend: { type: 'socket', data } })
-      return await streams.connectUnix(path)
+      return await streams.connectUnix(path, pid)
     }
     await removeGates(qmp, [nic])
     return new OutputGate(deps, nic, await connect(outId(nic.key)), await connect(inId(nic.key)))
@@ -111,7 +113,7 @@ export class OutputGate implements AsyncDisposable {
     this.#held = []
   }
 
-  /** Takes the gate away, with nothing left in it. Stops the guest for a moment where it runs. */
+  /** Takes the gate away. What a guest that runs sends in that instant may be lost, as on any network. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.open()
     await this.#settle()

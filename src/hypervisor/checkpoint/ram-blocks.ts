@@ -11,6 +11,8 @@ export interface RamBlock {
   readonly name: string
   /** What of it is in use now; some tables may grow. A multiple of the page. */
   readonly bytes: number
+  /** What is reserved for it. */
+  readonly mostBytes: number
   /** Where it is in QEMU's process. */
   readonly address: number
   /** The guest cannot write it; a reset does. */
@@ -18,7 +20,7 @@ export interface RamBlock {
 }
 
 const row =
-  /^\s*(?<name>\S.*?)\s+\d+ [KMG]iB\s+0x\S+\s+(?<used>0x\S+)\s+0x\S+\s+(?<address>0x[0-9a-f]+)\s+(?<mode>ro|rw)$/
+  /^\s*(?<name>\S.*?)\s+\d+ [KMG]iB\s+0x\S+\s+(?<used>0x\S+)\s+(?<total>0x\S+)\s+(?<address>0x[0-9a-f]+)\s+(?<mode>ro|rw)$/
 
 /** In QEMU's own order, which its migration stream has too. Throws `refused` before QEMU 8.1, which does not tell addresses. */
 export async function ramBlocks(qmp: Qmp): Promise<RamBlock[]> {
@@ -31,12 +33,12 @@ export function parseRamBlocks(text: string): RamBlock[] {
     .slice(1)
     .filter((line) => line.trim() !== '')
   return lines.map((line) => {
-    const { name, used, address, mode } = row.exec(line)?.groups ?? {}
+    const { name, used, total, address, mode } = row.exec(line)?.groups ?? {}
     if (name === undefined || used === undefined || address === undefined) throw tooOld(line)
     const bytes = Number(used)
     if (bytes % pageBytes !== 0)
       throw new HoldfastError('internal', `the block ${name} has ${bytes} bytes, no whole pages`)
-    return { name, bytes, address: Number(address), isRom: mode === 'ro' }
+    return { name, bytes, mostBytes: Number(total), address: Number(address), isRom: mode === 'ro' }
   })
 }
 

@@ -99,8 +99,13 @@ export class ConfirmedOff implements Reconciler {
       await transitionRun(this.#deps, vm, { event: 'fenced', isSettled: true }, { generation })
       return
     }
-    // It had won, and is off or has lost its guest since: what it wrote is the VM's all the same, and the record says so in
-    // its name, since it may never come to it. Then it is found down like any other.
+    if (fencing.is === 'claim') {
+      // Its images may lack what it has acknowledged: that is in a journal which only its own host has.
+      const why = `${protection.second} had won it, and went off before it could say so; bring that host back`
+      return this.#tell(run, why)
+    }
+    // It had won, and has lost its guest since: what it wrote is the VM's all the same, and the record says so in its name,
+    // since it may never come to it. Then it is found down like any other.
     await transitionRun(this.#deps, vm, { event: 'took-over', by: protection.second }, { generation })
   }
 

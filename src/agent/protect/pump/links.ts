@@ -16,8 +16,8 @@ export type LinkName = 'data' | 'beats'
 export interface LinkListener {
   readonly onWord: (word: Word, link: LinkName) => void
   readonly onFrame: (frame: Frame) => void
-  /** Both connections have ended. */
-  readonly onGone: () => void
+  /** A connection has ended; `isLast`: there is none any more. */
+  readonly onEnd: (link: LinkName, isLast: boolean) => void
 }
 
 export class Links implements Disposable {
@@ -99,6 +99,6 @@ export class Links implements Disposable {
     this.#open.delete(name)
     if (this.#isClosed) return
     this.#log.info({ link: name }, 'a connection to the other pump has ended')
-    if (this.#open.size === 0) this.#listener.onGone()
+    this.#listener.onEnd(name, this.#open.size === 0)
   }
 }

@@ -126,12 +126,12 @@ export class NodePumps implements Pumps {
     const runDirectory = this.#deps.runDirectory(vm)
     const path = join(runDirectory, orderFile)
     await files.remove(join(runDirectory, controlSocket))
-    await files.write(path, JSON.stringify(order), { mode: 0o600 })
+    await files.replace(path, JSON.stringify(order), { mode: 0o600 })
     const [command, ...args] = program
     const options = { logFile: join(runDirectory, logFile), cwd: '/' }
     const process = await processes.startDetached(command, [...args, path], options)
     const found: PumpProcess = { process, side: order.side }
-    await files.write(join(runDirectory, processFile), JSON.stringify(found), { mode: 0o600 })
+    await files.replace(join(runDirectory, processFile), JSON.stringify(found), { mode: 0o600 })
     return await this.#takeUp(vm, found)
   }
 

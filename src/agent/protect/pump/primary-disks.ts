@@ -3,6 +3,7 @@
  * and follow it; when the guest stands still for its first epoch the copies are let go, and from then on each of its writes
  * goes to a journal here as well, which travels with the epoch.
  */
+import { join } from 'node:path'
 import type { Clock } from '../../../base/clock.ts'
 import { HoldfastError } from '../../../base/errors.ts'
 import type { Processes } from '../../../base/processes.ts'
@@ -16,7 +17,7 @@ import {
 } from '../../../hypervisor/checkpoint/write-journal.ts'
 import { DiskCopies } from '../../../hypervisor/disk-copies.ts'
 import type { Qmp } from '../../../hypervisor/qmp.ts'
-import { runPaths, type MachineRecord } from '../../../hypervisor/run-directory.ts'
+import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { encodeJournal } from '../disks/journal-format.ts'
 import { JournalServer } from '../disks/nbd-journal-server.ts'
 import type { PrimaryOrder } from '../pumps.ts'
@@ -58,6 +59,7 @@ interface DiskPorts {
 /** What an epoch's writes may take in memory before the guest's next writes wait. */
 const mostJournalBytes = 64 * 2 ** 20
 const socketName = 'journal'
+const finishMs = 3000
 
 export class MirroredDisks implements DiskCopy {
   readonly #ports: DiskPorts
@@ -106,14 +108,27 @@ export class MirroredDisks implements DiskCopy {
   }
 
   async hold(): Promise<void> {
-    const { own } = runPaths(this.#record.config.runDirectory)
-    const path = `${own}/${socketName}`
+    // Beside QEMU's own folder, in which it could put something else in the socket's place.
+    const path = join(this.#record.config.runDirectory, socketName)
     const uid = this.#record.config.runAs?.uid
     this.#listening = await this.#ports.streams.listenUnix(path, (stream) => void this.#server.serve(stream), uid)
-    await this.#copies?.finish()
+    await this.#finishCopies()
     this.#isHeld = true
     this.#watch = watchJournals(this.#qmp, this.#keys, (why) => (this.#ended ??= why))
     await startJournals(this.#qmp, this.#ports.clock, this.#keys, path)
+  }
+
+  /** The guest stands still: a copy that does not end now is given up. */
+  async #finishCopies(): Promise<void> {
+    const copies = this.#copies
+    if (copies === undefined) return
+    const late = Promise.withResolvers<never>()
+    using _ = this.#ports.clock.timer(finishMs, () => {
+      late.reject(new HoldfastError('timeout', `the copies of the disks were not whole within ${finishMs} ms`))
+    })
+    const finished = copies.finish()
+    finished.catch(() => undefined)
+    await Promise.race([finished, late.promise])
   }
 
   admitAll(): void {

@@ -8,7 +8,6 @@
 import type { Clock } from '../../../base/clock.ts'
 import { HoldfastError } from '../../../base/errors.ts'
 import type { Files } from '../../../base/files.ts'
-import type { Network } from '../../../base/network.ts'
 import {
   pageBytes,
   type ProcessMemories,
@@ -16,18 +15,18 @@ import {
   type WriteTracking,
 } from '../../../base/process-memory.ts'
 import type { Streams } from '../../../base/streams.ts'
-import { DeviceStateFile, machineTypeOf } from '../../../hypervisor/checkpoint/device-state.ts'
+import { machineTypeOf, readDevices, saveDevices } from '../../../hypervisor/checkpoint/device-state.ts'
 import { GuestMemory, isZero, type PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { OutputGate, type GatedNic } from '../../../hypervisor/checkpoint/output-gate.ts'
 import { ramBlocks, type RamBlock } from '../../../hypervisor/checkpoint/ram-blocks.ts'
 import { openQmp, type Qmp } from '../../../hypervisor/qmp.ts'
 import { runPaths, type MachineRecord } from '../../../hypervisor/run-directory.ts'
+import { SerialQueue } from '../../vm/serial-queue.ts'
 import type { DiskCopy } from './primary-disks.ts'
 
 export interface GuestPorts {
   readonly clock: Clock
   readonly files: Files
-  readonly network: Network
   readonly memories: ProcessMemories
   readonly streams: Streams
 }
@@ -54,7 +53,7 @@ interface GuestParts {
   readonly process: ProcessMemory
   readonly memory: GuestMemory
   readonly tracking: WriteTracking
-  readonly devices: DeviceStateFile
+  readonly runDirectory: string
   readonly gates: readonly NicGate[]
   readonly disks: DiskCopy
 }
@@ -65,15 +64,17 @@ interface NicGate {
 }
 
 const chunkPages = 256
-/** States in which QEMU's own `cont` lets the guest run as before. */
-const ours = new Set(['paused', 'running'])
+/** More than this in one epoch is no holding in step any more. */
+const mostEpochBytes = 2 ** 30
+/** States in which `cont` lets the guest run as before; a reset while it stands still makes `prelaunch` of it. */
+const ours = new Set(['paused', 'running', 'prelaunch'])
 
 export class PrimaryGuest implements AsyncDisposable {
   readonly #ports: GuestPorts
   readonly #process: ProcessMemory
   readonly #memory: GuestMemory
   readonly #tracking: WriteTracking
-  readonly #devices: DeviceStateFile
+  readonly #runDirectory: string
   readonly #gates: readonly NicGate[]
   readonly #disks: DiskCopy
   /** Two, in turn: one epoch is on its way while the next is taken. */
@@ -82,6 +83,8 @@ export class PrimaryGuest implements AsyncDisposable {
   readonly blocks: readonly RamBlock[]
   readonly machineType: string
   isPaused = false
+  /** One stop of the guest at a time. */
+  readonly #turns = new SerialQueue()
 
   private constructor(ports: GuestPorts, parts: GuestParts) {
     this.#ports = ports
@@ -91,7 +94,7 @@ export class PrimaryGuest implements AsyncDisposable {
     this.#process = parts.process
     this.#memory = parts.memory
     this.#tracking = parts.tracking
-    this.#devices = parts.devices
+    this.#runDirectory = parts.runDirectory
     this.#gates = parts.gates
     this.#disks = parts.disks
   }
@@ -107,15 +110,16 @@ export class PrimaryGuest implements AsyncDisposable {
     stack.defer(() => tracking.stop())
     const gates: NicGate[] = []
     for (const nic of config.nics) {
-      const deps = { qmp, streams: ports.streams, clock: ports.clock, runDirectory: config.runDirectory }
+      const { streams, clock } = ports
+      const deps = { qmp, streams, clock, runDirectory: config.runDirectory, pid: id.pid }
       gates.push({ nic, gate: stack.use(await OutputGate.open(deps, nic)) })
     }
-    const devices = stack.use(await DeviceStateFile.open(ports.files, record))
+    const { runDirectory } = config
     const machineType = await machineTypeOf(qmp)
     const { status } = await qmp.execute<{ status: string }>('query-status')
     stack.move()
     const guest = new PrimaryGuest(ports, {
-      ...{ qmp, blocks, machineType, process, memory, tracking, devices, gates, disks },
+      ...{ qmp, blocks, machineType, process, memory, tracking, runDirectory, gates, disks },
     })
     guest.isPaused = status === 'paused'
     return guest
@@ -166,7 +170,11 @@ export class PrimaryGuest implements AsyncDisposable {
    * Stops the guest, takes an epoch, and lets it go on. `begin`: from this epoch on its output and its disks' writes are
    * held; `isLast`: it is not let go on.
    */
-  async cut(epoch: number, how: { readonly begin?: boolean; readonly isLast?: boolean } = {}): Promise<Cut> {
+  cut(epoch: number, how: { readonly begin?: boolean; readonly isLast?: boolean } = {}): Promise<Cut> {
+    return this.#turns.run(() => this.#cut(epoch, how))
+  }
+
+  async #cut(epoch: number, how: { readonly begin?: boolean; readonly isLast?: boolean }): Promise<Cut> {
     const { qmp } = this
     this.#disks.admitAll()
     let mayGoOn = how.isLast !== true && !this.isPaused
@@ -175,18 +183,23 @@ export class PrimaryGuest implements AsyncDisposable {
     try {
       // Said in one breath: QEMU does one after the other, and each way there and back is time that the guest stands still.
       const answers = [qmp.execute('stop'), qmp.execute<{ status: string }>('query-status')] as const
-      const saved = how.begin === true ? undefined : this.#devices.save(qmp)
+      const saved = how.begin === true ? undefined : saveDevices(qmp, this.#runDirectory)
       saved?.catch(() => undefined)
       await Promise.allSettled(answers)
       const [, { status }] = await Promise.all(answers)
       mayGoOn &&= ours.has(status)
       if (how.begin === true) await this.#hold()
-      await (saved ?? this.#devices.save(qmp))
+      await (saved ?? saveDevices(qmp, this.#runDirectory))
       taken = { ...(await this.#take(epoch)), isShutDown: status === 'shutdown' }
     } finally {
       if (mayGoOn) await qmp.execute('cont')
     }
-    return { ...taken, devices: await this.#devices.read(), isPaused: this.isPaused, pauseMs: stood() }
+    return {
+      ...taken,
+      devices: await readDevices(this.#ports.files, this.#runDirectory),
+      isPaused: this.isPaused,
+      pauseMs: stood(),
+    }
   }
 
   /** Measures by QEMU's own word how long the guest stands still from now on. */
@@ -218,6 +231,8 @@ export class PrimaryGuest implements AsyncDisposable {
 
   #readAll(ranges: readonly PageRange[]): Uint8Array {
     const bytes = ranges.reduce((sum, { count }) => sum + count, 0) * pageBytes
+    if (bytes > mostEpochBytes)
+      throw new HoldfastError('refused', `the guest has written ${bytes} bytes in one epoch, more than can be held`)
     let [buffer] = this.#buffers
     if (buffer.length < bytes) buffer = Buffer.allocUnsafeSlow(roomFor(bytes))
     this.#buffers[0] = this.#buffers[1]
@@ -237,20 +252,27 @@ export class PrimaryGuest implements AsyncDisposable {
     for (const { gate } of this.#gates) gate.open()
   }
 
+  /** In no cut: between the devices and the pages of an epoch the guest must not run. */
   async stop(): Promise<void> {
-    await this.qmp.execute('stop')
+    await this.#turns.run(async () => {
+      this.#disks.admitAll()
+      await this.qmp.execute('stop')
+    })
   }
 
   async goOn(): Promise<void> {
-    if (!this.isPaused) await this.qmp.execute('cont')
+    await this.#turns.run(async () => {
+      if (!this.isPaused) await this.qmp.execute('cont')
+    })
   }
 
   /** Takes everything of ours out of QEMU again. The guest runs on, or not, as it does. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#turns.close()
+    this.#disks.admitAll()
     for (const { gate } of this.#gates) await gate[Symbol.asyncDispose]()
     await this.#disks.letGo()
     await this.#tracking.stop().catch(() => undefined)
-    await this.#devices[Symbol.asyncDispose]()
     await this.#process[Symbol.asyncDispose]()
   }
 }
@@ -260,12 +282,13 @@ export class PrimaryGuest implements AsyncDisposable {
  * with `unreachable` when QEMU is gone.
  */
 export async function openControl(
-  ports: Pick<GuestPorts, 'clock' | 'network' | 'files'>,
-  runDirectory: string,
+  ports: Pick<GuestPorts, 'clock' | 'streams' | 'files'>,
+  { config, process: id }: MachineRecord,
 ): Promise<Qmp> {
-  const { qmpPump, qmpSpare } = runPaths(runDirectory)
+  const { qmpPump, qmpSpare } = runPaths(config.runDirectory)
   const hasOwn = (await ports.files.stat(qmpPump)) !== undefined
-  return await openQmp(await ports.network.connectUnix(hasOwn ? qmpPump : qmpSpare), ports.clock)
+  const { stream } = await ports.streams.connectUnix(hasOwn ? qmpPump : qmpSpare, id.pid)
+  return await openQmp(stream, ports.clock)
 }
 
 export async function machineRecord(files: Files, runDirectory: string): Promise<MachineRecord> {

@@ -26,6 +26,7 @@ import { dueInMs } from './pacing.ts'
 import type { DiskCopy } from './primary-disks.ts'
 import type { Cut, GuestPorts, PrimaryGuest } from './primary-guest.ts'
 import { PrimaryProtocol } from './primary-protocol.ts'
+import { within } from './within.ts'
 import type { Word } from './words.ts'
 
 export interface PrimaryDeps extends GuestPorts {
@@ -94,7 +95,10 @@ export class PrimaryPump {
     this.#links = new Links(deps.log, mostBytes, {
       onWord: (word) => this.#hear(word),
       onFrame: () => undefined,
-      onGone: () => this.#secondGone('its connections have ended'),
+      onEnd: (link, isLast) => {
+        // Before the pair is bound nothing is sent twice, so one connection is as good as both.
+        if (isLast || this.#protocol === undefined) this.#secondGone(`its connection ${link} has ended`)
+      },
     })
     guest.qmp.closed.then(
       () => this.#guestGone(),
@@ -169,10 +173,12 @@ export class PrimaryPump {
     const { config } = this.#order
     const { signal } = this.#syncing
     await this.#remember('syncing', config, config.n)
+    // Whoever waits for a link that takes nothing is not called off otherwise.
+    signal.addEventListener('abort', () => this.#links[Symbol.dispose](), { once: true })
     for (const link of ['data', 'beats'] as const) this.#add(link, await this.#deps.connect(link, signal))
     const blocks = this.#guest.blocks.map(({ name, bytes, isRom }) => ({ name, bytes, isRom }))
     this.#links.say({ is: 'memory', machineType: this.#guest.machineType, blocks })
-    await this.#within(this.#ready.promise, readyMs, 'the second host did not get ready')
+    await this.#within(this.#ready.promise, 'the second host did not get ready')
     await this.#disks.copy((done, total) => this.#tellCopy((done / Math.max(1, total)) * 0.5, 0), signal)
     await copyMemory(
       { clock, guest: this.#guest },
@@ -193,7 +199,8 @@ export class PrimaryPump {
     const cut = await this.#guest.cut(1, { begin: true })
     this.#keep(1, cut)
     await this.#links.send(frameKinds.epoch, this.#pending?.parts ?? [])
-    await this.#within(this.#acked.promise, readyMs, 'the second host did not take the first epoch')
+    await this.#within(this.#acked.promise, 'the second host did not take the first epoch')
+    this.#syncing.signal.throwIfAborted()
     await this.#remember('bound', config, config.n)
     this.#protocol = new PrimaryProtocol(
       {
@@ -211,6 +218,7 @@ export class PrimaryPump {
     this.#phase = 'protecting'
     this.#links.say({ is: 'beat', n: config.n })
     await this.#protocol.input({ is: 'ack', n: config.n, epoch: 1 })
+    if (this.#syncing.signal.aborted) await this.#protocol.input({ is: 'peer-gone' })
     this.#deps.onStatus()
   }
 
@@ -220,16 +228,8 @@ export class PrimaryPump {
     this.#deps.onStatus()
   }
 
-  async #within(promise: Promise<void>, ms: number, what: string): Promise<void> {
-    const late = Promise.withResolvers<never>()
-    const abort = (): void => late.reject(this.#syncing.signal.reason as Error)
-    using _ = this.#deps.clock.timer(ms, () => late.reject(new HoldfastError('timeout', `${what} within ${ms} ms`)))
-    this.#syncing.signal.addEventListener('abort', abort, { once: true })
-    try {
-      await Promise.race([promise, late.promise])
-    } finally {
-      this.#syncing.signal.removeEventListener('abort', abort)
-    }
+  #within(promise: Promise<void>, what: string): Promise<void> {
+    return within(this.#deps.clock, this.#syncing.signal, promise, readyMs, what)
   }
 
   #keep(epoch: number, cut: Cut): void {
@@ -257,8 +257,8 @@ export class PrimaryPump {
         await this.#bell.rest(isFree ? dueMs : undefined)
         continue
       }
-      const taken = await this.#guest.cut(cut + 1, { isLast })
       this.#isStopped ||= isLast
+      const taken = await this.#guest.cut(cut + 1, { isLast })
       this.#keep(cut + 1, taken)
       this.#guest.onHeld(() => this.#bell.ring())
       await protocol.input({ is: 'cut' })
@@ -311,7 +311,7 @@ export class PrimaryPump {
 
   #claim(reason: string): void {
     this.#reason ??= reason
-    void this.#protocol?.input({ is: 'peer-gone' })
+    this.#protocol?.input({ is: 'peer-gone' }).catch(() => undefined)
   }
 
   /** An epoch could not be taken. Without QEMU the second goes on; with it, this side does, unprotected. */
@@ -332,11 +332,14 @@ export class PrimaryPump {
       case 'ack':
         if (protocol === undefined) return this.#acked.resolve()
         if (word.epoch === this.#pending?.epoch) this.#safeAt = this.#pending.takenAt
-        void protocol.input(word).then(() => this.#bell.ring())
+        protocol.input(word).then(
+          () => this.#bell.ring(),
+          () => undefined,
+        )
         return
       case 'beat':
       case 'configured':
-        void protocol?.input(word)
+        protocol?.input(word).catch(() => undefined)
         return
       default:
     }
@@ -356,13 +359,18 @@ export class PrimaryPump {
     const now = this.#deps.clock.monotonic()
     this.#deps.onStatus()
     if (this.#yieldsUntil !== undefined) {
-      if (now > this.#yieldsUntil) return await protocol.input({ is: 'peer-gone' })
+      // It asks once, and then again as often as whoever claims does.
+      const isClaiming = protocol.state.phase === 'claiming'
+      if (now > this.#yieldsUntil) return await protocol.input({ is: isClaiming ? 'tick' : 'peer-gone' })
       this.#links.say({ is: 'take-over', n: protocol.state.config.n })
       if (now - this.#lookedAt < this.#order.settings.silenceMs) return
       this.#lookedAt = now
       await protocol.look().catch(() => undefined)
       return
     }
+    const { acked, cut, phase } = protocol.state
+    const isStuck = phase === 'protecting' && acked < cut && now - this.#lastCut.at > this.#patienceMs
+    if (isStuck) return this.#claim('the second host does not acknowledge, although it lives')
     await protocol.input({ is: 'tick' })
     await this.#reconnect()
     const isLong = this.#claimingSince !== undefined && now - this.#claimingSince > 2 * this.#order.settings.silenceMs
@@ -442,6 +450,11 @@ export class PrimaryPump {
     const { arbiter } = this.#order
     const reason = this.#reason
     await this.#deps.memory.write({ v: 1, side: 'primary', phase, config, arbiter, lastN, reason })
+  }
+
+  /** Held output waits no longer than this for an epoch that is on its way: a link may be cut without any word of it. */
+  get #patienceMs(): number {
+    return Math.max(2000, 4 * this.#order.settings.silenceMs)
   }
 
   #mustProtocol(): PrimaryProtocol {

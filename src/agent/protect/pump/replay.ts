@@ -60,16 +60,12 @@ async function openImage(
 ): Promise<NbdClient> {
   const { clock, files, processes, streams } = deps
   await files.makeDirectory(dirname(socketPath), { mode: 0o711 })
-  const ended = processes.run('qemu-nbd', [
-    '-k',
-    socketPath,
-    '-f',
-    format,
-    '--discard=unmap',
-    '--detect-zeroes=off',
-    path,
-  ])
+  const stop = new AbortController()
+  const args = ['-k', socketPath, '-f', format, '--discard=unmap', '--detect-zeroes=off', path]
+  const ended = processes.run('qemu-nbd', args, { signal: stop.signal })
   servers.defer(async () => {
+    // One that never got a client does not end by itself.
+    stop.abort()
     await ended.catch(() => undefined)
   })
   let said: string | undefined

@@ -1,6 +1,7 @@
 /** Puts a pump together from its order, and runs it to its end. */
 import { describeError, HoldfastError } from '../../../base/errors.ts'
 import type { Logger } from '../../../base/log.ts'
+import type { Network } from '../../../base/network.ts'
 import type { Processes } from '../../../base/processes.ts'
 import type { StreamIdentity } from '../../../base/streams.ts'
 import type { ArbiterApi, SecondEndpoint } from '../../../contracts/protection.ts'
@@ -20,6 +21,7 @@ import { JournaledImages, noSecondDisks } from './second-disks.ts'
 import { SecondPump } from './second-pump.ts'
 
 export interface PumpPorts extends GuestPorts {
+  readonly network: Network
   readonly log: Logger
   readonly processes: Processes
 }
@@ -83,7 +85,7 @@ function begin(context: Context, order: OrderFile): Promise<Running> {
 async function beginPrimary(context: Context, { order }: Extract<OrderFile, { side: 'primary' }>): Promise<Running> {
   const { ports, tls, memory, arbiter, onStatus } = context
   const record = await machineRecord(ports.files, order.runDirectory)
-  const qmp = await openControl(ports, order.runDirectory)
+  const qmp = await openControl(ports, record)
   const disks = order.copies.length === 0 ? noDisks : new MirroredDisks(ports, record, qmp, order)
   const guest = await PrimaryGuest.open(ports, record, qmp, disks)
   const { tlsName: peerName } = order.second
@@ -103,7 +105,7 @@ async function beginSecond(context: Context, file: Extract<OrderFile, { side: 's
   const { ports, identity, tls, memory, stack, arbiter, onStatus } = context
   const { order, listen } = file
   const record = await machineRecord(ports.files, order.runDirectory)
-  const qmp = await openControl(ports, order.runDirectory)
+  const qmp = await openControl(ports, record)
   const hasDisks = order.copies.length > 0
   const disks = hasDisks ? new JournaledImages(ports, record, qmp, file.dataDirectory, order.vm) : noSecondDisks
   const pump = new SecondPump({ ...ports, memory, arbiter, onStatus }, order, record, qmp, disks)
@@ -128,7 +130,7 @@ async function beginSalvage(context: Context, { order, dataDirectory }: OrderFil
   if (found === undefined) throw new HoldfastError('not-found', `no pump of ${order.vm} has left anything`)
   const record = await machineRecord(ports.files, order.runDirectory).catch(() => undefined)
   const isAlive = record !== undefined && (await ports.processes.isAlive(record.process))
-  const qmp = isAlive ? await openControl(ports, order.runDirectory).catch(() => undefined) : undefined
+  const qmp = isAlive ? await openControl(ports, record).catch(() => undefined) : undefined
   const replay = (): Promise<void> => bringUpToDate(ports, dataDirectory, order.vm, order.runDirectory)
   const pump = new Salvage({ ...ports, memory, arbiter, replay }, order, found satisfies PumpMemory, { record, qmp })
   const act = (): Promise<void> =>

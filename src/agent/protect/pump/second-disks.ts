@@ -53,6 +53,7 @@ interface Deps {
 
 /** A device that takes so long to answer is taken for broken. */
 const answerMs = 60_000
+const mostKeptBytes = 128 * 2 ** 20
 const socketName = 'images'
 
 /** DATA/vms/vm-42/journal: two files, and the places of the images that they belong to. */
@@ -71,6 +72,7 @@ export class JournaledImages implements SecondDisks {
   readonly #clients = new Map<number, NbdClient>()
   readonly #kept: EpochJournal[] = []
   #journal: JournalFile | undefined
+  #keptBytes = 0
 
   constructor(deps: Deps, record: MachineRecord, qmp: Qmp, dataDirectory: string, vm: VmId) {
     this.#deps = deps
@@ -93,17 +95,21 @@ export class JournaledImages implements SecondDisks {
       path,
     )
     for (const { key } of this.#images) {
-      const { stream } = await streams.connectUnix(path)
+      const { stream } = await streams.connectUnix(path, this.#record.process.pid)
       this.#clients.set(key, await NbdClient.open(stream, diskNode(key), { clock, timeoutMs: answerMs }))
     }
   }
 
   async keep(epoch: number, journal: Uint8Array): Promise<void> {
     if (journal.length === 0) return
-    const bytes = Buffer.from(journal.buffer, journal.byteOffset, journal.byteLength)
+    // A copy: what came holds the whole epoch in memory.
+    const bytes = Buffer.from(journal)
     const decoded = decodeJournal(bytes)
     await this.#journal?.append([bytes])
     this.#kept.push(decoded)
+    this.#keptBytes += bytes.length
+    // Images that are slower than the journal hold the epochs up, or the rest would grow without end.
+    if (this.#keptBytes > mostKeptBytes) await this.apply()
   }
 
   apply(): Promise<void> {
@@ -112,6 +118,7 @@ export class JournaledImages implements SecondDisks {
         await applyEpoch(next.pieces, this.#clients)
         await this.#journal?.done(next.epoch)
         this.#kept.shift()
+        if (this.#kept.length === 0) this.#keptBytes = 0
       }
     })
   }

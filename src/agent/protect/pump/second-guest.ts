@@ -92,7 +92,8 @@ export class SecondGuest implements AsyncDisposable {
     const { streams, clock } = this.#ports
     const { runDirectory } = this.#record.config
     const state = { machineType: this.#machineType, blocks: this.#blocks, devices, isPaused }
-    await loadState({ qmp: this.qmp, streams, clock, runDirectory }, state)
+    const { pid } = this.#record.process
+    await loadState({ qmp: this.qmp, streams, clock, runDirectory, pid }, state)
     await this.qmp.execute('announce-self', { initial: 20, max: 500, rounds: 5, step: 100 })
   }
 
@@ -102,7 +103,8 @@ export class SecondGuest implements AsyncDisposable {
 }
 
 function placeOf(block: PrimaryBlock, here: RamBlock | undefined): number {
-  const fits = here !== undefined && (here.bytes === block.bytes || here.isRom)
+  // Some tables grow; what is reserved for them bounds it.
+  const fits = here !== undefined && (here.bytes === block.bytes || (here.isRom && block.bytes <= here.mostBytes))
   if (fits) return here.address
   const what = here === undefined ? 'lacks' : `has ${here.bytes} instead of ${block.bytes} bytes of`
   throw new HoldfastError('refused', `the machine here ${what} the memory ${block.name}`, {

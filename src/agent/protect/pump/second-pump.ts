@@ -8,6 +8,7 @@
 import type { Duplex } from 'node:stream'
 import { describeError, HoldfastError } from '../../../base/errors.ts'
 import type { Logger } from '../../../base/log.ts'
+import type { Processes } from '../../../base/processes.ts'
 import type { ArbiterApi, ProtectionConfig, ProtectionObservation, PumpPhase } from '../../../contracts/protection.ts'
 import type { Qmp } from '../../../hypervisor/qmp.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
@@ -26,6 +27,7 @@ import type { Word } from './words.ts'
 
 export interface SecondDeps extends GuestPorts {
   readonly log: Logger
+  readonly processes: Processes
   readonly memory: PumpMemoryFile
   arbiter(config: ProtectionConfig): ArbiterApi
   onStatus(): void
@@ -62,10 +64,11 @@ export class SecondPump {
     this.#qmp = qmp
     this.#disks = disks
     this.#heardAt = deps.clock.monotonic()
+    this.#end.promise.catch(() => undefined)
     this.#links = new Links(deps.log, mostBytes, {
       onWord: (word, link) => this.#hear(word, link),
       onFrame: (frame) => this.#take(frame),
-      onGone: () => this.#input({ is: 'peer-gone' }),
+      onEnd: (_link, isLast) => isLast && this.#input({ is: 'peer-gone' }),
     })
     qmp.closed.then(
       () => this.#giveUp('QEMU has ended here'),
@@ -123,8 +126,19 @@ export class SecondPump {
 
   #giveUp(reason: string): void {
     this.#reason ??= reason
+    const phase = this.#state?.phase
+    // The arbiter may have given it to this side already: whoever follows this pump asks, and brings the images up to date.
+    if (phase === 'claiming') this.#end.reject(new HoldfastError('unreachable', reason))
     // Once it runs the guest is the agent's; what happens to it then is no matter of two sides any more.
-    if (this.#state?.phase !== 'running') this.#end.resolve('dropped')
+    else if (phase !== 'running') this.#end.resolve('dropped')
+  }
+
+  /** It has won, and the guest could not be let run: nobody else runs it now, so the VM is to be started from its disks. */
+  async #broken(err: unknown): Promise<void> {
+    this.#deps.log.error({ err: describeError(err) }, 'the guest could not be taken over')
+    // One that is loaded and stands still would be taken for one that somebody has paused.
+    await this.#deps.processes.signal(this.#record.process, 'SIGKILL')
+    this.#end.reject(err)
   }
 
   #hear(word: Word, link: LinkName): void {
@@ -219,8 +233,17 @@ export class SecondPump {
     const before = this.#state.phase
     const limits = { silenceMs, askAgainMs: silenceMs }
     const { state, acts } = stepSecond(this.#state, input, this.#deps.clock.monotonic(), limits)
+    const held = this.#state
     this.#state = state
-    if (state.phase !== before) await this.#onPhase(state)
+    if (state.phase !== before) {
+      try {
+        await this.#onPhase(state)
+      } catch (thrown) {
+        // What it may ask rests on what is durable.
+        this.#state = held
+        throw thrown
+      }
+    }
     for (const act of acts) await this.#carryOut(act)
   }
 
@@ -236,8 +259,10 @@ export class SecondPump {
     switch (act.do) {
       case 'save':
         return this.#remember('bound', act.config)
-      case 'ack':
       case 'beat':
+        // It is said by the clock (#beat).
+        return
+      case 'ack':
       case 'configured': {
         const { do: is, ...rest } = act
         this.#links.say({ is, ...rest } as Word)
@@ -246,7 +271,7 @@ export class SecondPump {
       case 'claim':
         return this.#claim(act.config)
       case 'run':
-        return await this.#takeOver()
+        return await this.#takeOver().catch((err: unknown) => this.#broken(err))
       case 'discard':
         return this.#giveUp('the primary goes on')
     }
@@ -282,9 +307,12 @@ export class SecondPump {
     while (this.#phase !== 'running' && this.#phase !== 'dropped') {
       await clock.sleep(this.#order.settings.beatMs)
       this.#deps.onStatus()
-      if (this.#state !== undefined) this.#input({ is: 'tick' })
       const isAlone = this.#phase === 'candidate' && !this.#links.has('data')
       if (isAlone && clock.monotonic() - this.#heardAt > abandonedMs) this.#giveUp('the primary never came')
+      if (this.#state === undefined) continue
+      // Said at once: a disk that takes its time to sync an epoch is no silence.
+      if (this.#phase === 'candidate' || this.#phase === 'following') this.#links.say({ is: 'beat', n: this.#config.n })
+      this.#input({ is: 'tick' })
     }
   }
 
