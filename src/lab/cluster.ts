@@ -180,7 +180,7 @@ export async function importGuest(
 }
 
 /** Where images and disks go when there is a choice. */
-function storageOf(state: LabState): string {
+export function storageOf(state: LabState): string {
   return state.hasShared ? made.sharedDatastore : made.localDatastore(state.hosts[0] ?? '')
 }
 
@@ -247,12 +247,12 @@ export async function importFile(lab: Lab, client: Client, image: ImageFile, say
   await finish(lab, client, task)
 }
 
-/** Waits for a task's end. Throws what it failed with. */
+/** Waits for a task's end; a task that is no longer waited for goes on. Throws what it failed with. */
 export async function finish(
   lab: Pick<Lab, 'ports'>,
   client: Client,
   task: Task,
-  timeoutMs = taskTimeoutMs,
+  { timeoutMs = taskTimeoutMs, signal }: { timeoutMs?: number | undefined; signal?: AbortSignal } = {},
 ): Promise<Task> {
   const end = lab.ports.clock.monotonic() + timeoutMs
   let now = task
@@ -260,7 +260,7 @@ export async function finish(
     if (lab.ports.clock.monotonic() > end) {
       throw new HoldfastError('timeout', `${now.id} (${now.name}) does not end; it is in the step ${now.step ?? '?'}`)
     }
-    now = await client.call('getTask', { params: { task: now.id }, query: { waitSeconds: 5 } })
+    now = await client.call('getTask', { params: { task: now.id }, query: { waitSeconds: 5 } }, { signal })
   }
   if (now.state === 'done') return now
   const { problem } = now

@@ -1,9 +1,11 @@
 /** The verbs of `holdfast lab`, as commander commands. */
+import type { Duplex } from 'node:stream'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { HoldfastError } from '../base/errors.ts'
 import { parseSize } from '../base/units.ts'
 import { mostHosts } from './address-plan.ts'
 import { Lab } from './lab.ts'
+import { LiveLine, type Screen } from './live-line.ts'
 import {
   checkLabName,
   defaultLabName,
@@ -28,6 +30,12 @@ export interface Surroundings {
   /** Runs a program with this process's own input and output; its exit code. */
   readonly attach: (argv: readonly string[]) => Promise<number>
   readonly exit: (code: number) => never
+  /** Who looks on; a question can be asked of one who is at a terminal. */
+  readonly screen: Screen
+  readonly ask: (question: string, signal: AbortSignal) => Promise<string>
+  /** Aborts on Ctrl-C, which ends nothing by itself until this is disposed. */
+  readonly interrupts: () => { readonly signal: AbortSignal } & Disposable
+  readonly connectTcp: (host: string, port: number) => Duplex
 }
 
 interface Common {
@@ -42,6 +50,7 @@ export function addVerbs(lab: Command, surroundings: Surroundings): void {
   lookVerbs(lab, surroundings)
   powerVerbs(lab, surroundings)
   faultVerbs(lab, surroundings)
+  demoVerbs(lab, surroundings)
 }
 
 function verb(lab: Command, words: string, summary: string): Command {
@@ -225,6 +234,53 @@ function faultVerbs(lab: Command, surroundings: Surroundings): void {
     await own.heal()
     out('all faults are healed\n')
   })
+}
+
+function demoVerbs(lab: Command, surroundings: Surroundings): void {
+  const demo = lab.command('demo').description('see it for yourself: ft')
+  verb(demo, 'ft', 'fault tolerance: the host of a protected VM dies, and its client hears next to nothing of it')
+    .option('-y, --yes', 'do not ask before the host is crashed')
+    .action(async (_, command: Command) => {
+      const { lab: own, options } = await open(surroundings, command)
+      await demoFtVerb(own, surroundings, {
+        isYes: command.opts<{ yes?: true }>().yes === true,
+        isJson: options.json === true,
+      })
+    })
+}
+
+const interruptedCode = 130
+
+async function demoFtVerb(own: Lab, surroundings: Surroundings, how: { isYes: boolean; isJson: boolean }) {
+  const { screen, out, ask, exit, program, connectTcp } = surroundings
+  if (!how.isYes && !screen.isTerminal) {
+    throw new HoldfastError('invalid-request', 'The demo crashes a host. Nobody is there to ask', {
+      mend: 'Give --yes to go on.',
+    })
+  }
+  // Loaded by nobody else: the programs of a lab load this file too.
+  const [{ demoFt }, { demoVm, summaryWords }] = await Promise.all([
+    import('./demo-ft.ts'),
+    import('./demo-ft-words.ts'),
+  ])
+  using line = new LiveLine(how.isJson ? { ...screen, isTerminal: false, out: () => undefined } : screen)
+  using interrupts = surroundings.interrupts()
+  const { signal } = interrupts
+  const confirm = async (question: string): Promise<boolean> => {
+    if (how.isYes) return true
+    line.clear()
+    return /^y(es)?$/i.test((await ask(`${question} [y/N] `, signal)).trim())
+  }
+  try {
+    const result = await demoFt(own, line, { screen, connectTcp, confirm, signal })
+    if (result === undefined) line.say(`nothing was crashed; ${demoVm} runs on`)
+    else out(how.isJson ? `${JSON.stringify(result)}\n` : summaryWords(result, program))
+    if (result !== undefined && result.ticksLost + result.ticksRepeated > 0) exit(1)
+  } catch (thrown) {
+    if (!signal.aborted) throw thrown
+    line.say(`interrupted; no host is left crashed, ${demoVm} stays if it was made`)
+    exit(interruptedCode)
+  }
 }
 
 function wholeNumber(text: string): number {

@@ -32,8 +32,8 @@ function labMain(): string {
 
 /**
  * Runs first in a host: `$1` name, `$2` data, `$3` run, `$4` etc, `$5` registry, then the command. A host sees its own
- * /sys (for its links), its own cgroup as the root, its own Holdfast folders, and no other lab's mounts, which it would
- * keep from going away.
+ * /sys (for its links), its own cgroup as the root, its own Holdfast folders, its own /dev/shm (what programs leave there is
+ * gone with the power), and no other lab's mounts, which it would keep from going away.
  */
 const enter = `
 set -e
@@ -54,6 +54,7 @@ mount -n --rbind "$data" ${insideHost.data}
 umount -n -l /sys || true
 mount -n -t sysfs sysfs /sys
 mount -n -t cgroup2 cgroup2 /sys/fs/cgroup
+[ ! -d /dev/shm ] || mount -n -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm
 exec "$@"
 `
 

@@ -1,8 +1,10 @@
 /** The lab's door: `labCommand()` for the CLI, and the programs that the lab starts itself (`internal …`). */
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { connect } from 'node:net'
 import { constants } from 'node:os'
 import { resolve } from 'node:path'
+import { createInterface } from 'node:readline/promises'
 import { Command } from 'commander'
 import { jsonLogger, nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from '../base/node/index.ts'
 import { serveArray } from './array/serve.ts'
@@ -72,6 +74,38 @@ function attach([command = '', ...args]: readonly string[]): Promise<number> {
   })
 }
 
+/** One line from the person at the terminal; empty at the end of input. Rejects when the signal aborts. */
+async function ask(question: string, signal: AbortSignal): Promise<string> {
+  process.stderr.write(question)
+  // The kernel edits the line, so Ctrl-C stays a signal.
+  const reader = createInterface({ input: process.stdin, terminal: false })
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      reader.once('line', resolve)
+      reader.once('close', () => resolve(''))
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+    }).catch((thrown: unknown) => {
+      process.stderr.write('\n')
+      throw thrown
+    })
+  } finally {
+    reader.close()
+    process.stdin.pause()
+  }
+}
+
+function interrupts(): { signal: AbortSignal } & Disposable {
+  const controller = new AbortController()
+  const stop = (): void => controller.abort(new Error('interrupted'))
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.off(signal, stop)
+    },
+  }
+}
+
 /** The `lab` command with all its verbs, to be added to the CLI's program. */
 export function labCommand(): Command {
   const lab = new Command('lab').description('a whole datacenter on this machine')
@@ -84,6 +118,14 @@ export function labCommand(): Command {
     out: (text) => process.stdout.write(text),
     attach,
     exit: (code) => process.exit(code),
+    screen: {
+      isTerminal: process.stdout.isTTY && process.stdin.isTTY,
+      columns: () => (process.stdout.isTTY && process.stdout.columns > 0 ? process.stdout.columns : 80),
+      out: (text) => process.stdout.write(text),
+    },
+    ask,
+    interrupts,
+    connectTcp: (host, port) => connect({ host, port }),
   })
   lab.addCommand(internalCommand(), { hidden: true })
   return lab

@@ -61,7 +61,14 @@ async function isStanding(lab: Lab): Promise<boolean> {
 
 const answerMs = 15_000
 
-async function findRunning(lab: Lab): Promise<UpResult> {
+/** The manager of a lab that is up. Throws what to do where there is none. */
+export async function connectRunning(lab: Lab): Promise<{ client: Client; file: ClientFile }> {
+  const { phase } = await lab.existing()
+  if (phase !== 'up' || !(await isStanding(lab))) {
+    throw new HoldfastError('wrong-state', `the lab "${lab.name}" is not up`, {
+      mend: `Run \`holdfast lab up${lab.isDefault ? '' : ` --name ${lab.name}`}\`, which goes on where it ended.`,
+    })
+  }
   await lab.withOutside()
   const { power } = await lab.power(managerName, 'status')
   if (power !== 'on') {
@@ -70,7 +77,11 @@ async function findRunning(lab: Lab): Promise<UpResult> {
     })
   }
   const file = await readClientFile(lab)
-  const client = await connect(lab, file, answerMs)
+  return { client: await connect(lab, file, answerMs), file }
+}
+
+async function findRunning(lab: Lab): Promise<UpResult> {
+  const { client, file } = await connectRunning(lab)
   return { isNew: false, client, file, link: await signInLink(client, file) }
 }
 

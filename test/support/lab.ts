@@ -169,7 +169,7 @@ export class TestLab implements AsyncDisposable {
   }
 
   finish(task: Task, timeoutMs?: number): Promise<Task> {
-    return finish(this, this.client, task, timeoutMs)
+    return finish(this, this.client, task, { timeoutMs })
   }
 
   /** Waits until `condition` gives something. The message of the last error is in the failure. */
