@@ -12,6 +12,7 @@ import type { Taps } from '../base/taps.ts'
 import { qemuHypervisor } from '../hypervisor/qemu-hypervisor.ts'
 import { qemuDiskImages } from '../hypervisor/qemu-img.ts'
 import { Agent } from './agent.ts'
+import type { HostFacts } from '../contracts/host.ts'
 import { hostFacts } from './facts.ts'
 import type { Identity } from './identity.ts'
 import { LoadMeter } from './load.ts'
@@ -52,7 +53,6 @@ export interface HostSettings {
 const nvramTemplates = ['/usr/share/OVMF/OVMF_VARS_4M.fd', '/usr/share/OVMF/OVMF_VARS.fd']
 
 const pumpProgram = fileURLToPath(new URL('protect/pump/main.ts', import.meta.url))
-const untriedOnKvm = 'holding a VM in step is untried on KVM, and this host uses it'
 
 export async function openHostAgent(
   ports: HostPorts,
@@ -84,20 +84,22 @@ export async function openHostAgent(
     streamAddress: identity.addresses.storage,
     hasOwnUsers: true,
   })
+  const { agentVersion } = settings
+  const { addresses } = identity
+  const facts = (): Promise<HostFacts> => hostFacts({ files, processes, hypervisor, agentVersion, addresses, runRoot })
   const pumps = new NodePumps({
     ...{ clock, files, processes, log, dataDirectory, streams: ports.streams },
     runDirectory: (vm) => places.runDirectory(vm),
     listen: { data: identity.addresses.storage, beats: identity.addresses.management },
     program: [process.execPath, pumpProgram],
-    obstacle: async () => ((await hypervisor.facts()).accelerator.kind === 'kvm' ? untriedOnKvm : undefined),
+    obstacle: async () => (await facts()).protectionObstacle ?? undefined,
   })
   const load = new LoadMeter(files)
-  const { agentVersion } = settings
   const agent = await Agent.open({
     ...{ host: identity.host, clock, random: ports.random, log, files, network: ports.network },
     ...{ hypervisor, images, manager: settings.manager, networks, places, datastores, disks, dataDirectory, pumps },
     allowedImportFolders: settings.allowedImportFolders,
-    facts: () => hostFacts({ files, processes, hypervisor, agentVersion, addresses: identity.addresses, runRoot }),
+    facts,
     load: () => load.read(),
   })
   return { agent, places }

@@ -5,6 +5,7 @@ import type { HostFacts } from '../contracts/host.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { Processes } from '../base/processes.ts'
 import { foreignVms } from './foreign-vms.ts'
+import { protectionObstacle } from './protect/obstacle.ts'
 import { postCopyObstacle } from './vm/post-copy-right.ts'
 
 export interface FactsDeps {
@@ -41,6 +42,9 @@ export async function hostFacts(deps: FactsDeps): Promise<HostFacts> {
       cpuModels: [...qemu.cpuModels],
     },
     postCopyObstacle: await postCopyObstacle(deps, qemu.version),
+    protectionObstacle: protectionObstacle({
+      ...{ kernel: kernel.trim(), qemu: qemu.version, accelerator: qemu.accelerator.kind },
+    }),
     addresses: deps.addresses,
     foreignVms: foreign,
   }

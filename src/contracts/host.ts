@@ -37,6 +37,8 @@ export const HostFacts = Open({
   qemu: QemuFacts,
   /** Why no guest can come here by post-copy, in words; null: it can. Older agents do not say. */
   postCopyObstacle: Type.Optional(Nullable(Type.String())),
+  /** Why it can hold no VM in step with another host, in words; null: it can. Older agents do not say, and cannot. */
+  protectionObstacle: Type.Optional(Nullable(Type.String())),
   /** Where other agents and migration streams reach it: address of each network. */
   addresses: Open({ management: Type.String(), storage: Type.String(), guests: Type.String() }),
   /** VMs that other software runs here (libvirt, Proxmox): shown, and left alone. */

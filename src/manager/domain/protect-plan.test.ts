@@ -55,6 +55,14 @@ test('a host that may still hold a former copy is neither second nor arbiter', (
   assert.match(refusal(aCluster(), aVm(1, 'host-1'), 'host-2', [h2]), /host-state: .*former copy/)
 })
 
+test('a host that cannot hold VMs in step is none of the two, with its own words', () => {
+  const old = { ...aFacts, protectionObstacle: 'its kernel is old' }
+  const cluster = aCluster({ hosts: [aHost(1), aHost(2, { facts: old }), aHost(3)] })
+  const made = plan(cluster, aVm(1, 'host-1'))
+  assert.deepEqual(made.ok && [made.plan.second, made.plan.arbiter], [h3, h2], 'it may decide all the same')
+  assert.match(refusal(cluster, aVm(1, 'host-2')), /h2 cannot hold a VM in step: its kernel is old/)
+})
+
 test('where there is no third host, or it is about to go, the managers decide', () => {
   const two = aCluster({ hosts: [aHost(1), aHost(2)] })
   const leaving = aCluster({ hosts: [aHost(1), aHost(2), aHost(3, { maintenance: 'entering' })] })

@@ -106,6 +106,10 @@ function betweenHosts(primary: HostView, second: HostView): Reason[] {
   const [from, to] = [primary.facts, second.facts]
   if (from === null || to === null) return []
   const reasons: Reason[] = []
+  for (const { name, facts } of [primary, second]) {
+    const obstacle = facts?.protectionObstacle ?? null
+    if (obstacle !== null) reasons.push({ code: 'qemu', message: `${name} cannot hold a VM in step: ${obstacle}` })
+  }
   if (from.accelerator.kind !== to.accelerator.kind) {
     const message = `${primary.name} runs guests by ${from.accelerator.kind}, ${second.name} by ${to.accelerator.kind}`
     reasons.push({ code: 'cpu', message })
