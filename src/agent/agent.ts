@@ -11,6 +11,7 @@ import type { DatastoreId, DiskId, HostId, ImageId, TaskId, VmId } from '../base
 import type { Logger } from '../base/log.ts'
 import type { Network } from '../base/network.ts'
 import type { Random } from '../base/random.ts'
+import { mustTakePart, vmOf, type ArbiterAsk } from '../contracts/arbiter-door.ts'
 import type {
   DiscardResponse,
   HostConfiguration,
@@ -43,7 +44,6 @@ import { ConfigurationFile } from './configuration-file.ts'
 import type { ServedAgent } from './http/agent-server.ts'
 import type { HostNetworks } from './network/host-networks.ts'
 import { Arbiter } from './protect/arbiter.ts'
-import { mustTakePart, type ArbiterAsk } from './protect/arbiter-door.ts'
 import type { Pumps } from './protect/pumps.ts'
 import { ReportLoop } from './report-loop.ts'
 import type { Datastores } from './storage/datastores.ts'
@@ -259,7 +259,10 @@ export class Agent implements ServedAgent, AsyncDisposable {
     return { life: this.#arbiter.life }
   }
 
-  arbiterOpen({ config, life }: ArbiterOpenRequest): Promise<void> {
+  async arbiterOpen({ config, life }: ArbiterOpenRequest): Promise<void> {
+    if (config.arbiter !== this.#deps.host) {
+      throw new HoldfastError('refused', `${config.arbiter} decides in that configuration, not ${this.#deps.host}`)
+    }
     return this.#arbiter.openConfiguration(config, life)
   }
 
@@ -277,7 +280,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
 
   /** Throws `not-allowed` when this host of the cluster may not ask this of the arbiter here. */
   mustTakePart(host: HostId, asked: ArbiterAsk): void {
-    mustTakePart(host, asked, (vm) => this.#arbiter.newest(vm))
+    mustTakePart(host, asked, asked.ask === 'life' ? undefined : this.#arbiter.newest(vmOf(asked)))
   }
 
   async tellRecord(record: RunRecord): Promise<void> {

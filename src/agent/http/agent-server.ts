@@ -20,7 +20,7 @@ import { readBody } from '../../contracts/http-exchange.ts'
 import { problemMediaType, toProblem } from '../../contracts/problem.ts'
 import type { ArbiterAskRequest, ArbiterOpenRequest, ArbiterSupersedeRequest } from '../../contracts/protection.ts'
 import type { Static } from '../../contracts/schema.ts'
-import type { ArbiterAsk } from '../protect/arbiter-door.ts'
+import type { ArbiterAsk } from '../../contracts/arbiter-door.ts'
 import { callerOf, mustBeManager, type Caller } from './caller.ts'
 
 export interface AgentServerOptions {

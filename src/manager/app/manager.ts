@@ -7,7 +7,6 @@ import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
-import type { ArbiterApi } from '../../contracts/protection.ts'
 import type { ReconcilerDeps } from '../reconcilers/deps.ts'
 import { Reconcilers } from '../reconcilers/reconcilers.ts'
 import type { MaintenanceDeps } from '../sagas/host-maintenance.ts'
@@ -15,7 +14,7 @@ import type { OperationsPort } from '../sagas/deps.ts'
 import { registerSagas } from '../sagas/all.ts'
 import { SagaEngine, type EngineOptions } from '../sagas/engine.ts'
 import { HostPromises } from '../sagas/host-promises.ts'
-import { managersArbiter } from '../sagas/managers-arbiter.ts'
+import { managersArbiter, type ManagersArbiter } from '../sagas/managers-arbiter.ts'
 import { beginOperation } from '../sagas/operation.ts'
 import { leaveOperation } from '../sagas/protection-operations.ts'
 import type { HostRecord } from '../store/records.ts'
@@ -74,7 +73,7 @@ export class Manager implements AsyncDisposable {
   readonly ready: ReadyAnswers
   readonly access: Access
   /** The managers as the arbiter of VMs that are held in step on two hosts. */
-  readonly arbiter: ArbiterApi
+  readonly arbiter: ManagersArbiter
   readonly consoles: Consoles
   readonly events: Events
   readonly idempotency: Idempotency

@@ -8,7 +8,13 @@
 import { HoldfastError } from '../../base/errors.ts'
 import type { VmId } from '../../base/ids.ts'
 import { claimed, looked, opened, superseded, type Decided } from '../../contracts/protection-register.ts'
-import type { ArbiterApi, RegisterAnswer, RegisterRecord } from '../../contracts/protection.ts'
+import {
+  managersArbiter as managers,
+  type ArbiterApi,
+  type ProtectionConfig,
+  type RegisterAnswer,
+  type RegisterRecord,
+} from '../../contracts/protection.ts'
 import type { RegisterStored } from '../store/records.ts'
 import type { Change, Store, Stored } from '../store/store.ts'
 
@@ -23,8 +29,14 @@ interface Held {
 
 const maxRaces = 20
 
-export function managersArbiter(store: StoreOf): ArbiterApi {
+export interface ManagersArbiter extends ArbiterApi {
+  /** The newest configuration that is known of a VM. */
+  newest(vm: VmId): Promise<ProtectionConfig | undefined>
+}
+
+export function managersArbiter(store: StoreOf): ManagersArbiter {
   return {
+    newest: async (vm) => (await heldOf(store, vm)).register?.config,
     arbiterLife: async () => ({ life: await lifeOf(store) }),
     arbiterOpen: ({ config, life }) => open(store, config, life),
     arbiterClaim: ({ vm, n, side }) => decide(store, vm, (held) => claimed(held, n, side)),
@@ -45,7 +57,9 @@ async function heldOf(store: StoreOf, vm: VmId): Promise<Held> {
   return { stored, life, register: stored?.value.life === life ? stored.value.register : undefined }
 }
 
-async function open(store: StoreOf, config: RegisterRecord['config'], life: string): Promise<void> {
+async function open(store: StoreOf, config: ProtectionConfig, life: string): Promise<void> {
+  if (config.arbiter !== managers)
+    throw new HoldfastError('refused', `${config.arbiter} decides in that configuration, not the managers`)
   await racing(config.vm, async () => {
     const held = await heldOf(store, config.vm)
     if (life !== held.life) {

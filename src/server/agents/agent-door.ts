@@ -10,6 +10,7 @@ import type { Logger } from '../../base/log.ts'
 import { managerCalls } from '../../contracts/agent-routes.ts'
 import type { HostReport } from '../../contracts/host.ts'
 import type { JoinRequest, RenewRequest, TransitionRequest } from '../../contracts/manager-api.ts'
+import { mustTakePart, vmOf, type ArbiterAsk } from '../../contracts/arbiter-door.ts'
 import type {
   ArbiterApi,
   ArbiterAskRequest,
@@ -67,20 +68,38 @@ export function installAgentDoor(server: FastifyInstance, parts: AgentDoorParts)
   }
 }
 
-/** What pumps ask of the managers where these are the arbiter: hosts of the cluster alone may. */
+/** What pumps ask of the managers where these are the arbiter: hosts of the cluster alone may, each for its own part. */
 function arbiterHandlers(manager: Manager): Record<keyof ArbiterApi, Handler> {
+  const { arbiter } = manager
   const asked =
-    <Body>(answer: (arbiter: ArbiterApi, body: Body) => Promise<unknown>): Handler =>
+    <Body>(toAsk: (body: Body) => ArbiterAsk, answer: (body: Body) => Promise<unknown>): Handler =>
     async (request, body) => {
-      await hostOf(manager, request)
-      return answer(manager.arbiter, body as Body)
+      const host = await hostOf(manager, request)
+      const ask = toAsk(body as Body)
+      mustTakePart(host, ask, ask.ask === 'life' ? undefined : await arbiter.newest(vmOf(ask)))
+      return answer(body as Body)
     }
   return {
-    arbiterLife: asked((arbiter) => arbiter.arbiterLife()),
-    arbiterOpen: asked((arbiter, body: ArbiterOpenRequest) => arbiter.arbiterOpen(body)),
-    arbiterClaim: asked((arbiter, body: ArbiterAskRequest) => arbiter.arbiterClaim(body)),
-    arbiterLook: asked((arbiter, body: ArbiterAskRequest) => arbiter.arbiterLook(body)),
-    arbiterSupersede: asked((arbiter, body: ArbiterSupersedeRequest) => arbiter.arbiterSupersede(body)),
+    arbiterLife: asked(
+      () => ({ ask: 'life' }),
+      () => arbiter.arbiterLife(),
+    ),
+    arbiterOpen: asked(
+      (request: ArbiterOpenRequest) => ({ ask: 'open', request }),
+      (request) => arbiter.arbiterOpen(request),
+    ),
+    arbiterClaim: asked(
+      (request: ArbiterAskRequest) => ({ ask: 'claim', request }),
+      (request) => arbiter.arbiterClaim(request),
+    ),
+    arbiterLook: asked(
+      (request: ArbiterAskRequest) => ({ ask: 'look', request }),
+      (request) => arbiter.arbiterLook(request),
+    ),
+    arbiterSupersede: asked(
+      (request: ArbiterSupersedeRequest) => ({ ask: 'supersede', request }),
+      (request) => arbiter.arbiterSupersede(request),
+    ),
   }
 }
 

@@ -1,15 +1,10 @@
 /**
- * Who may ask this host as an arbiter. Managers may ask all. A host of the cluster may ask only for its own part: about
+ * Who may ask an arbiter, an agent or a manager. Managers may ask all. A host of the cluster may ask only for its own part: about
  * configurations that name it, for the side on which they name it.
  */
-import { HoldfastError } from '../../base/errors.ts'
-import type { HostId, VmId } from '../../base/ids.ts'
-import type {
-  ArbiterAskRequest,
-  ArbiterOpenRequest,
-  ArbiterSupersedeRequest,
-  ProtectionConfig,
-} from '../../contracts/protection.ts'
+import { HoldfastError } from '../base/errors.ts'
+import type { HostId, VmId } from '../base/ids.ts'
+import type { ArbiterAskRequest, ArbiterOpenRequest, ArbiterSupersedeRequest, ProtectionConfig } from './protection.ts'
 
 export type ArbiterAsk =
   | { readonly ask: 'life' }
@@ -17,17 +12,18 @@ export type ArbiterAsk =
   | { readonly ask: 'claim' | 'look'; readonly request: ArbiterAskRequest }
   | { readonly ask: 'supersede'; readonly request: ArbiterSupersedeRequest }
 
-/** Throws `not-allowed`. `newest`: the newest configuration that the register knows of a VM. */
-export function mustTakePart(
-  host: HostId,
-  asked: ArbiterAsk,
-  newest: (vm: VmId) => ProtectionConfig | undefined,
-): void {
+/** The VM that it is about. */
+export function vmOf(asked: Exclude<ArbiterAsk, { ask: 'life' }>): VmId {
+  return asked.ask === 'open' ? asked.request.config.vm : asked.request.vm
+}
+
+/** Throws `not-allowed`. `newest`: the newest configuration that the register knows of the VM. */
+export function mustTakePart(host: HostId, asked: ArbiterAsk, newest: ProtectionConfig | undefined): void {
   if (takesPart(host, asked, newest)) return
   throw new HoldfastError('not-allowed', `${host} takes no part in that configuration, or not on that side`)
 }
 
-function takesPart(host: HostId, asked: ArbiterAsk, newest: (vm: VmId) => ProtectionConfig | undefined): boolean {
+function takesPart(host: HostId, asked: ArbiterAsk, held: ProtectionConfig | undefined): boolean {
   switch (asked.ask) {
     case 'life':
       return true
@@ -35,14 +31,12 @@ function takesPart(host: HostId, asked: ArbiterAsk, newest: (vm: VmId) => Protec
       return asked.request.config.primary === host || asked.request.config.second === host
     case 'claim':
     case 'look': {
-      const { vm, n, side } = asked.request
-      const held = newest(vm)
+      const { n, side } = asked.request
       // Of another number than the register's nothing is decided: it says `lost` or `unknown`, whoever asks.
       return held?.n !== n || held[side] === host
     }
     case 'supersede': {
-      const { vm, n, next } = asked.request
-      const held = newest(vm)
+      const { n, next } = asked.request
       return next.primary === host && (held?.n !== n || held.primary === host)
     }
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { HostId, VmId } from '../../base/ids.ts'
-import type { ProtectionConfig } from '../../contracts/protection.ts'
+import type { HostId, VmId } from '../base/ids.ts'
+import type { ProtectionConfig } from './protection.ts'
 import { mustTakePart, type ArbiterAsk } from './arbiter-door.ts'
 
 const vm = 'vm-7' as VmId
@@ -10,7 +10,7 @@ const config: ProtectionConfig = { vm, n: 2, primary: a, second: b, arbiter: c }
 
 function may(host: HostId, asked: ArbiterAsk): boolean {
   try {
-    mustTakePart(host, asked, (of) => (of === vm ? config : undefined))
+    mustTakePart(host, asked, config)
     return true
   } catch {
     return false
