@@ -14,4 +14,4 @@ export async function soundSeeds(name: ScenarioName, from: number, count: number
 }
 
 /** Worlds of three moves each, for one test; `HOLDFAST_SIM_SEEDS` changes it. */
-export const migrationWorlds = Number(process.env['HOLDFAST_SIM_SEEDS'] ?? 350)
+export const migrationWorlds = Number(process.env['HOLDFAST_SIM_SEEDS'] ?? 250)
