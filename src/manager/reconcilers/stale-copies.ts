@@ -48,9 +48,10 @@ export function planCleaning(
 
 export class StaleCopies implements Reconciler {
   readonly name = 'stale-copies'
-  readonly everyMs = 10_000
+  readonly everyMs = 3000
   readonly #deps: ReconcilerDeps
-  readonly #cleaning: RepeatLimit<VmId>
+  /** Another former copy is another thing to do: whoever waits for a host to be rid of it does not wait for the last one. */
+  readonly #cleaning: RepeatLimit<string>
 
   constructor(deps: ReconcilerDeps) {
     this.#deps = deps
@@ -67,7 +68,9 @@ export class StaleCopies implements Reconciler {
     const datastores = new Set(usable.map(({ datastore }) => datastore))
     const reach = { datastores, hosts: new Map(inventory.list('host').map((host) => [host.id, hosts.stateOf(host)])) }
     for (const vm of planCleaning(inventory.list('disk'), inventory.list('vm'), inventory.list('run'), reach)) {
-      if (this.#cleaning.take(vm)) await this.#clean(vm)
+      const former = inventory.list('vm').find(({ id }) => id === vm)?.protection?.former ?? []
+      const copies = former.map(({ n, host }) => `${n}/${host}`).join(' ')
+      if (this.#cleaning.take(`${vm} ${copies}`)) await this.#clean(vm)
     }
   }
 
