@@ -28,6 +28,23 @@ export const victims = [
 ] as const
 export type Victim = (typeof victims)[number]
 
+/** Whether the VM goes on elsewhere after such a fault; undefined: either of the two may win it. */
+const takesOver: Record<Victim, boolean | undefined> = {
+  'primary host': true,
+  'primary QEMU': true,
+  'primary pump': true,
+  'primary agent': false,
+  'primary frozen': true,
+  'second host': false,
+  'second QEMU': false,
+  'second pump': false,
+  'second agent': false,
+  'second frozen': false,
+  'storage link between them': undefined,
+  'every link between them': undefined,
+  manager: false,
+}
+
 /** How long a frozen host stays so, or a link cut: longer than anybody's patience. */
 const faultMs = 2500
 const patienceMs = 120_000
@@ -95,6 +112,9 @@ export class ProtectedVm implements Disposable {
     const { longestSilence } = this.#ticks
     await this.#lab.heal()
     const after = await this.untilProtected()
+    const wanted = takesOver[victim]
+    if (wanted !== undefined)
+      assert.equal(after.host !== primary, wanted, `it was on ${primary} and is on ${after.host}`)
     await this.#oneCopy(after)
     await this.#ticks.assertWhole(this.#lab)
     return { victim, from: primary, to: after.host ?? '', longestSilence }

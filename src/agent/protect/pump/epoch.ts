@@ -2,8 +2,8 @@
  * One epoch as it goes over the wire: which pages of memory have changed and what is in them now, the state of the devices,
  * and the disks' journal.
  *
- *   u32 length of the head | head (JSON) | pages with bytes: (u32 first, u32 count)… | pages of zeros: likewise |
- *   the pages' bytes | devices | journal
+ *   u32 length of the head | head (JSON) | pages: (u32 first, u32 count)… | the pages' bytes | devices |
+ *   journal
  */
 import Value from 'typebox/value'
 import { HoldfastError } from '../../../base/errors.ts'
@@ -17,7 +17,6 @@ const Head = Open({
   /** Somebody has paused the guest: it is to stay so. */
   isPaused: Type.Boolean(),
   ranges: Count,
-  zeroRanges: Count,
   pageBytes: Count,
   deviceBytes: Count,
   journalBytes: Count,
@@ -25,7 +24,6 @@ const Head = Open({
 
 export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaused'> {
   readonly ranges: readonly PageRange[]
-  readonly zeroRanges: readonly PageRange[]
   /** Of `ranges`, one after the other. */
   readonly pages: Uint8Array
   readonly devices: Uint8Array
@@ -33,18 +31,16 @@ export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaus
 }
 
 export function encodeEpoch(epoch: Epoch): Uint8Array[] {
-  const { n, isPaused, ranges, zeroRanges, pages, devices, journal } = epoch
+  const { n, isPaused, ranges, pages, devices, journal } = epoch
   const journalBytes = journal.reduce((sum, part) => sum + part.length, 0)
   const head: Static<typeof Head> = {
-    ...{ n, epoch: epoch.epoch, isPaused, ranges: ranges.length, zeroRanges: zeroRanges.length },
+    ...{ n, epoch: epoch.epoch, isPaused, ranges: ranges.length },
     ...{ pageBytes: pages.length, deviceBytes: devices.length, journalBytes },
   }
   const text = Buffer.from(JSON.stringify(head))
   const length = Buffer.alloc(4)
   length.writeUInt32LE(text.length)
-  return [length, text, encodeRanges(ranges), encodeRanges(zeroRanges), pages, devices, ...journal].filter(
-    (part) => part.length > 0,
-  )
+  return [length, text, encodeRanges(ranges), pages, devices, ...journal].filter((part) => part.length > 0)
 }
 
 /** Throws `invalid-request` for what is no epoch. */
@@ -60,7 +56,6 @@ export function decodeEpoch(bytes: Buffer): Epoch & { readonly journal: readonly
     return part
   }
   const ranges = decodeRanges(next(head.ranges * 8))
-  const zeroRanges = decodeRanges(next(head.zeroRanges * 8))
   const [pages, devices, journal] = [next(head.pageBytes), next(head.deviceBytes), next(head.journalBytes)]
   const said = ranges.reduce((sum, { count }) => sum + count, 0) * pageBytes
   if (said !== pages.length || at !== bytes.length) throw broken('its lengths contradict each other')
@@ -69,7 +64,6 @@ export function decodeEpoch(bytes: Buffer): Epoch & { readonly journal: readonly
     epoch: head.epoch,
     isPaused: head.isPaused,
     ranges,
-    zeroRanges,
     pages,
     devices,
     journal: [journal],

@@ -8,6 +8,7 @@
  * for a while: the second is told to take it over.
  */
 import type { Duplex } from 'node:stream'
+import { deadline } from '../../../base/clock.ts'
 import { describeError, HoldfastError } from '../../../base/errors.ts'
 import type { Logger } from '../../../base/log.ts'
 import type { Processes } from '../../../base/processes.ts'
@@ -16,16 +17,15 @@ import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { newPrimary, type PrimaryState } from '../primary-side.ts'
 import type { MemoryPhase, PrimaryOrder } from '../pumps.ts'
 import { Bell } from './bell.ts'
-import { encodeEpoch } from './epoch.ts'
-import { Figures } from './figures.ts'
 import { copyMemory } from './first-copy.ts'
 import { frameKinds, writeWord } from './frames.ts'
 import { Links, type LinkName } from './links.ts'
 import type { PumpMemoryFile } from './memory-file.ts'
 import { dueInMs } from './pacing.ts'
 import type { DiskCopy } from './primary-disks.ts'
-import type { Cut, GuestPorts, PrimaryGuest } from './primary-guest.ts'
+import type { GuestPorts, PrimaryGuest } from './primary-guest.ts'
 import { PrimaryProtocol } from './primary-protocol.ts'
+import { TakenEpochs } from './taken-epochs.ts'
 import { within } from './within.ts'
 import type { Word } from './words.ts'
 
@@ -47,12 +47,6 @@ const reconnectMs = 200
 /** The longest frame that the second ever sends: a word. */
 const mostBytes = 2 ** 20
 
-interface Pending {
-  readonly epoch: number
-  readonly takenAt: number
-  readonly parts: readonly Uint8Array[]
-}
-
 export class PrimaryPump {
   readonly #deps: PrimaryDeps
   readonly #order: PrimaryOrder
@@ -60,21 +54,16 @@ export class PrimaryPump {
   readonly #guest: PrimaryGuest
   readonly #disks: DiskCopy
   readonly #links: Links
-  readonly #figures = new Figures()
+  readonly #taken: TakenEpochs
   readonly #bell: Bell
   readonly #end = Promise.withResolvers<MemoryPhase>()
   readonly #syncing = new AbortController()
-  /** Output of epochs that may not leave yet. */
-  readonly #outputs = new Map<number, Cut['output']>()
   readonly #ready = Promise.withResolvers<void>()
   readonly #acked = Promise.withResolvers<void>()
   #protocol: PrimaryProtocol | undefined
-  #pending: Pending | undefined
   #phase: PumpPhase = 'syncing'
   #progress = 0
   #copyRate = 0
-  #safeAt: number | null = null
-  #lastCut = { at: 0, pauseMs: 0 }
   #reason: string | null = null
   #claimingSince: number | undefined
   /** The guest was stopped by this pump, not by somebody who wants it paused. */
@@ -91,6 +80,7 @@ export class PrimaryPump {
     this.#guest = guest
     this.#disks = disks
     this.#bell = new Bell(deps.clock)
+    this.#taken = new TakenEpochs(deps.clock)
     for (const { promise } of [this.#ready, this.#acked]) promise.catch(() => undefined)
     this.#links = new Links(deps.log, mostBytes, {
       onWord: (word) => this.#hear(word),
@@ -109,12 +99,11 @@ export class PrimaryPump {
   get status(): ProtectionObservation {
     const state = this.#protocol?.state
     const isSyncing = this.#phase === 'syncing'
-    const now = this.#deps.clock.monotonic()
+    const { figures, lagMs } = this.#taken
     return {
       ...{ side: 'primary', n: state?.config.n ?? this.#order.config.n, phase: this.#phase, epoch: state?.cut ?? 0 },
-      lagMs: this.#safeAt === null ? null : Math.round(now - this.#safeAt),
-      ...{ pauseMs: this.#figures.pauseMs, epochMs: this.#figures.epochMs },
-      bytesPerSecond: isSyncing ? this.#copyRate : this.#figures.bytesPerSecond,
+      ...{ lagMs, pauseMs: figures.pauseMs, epochMs: figures.epochMs },
+      bytesPerSecond: isSyncing ? this.#copyRate : figures.bytesPerSecond,
       ...{ progress: isSyncing ? this.#progress : 1, problem: this.#reason },
     }
   }
@@ -140,14 +129,24 @@ export class PrimaryPump {
 
   /**
    * The primary wins its configuration and goes on alone; `run` tells when it has. Throws `unreachable` while the arbiter
-   * cannot be asked.
+   * cannot be asked, `wrong-state` when it has lost its memory of the pair: who asked it for the VM would stand still.
    */
   async end(): Promise<void> {
     if (this.#protocol === undefined) {
       this.#syncing.abort(new HoldfastError('cancelled', 'protection was called off'))
       return
     }
-    await this.#protocol.look()
+    const { is } = await this.#protocol.look()
+    if (is === 'unknown') {
+      const { arbiter, n } = this.#protocol.state.config
+      throw new HoldfastError(
+        'wrong-state',
+        `${arbiter} decides about configuration ${n}, and has lost its memory of it`,
+        {
+          mend: 'The VM is held in step as before. See docs/runbooks/protection-stuck.md.',
+        },
+      )
+    }
     await this.#protocol.input({ is: 'peer-gone' })
   }
 
@@ -196,9 +195,8 @@ export class PrimaryPump {
   async #firstEpoch(): Promise<void> {
     const { config, settings } = this.#order
     const { clock } = this.#deps
-    const cut = await this.#guest.cut(1, { begin: true })
-    this.#keep(1, cut)
-    await this.#links.send(frameKinds.epoch, this.#pending?.parts ?? [])
+    this.#taken.keep(config.n, 1, await this.#guest.cut(1, { begin: true }), this.#links.sentBytes)
+    await this.#ship()
     await this.#within(this.#acked.promise, 'the second host did not take the first epoch')
     this.#syncing.signal.throwIfAborted()
     await this.#remember('bound', config, config.n)
@@ -208,8 +206,8 @@ export class PrimaryPump {
         limits: { silenceMs: settings.silenceMs, askAgainMs: settings.silenceMs },
         save: (next, lastN) => this.#remember('bound', next, lastN),
         say: (word) => this.#links.say(word),
-        ship: () => void this.#links.send(frameKinds.epoch, this.#pending?.parts ?? []),
-        release: (through) => this.#release(through),
+        ship: () => void this.#ship(),
+        release: (through) => this.#taken.release(through, this.#guest),
         kill: () => this.#kill(),
         onPhase: (state) => this.#onPhase(state),
       },
@@ -232,23 +230,11 @@ export class PrimaryPump {
     return within(this.#deps.clock, this.#syncing.signal, promise, readyMs, what)
   }
 
-  #keep(epoch: number, cut: Cut): void {
-    const at = this.#deps.clock.monotonic()
-    const { n } = this.#protocol?.state.config ?? this.#order.config
-    const { isPaused, ranges, pages, devices, journal, output, pauseMs } = cut
-    const parts = encodeEpoch({ n, epoch, isPaused, ranges, zeroRanges: [], pages, devices, journal })
-    this.#pending = { epoch, takenAt: at, parts }
-    this.#outputs.set(epoch, output)
-    this.#lastCut = { at, pauseMs }
-    this.#figures.note(at, pauseMs)
-    this.#figures.noteSent(at, this.#links.sentBytes)
-  }
-
   /** Takes epochs when they are due, one at a time on its way, for as long as the pair is bound. */
   async #epochs(): Promise<void> {
     const protocol = this.#mustProtocol()
     for (;;) {
-      const { phase, cut, acked } = protocol.state
+      const { phase, cut, acked, config } = protocol.state
       if (phase === 'alone' || phase === 'lost' || this.#yieldsUntil !== undefined) return
       const isFree = (phase === 'protecting' || phase === 'confirming') && acked >= cut
       const isLast = isFree && this.#handOver !== undefined
@@ -259,7 +245,7 @@ export class PrimaryPump {
       }
       this.#isStopped ||= isLast
       const taken = await this.#guest.cut(cut + 1, { isLast })
-      this.#keep(cut + 1, taken)
+      this.#taken.keep(config.n, cut + 1, taken, this.#links.sentBytes)
       this.#guest.onHeld(() => this.#bell.ring())
       await protocol.input({ is: 'cut' })
       if (taken.isShutDown) return this.#claim('the guest has shut down')
@@ -268,15 +254,13 @@ export class PrimaryPump {
   }
 
   #dueMs(): number {
-    const { settings } = this.#order
-    const { at, pauseMs } = this.#lastCut
-    return dueInMs(
-      {
-        ...{ sinceMs: this.#deps.clock.monotonic() - at, lastPauseMs: pauseMs },
-        ...{ hasHeldOutput: this.#guest.heldBytes > 0, journalBytes: this.#disks.bytes },
-      },
-      settings,
-    )
+    const waiting = { hasHeldOutput: this.#guest.heldBytes > 0, journalBytes: this.#disks.bytes }
+    return dueInMs({ ...this.#taken.last, ...waiting }, this.#order.settings)
+  }
+
+  /** Sends the newest epoch; lost where there is no connection, and sent again when there is one. */
+  async #ship(): Promise<void> {
+    await this.#links.send(frameKinds.epoch, this.#taken.parts)
   }
 
   /** The last epoch is on its way, and the guest stands still. */
@@ -331,7 +315,7 @@ export class PrimaryPump {
         return this.#secondGone(word.why)
       case 'ack':
         if (protocol === undefined) return this.#acked.resolve()
-        if (word.epoch === this.#pending?.epoch) this.#safeAt = this.#pending.takenAt
+        this.#taken.acknowledged(word.epoch)
         protocol.input(word).then(
           () => this.#bell.ring(),
           () => undefined,
@@ -369,7 +353,7 @@ export class PrimaryPump {
       return
     }
     const { acked, cut, phase } = protocol.state
-    const isStuck = phase === 'protecting' && acked < cut && now - this.#lastCut.at > this.#patienceMs
+    const isStuck = phase === 'protecting' && acked < cut && this.#taken.last.sinceMs > this.#patienceMs
     if (isStuck) return this.#claim('the second host does not acknowledge, although it lives')
     await protocol.input({ is: 'tick' })
     await this.#reconnect()
@@ -385,27 +369,22 @@ export class PrimaryPump {
     if (phase !== 'protecting' && phase !== 'confirming') return
     for (const link of ['data', 'beats'] as const) {
       if (this.#links.has(link)) continue
-      const late = AbortSignal.timeout(reconnectMs)
-      const stream = await this.#deps.connect(link, late).catch(() => undefined)
+      using late = deadline(
+        this.#deps.clock,
+        reconnectMs,
+        new HoldfastError('timeout', 'the second host does not answer'),
+      )
+      const stream = await this.#deps.connect(link, late.signal).catch(() => undefined)
       if (stream === undefined) continue
       this.#add(link, stream)
       const { acked, cut } = this.#mustProtocol().state
-      if (link === 'data' && acked < cut && this.#pending !== undefined)
-        void this.#links.send(frameKinds.epoch, this.#pending.parts)
+      if (link === 'data' && acked < cut) void this.#ship()
     }
   }
 
   #add(link: LinkName, stream: Duplex): void {
     writeWord(stream, { is: 'hello', vm: this.#order.vm, n: this.#order.config.n, link } satisfies Word)
     this.#links.add(link, stream)
-  }
-
-  #release(through: number): void {
-    for (const [epoch, output] of this.#outputs) {
-      if (epoch > through) break
-      this.#guest.release(output)
-      this.#outputs.delete(epoch)
-    }
   }
 
   #onPhase({ phase }: PrimaryState): void {
@@ -432,7 +411,7 @@ export class PrimaryPump {
       await processes.waitGone(this.#record.process)
     } else {
       // What waits goes first, in its order: everything else may take its time.
-      this.#release(Infinity)
+      this.#taken.release(Infinity, this.#guest)
       this.#guest.letAllOut()
       this.#links.say({ is: 'over', n: config.n })
     }

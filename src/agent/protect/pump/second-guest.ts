@@ -15,8 +15,6 @@ import type { GuestPorts } from './primary-guest.ts'
 /** The primary's memory as it names it. */
 export type PrimaryBlock = Pick<RamBlock, 'name' | 'bytes' | 'isRom'>
 
-const zeros = Buffer.alloc(256 * pageBytes)
-
 export class SecondGuest implements AsyncDisposable {
   readonly #ports: GuestPorts
   readonly #record: MachineRecord
@@ -76,14 +74,10 @@ export class SecondGuest implements AsyncDisposable {
   }
 
   /** Puts the pages of a whole epoch in place. */
-  apply({ ranges, zeroRanges, pages }: Epoch): void {
+  apply({ ranges, pages }: Epoch): void {
     let at = 0
     for (const range of ranges) {
       this.write(range, pages.subarray(at, (at += range.count * pageBytes)))
-    }
-    for (const range of zeroRanges) {
-      for (const piece of this.#memory.cut(range, zeros.length / pageBytes))
-        this.write(piece, zeros.subarray(0, piece.count * pageBytes))
     }
   }
 

@@ -13,7 +13,6 @@ const epoch: Epoch = {
     { first: 5, count: 2 },
     { first: 9000, count: 1 },
   ],
-  zeroRanges: [{ first: 100, count: 256 }],
   pages: Buffer.alloc(3 * 4096, 'x'),
   devices: Buffer.from('QEVM and more'),
   journal: [Buffer.from('first'), Buffer.from('second')],
