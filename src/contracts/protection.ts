@@ -163,6 +163,11 @@ export const ProtectionObservation = Open({
 })
 export type ProtectionObservation = Static<typeof ProtectionObservation>
 
+/** Of a pump that has none to tell. */
+export const noFigures: Omit<ProtectionObservation, 'side' | 'n' | 'phase'> = {
+  ...{ epoch: 0, lagMs: null, pauseMs: null, epochMs: null, bytesPerSecond: 0, progress: 0, problem: null },
+}
+
 /** Where the second's pump listens: on two networks, so that one that is cut is not taken for a dead host. */
 export const SecondEndpoint = Open({
   /** On the storage network: epochs. */

@@ -1,5 +1,6 @@
 /** How an outgoing migration ended, from QEMU's own words, and how one that nobody drives any more is brought to its end. */
 import type { Clock } from '../base/clock.ts'
+import { abandonLeftCopies } from './disk-copies.ts'
 import type { OutgoingResult } from './hypervisor.ts'
 import type { MigrateStatus } from './machine-state.ts'
 import { removeTls } from './migration-settings.ts'
@@ -56,7 +57,7 @@ export async function cancelAndWait(qmp: Qmp, clock: Clock): Promise<OutgoingEnd
 export async function settleOutgoing(qmp: Qmp, clock: Clock): Promise<OutgoingResult> {
   const started = clock.monotonic()
   const { outcome, reason, status } = await cancelAndWait(qmp, clock)
-  if (outcome !== 'sent') await abandonMirrors(qmp, clock)
+  if (outcome !== 'sent') await abandonLeftCopies(qmp, clock)
   await removeTls(qmp)
   const ram = status.ram?.transferred ?? 0
   return {
@@ -66,25 +67,5 @@ export async function settleOutgoing(qmp: Qmp, clock: Clock): Promise<OutgoingRe
     downtimeMs: status.downtime ?? 0,
     ramBytes: ram,
     diskBytes: 0,
-  }
-}
-
-/** Mirrors and their targets carry names that only outgoing migrations give (outgoing.ts). */
-async function abandonMirrors(qmp: Qmp, clock: Clock): Promise<void> {
-  interface Named {
-    readonly device?: string
-    readonly 'node-name'?: string
-  }
-  for (;;) {
-    const jobs = (await qmp.execute<readonly Named[]>('query-block-jobs')).filter(
-      ({ device }) => device?.startsWith('mirror-') === true,
-    )
-    if (jobs.length === 0) break
-    for (const { device } of jobs) await qmp.execute('block-job-cancel', { device, force: true }).catch(() => undefined)
-    await clock.sleep(pollMs)
-  }
-  const nodes = await qmp.execute<readonly Named[]>('query-named-block-nodes', { flat: true })
-  for (const { 'node-name': node } of nodes) {
-    if (node?.startsWith('mirror-target-') === true) await qmp.execute('blockdev-del', { 'node-name': node })
   }
 }

@@ -15,16 +15,8 @@ import type { Clock } from '../base/clock.ts'
 import { describeError, HoldfastError } from '../base/errors.ts'
 import type { Processes } from '../base/processes.ts'
 import { Convergence } from './convergence.ts'
-import { diskNode } from './command-line.ts'
-import {
-  abandonCopy,
-  finishCopy,
-  MirrorWatch,
-  nodeOfDevice,
-  startMirror,
-  type MirrorJob,
-  type MirrorProgress,
-} from './disk-mirror.ts'
+import { DiskCopies } from './disk-copies.ts'
+import type { MirrorProgress } from './disk-mirror.ts'
 import { withoutHanging } from './handshake-guard.ts'
 import type { OutgoingOptions, OutgoingResult } from './hypervisor.ts'
 import type { MigrateStatus } from './machine-state.ts'
@@ -33,6 +25,7 @@ import { cancelAndWait, endings, endOf, type OutgoingEnd } from './outgoing-end.
 import { diskProgress, memoryProgress } from './outgoing-progress.ts'
 import type { QemuFeatures } from './qemu-version.ts'
 import type { Qmp } from './qmp.ts'
+import { stallMs, StallWatch } from './stall-watch.ts'
 
 export interface OutgoingDeps {
   readonly qmp: Qmp
@@ -50,8 +43,7 @@ const pollMs = 200
 const shortDowntimeMs = 10
 /** Bytes per second; QEMU's own default would be 128 MiB/s. */
 const unlimited = 2 ** 40
-/** No byte for so long: the way to the target is broken, whatever TCP still hopes for. */
-const stallMs = 15_000
+/** The same while the guest stands still (stall-watch.ts). */
 const standingStallMs = 8_000
 
 export async function migrateOut(
@@ -68,13 +60,11 @@ class Outgoing implements AsyncDisposable {
   readonly #options: OutgoingOptions
   readonly #signal: AbortSignal
   readonly #started: number
-  readonly #mirrors: MirrorJob[]
   readonly #convergence: Convergence
   readonly #shrinking = new Convergence(1, 0.5)
   #hasFullDowntime = false
-  #watch: MirrorWatch | undefined
+  #copies: DiskCopies | undefined
   #disks: MirrorProgress = { doneBytes: 0, totalBytes: 0 }
-  #areMirrorsOpen = false
   #isStarted = false
   #isPostCopy = false
   #mayPostCopy: boolean
@@ -90,7 +80,6 @@ class Outgoing implements AsyncDisposable {
     this.#options = options
     this.#signal = signal
     this.#started = deps.clock.monotonic()
-    this.#mirrors = options.exports.map(({ key }) => ({ job: `mirror-${key}`, target: `mirror-target-${key}` }))
     this.#stall = new StallWatch(deps.clock)
     this.#convergence = new Convergence(options.autoConverge ? 6 : 3)
     // Post-copy has no moment at which a mirror could be ended with nothing of the guest running anywhere.
@@ -110,7 +99,7 @@ class Outgoing implements AsyncDisposable {
     try {
       this.#signal.throwIfAborted()
       const creds = await this.#prepare()
-      if (this.#mirrors.length > 0) await this.#copyDisks(creds)
+      if (this.#movesDisks) await this.#copyDisks(creds)
       this.#signal.throwIfAborted()
       this.#isStarted = true
       await qmp.execute('migrate', { uri: tcpUri(this.#options.host, this.#options.port) })
@@ -122,10 +111,7 @@ class Outgoing implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const { qmp } = this.#deps
-    if (this.#watch !== undefined && this.#areMirrorsOpen && qmp.isOpen) {
-      for (const mirror of this.#mirrors) await abandonCopy(qmp, this.#watch, mirror)
-    }
-    this.#watch?.[Symbol.dispose]()
+    await this.#copies?.abandon()
     if (qmp.isOpen) await removeTls(qmp).catch(() => undefined)
   }
 
@@ -149,7 +135,7 @@ class Outgoing implements AsyncDisposable {
       capabilities: {
         'auto-converge': autoConverge,
         'postcopy-ram': this.#mayPostCopy,
-        'pause-before-switchover': this.#mirrors.length > 0,
+        'pause-before-switchover': this.#movesDisks,
         multifd: multifdChannels > 0,
       },
       parameters: {
@@ -165,36 +151,18 @@ class Outgoing implements AsyncDisposable {
   }
 
   async #copyDisks(creds: string | null): Promise<void> {
-    const { qmp, features, clock } = this.#deps
+    const { clock } = this.#deps
     const { host, nbdPort, tlsName, maxBandwidth, exports, onProgress } = this.#options
     if (nbdPort === null)
       throw new HoldfastError('invalid-request', 'disks are to move, but the target named no port for them')
-    this.#watch = new MirrorWatch(qmp, this.#mirrors)
-    this.#areMirrorsOpen = true
-    for (const [at, { key, name }] of exports.entries()) {
-      const mirror = this.#mirrors[at]
-      if (mirror === undefined) continue
-      const node = await nodeOfDevice(qmp, diskNode(key))
-      const added = qmp.execute('blockdev-add', {
-        driver: 'nbd',
-        'node-name': mirror.target,
-        server: { type: 'inet', host, port: String(nbdPort) },
-        export: name,
-        discard: 'unmap',
-        ...(creds === null ? {} : { 'tls-creds': creds, 'tls-hostname': tlsName }),
-      })
-      await withoutHanging(this.#deps, { host, port: nbdPort }, added)
-      await startMirror(qmp, features, { ...mirror, node, maxBandwidth })
-    }
     const started = clock.monotonic()
     const report = (progress: MirrorProgress): void => {
       this.#disks = progress
       onProgress(diskProgress(progress, clock.monotonic() - started))
-      if (this.#stall.isQuietFor(progress.doneBytes, stallMs)) {
-        throw new HoldfastError('unreachable', 'the target takes nothing of the disks any more')
-      }
     }
-    await this.#watch.untilReady(clock, features, report, this.#signal)
+    const tls = creds === null || tlsName === null ? null : { creds, name: tlsName }
+    const target = { host, port: nbdPort, tls, exports, maxBandwidth }
+    this.#copies = await DiskCopies.make(this.#deps, target, report, this.#signal)
   }
 
   /** Until the end, whatever it is. Looks again at each event, and every 200 ms for progress. */
@@ -227,6 +195,10 @@ class Outgoing implements AsyncDisposable {
     return await (this.#isPastHandshake ? answer : withoutHanging(this.#deps, { host, port }, answer))
   }
 
+  get #movesDisks(): boolean {
+    return this.#options.exports.length > 0
+  }
+
   get #isPastHandshake(): boolean {
     return this.#status !== 'none' && this.#status !== 'setup'
   }
@@ -254,10 +226,7 @@ class Outgoing implements AsyncDisposable {
   /** The guest stands still: the disks become the target's alone, then the rest of the memory follows. */
   async #switchDisks(): Promise<void> {
     const { qmp } = this.#deps
-    if (this.#watch !== undefined && this.#areMirrorsOpen) {
-      for (const mirror of this.#mirrors) await finishCopy(qmp, this.#watch, mirror)
-      this.#areMirrorsOpen = false
-    }
+    await this.#copies?.finish()
     await qmp.execute('migrate-continue', { state: 'pre-switchover' })
   }
 
@@ -306,27 +275,6 @@ class Outgoing implements AsyncDisposable {
       ramBytes: status.ram?.transferred ?? 0,
       diskBytes: this.#disks.doneBytes,
     }
-  }
-}
-
-/** Notices that a count does not change any more. */
-class StallWatch {
-  readonly #clock: Clock
-  #count = -1
-  #since: number
-
-  constructor(clock: Clock) {
-    this.#clock = clock
-    this.#since = clock.monotonic()
-  }
-
-  isQuietFor(count: number, ms: number): boolean {
-    const now = this.#clock.monotonic()
-    if (count !== this.#count) {
-      this.#count = count
-      this.#since = now
-    }
-    return now - this.#since > ms
   }
 }
 

@@ -1,7 +1,7 @@
 /** One simulated pump process: it looks at the other side's and at its guest some times a second. */
 import { HoldfastError } from '../base/errors.ts'
 import type { VmId } from '../base/ids.ts'
-import type { ProtectionObservation, ProtectionSide, PumpPhase } from '../contracts/protection.ts'
+import { noFigures, type ProtectionObservation, type ProtectionSide, type PumpPhase } from '../contracts/protection.ts'
 import { isFinal, type MemoryPhase, type Pump, type PumpMemory } from '../agent/protect/pumps.ts'
 import type { FakeGuest, GuestMemory } from './fake-guest.ts'
 import type { FakePumps } from './fake-pumps.ts'
@@ -38,20 +38,11 @@ export class FakePump implements Pump {
     this.side = memory.side
     this.gone = this.#ended.promise
     const { side, config } = memory
-    const figures = {
-      epoch: 0,
-      lagMs: null,
-      pauseMs: null,
-      epochMs: null,
-      bytesPerSecond: 0,
-      progress: 0,
-      problem: null,
-    }
     const bound = side === 'second' ? 'following' : 'confirming'
     this.#status = {
       side,
       n: config.n,
-      ...figures,
+      ...noFigures,
       phase: memory.phase === 'bound' ? bound : firstPhases[memory.phase],
     }
     this.#heardAt = pumps.options.clock.monotonic()

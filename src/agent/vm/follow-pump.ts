@@ -2,6 +2,7 @@
  * Follows the pump of a pair. One that has ended before it came to anything is followed by another, which finds out who may
  * go on; what the last one came to is carried out here (pair.ts).
  */
+import { orAborted } from '../../base/aborted.ts'
 import { describeError, HoldfastError } from '../../base/errors.ts'
 import { hold, giveUp, memoryOf, outcomeOf, settlePair } from './pair.ts'
 import type { VmCore } from './vm-core.ts'
@@ -60,17 +61,4 @@ async function untilGone(core: VmCore): Promise<void> {
   const { pump } = core
   const { signal } = core.ports
   if (pump !== undefined) await orAborted(pump.gone, signal)
-}
-
-/** Rejects with the signal's reason when that comes first; the work goes on. */
-export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise, reject } = Promise.withResolvers<never>()
-  const abort = (): void => reject(signal.reason as Error)
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
 }

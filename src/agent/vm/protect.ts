@@ -2,13 +2,13 @@
  * The primary's part: a pump holds the running guest in step with a second host until one of the two goes on alone. The
  * part is durable before the pump is started, and the pump is found again by it (follow-pump.ts).
  */
+import { orAborted } from '../../base/aborted.ts'
 import { describeError, HoldfastError } from '../../base/errors.ts'
 import type { JobProgress, ProtectRequest, UnprotectRequest } from '../../contracts/agent-api.ts'
 import type { VmObservation } from '../../contracts/host.ts'
 import type { ProtectionObservation } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Pump } from '../protect/pumps.ts'
-import { orAborted } from './follow-pump.ts'
 import { hold, mustHavePumps } from './pair.ts'
 import { reconcile } from './reconcile.ts'
 import { newAttempt } from './transitions.ts'

@@ -2,11 +2,11 @@
  * The second's part: images of its own, a QEMU that waits, and a pump that listens. Nothing of it runs before its pump has
  * won it at the arbiter. What was given up is durable, and its number is never taken up again.
  */
+import { orAborted } from '../../base/aborted.ts'
 import { describeError, HoldfastError } from '../../base/errors.ts'
 import type { PrepareSecondRequest } from '../../contracts/agent-api.ts'
 import type { VmObservation } from '../../contracts/host.ts'
 import type { SecondEndpoint } from '../../contracts/protection.ts'
-import { orAborted } from './follow-pump.ts'
 import { memoryOf, mustHavePumps, outcomeOf, settlePair } from './pair.ts'
 import type { VmCore } from './vm-core.ts'
 

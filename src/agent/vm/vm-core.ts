@@ -7,7 +7,7 @@ import { describeError, HoldfastError } from '../../base/errors.ts'
 import type { VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { VmObservation, VmProcessState } from '../../contracts/host.ts'
-import type { ProtectionObservation } from '../../contracts/protection.ts'
+import { noFigures, type ProtectionObservation } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Machine, MachineEvent, MachineState } from '../../hypervisor/hypervisor.ts'
 import type { Pump } from '../protect/pumps.ts'
@@ -285,16 +285,7 @@ export class VmCore {
     if (held == null) return null
     if (held.outcome === null) return this.pumpStatus ?? null
     const { side, n, outcome: phase } = held
-    const figures = {
-      epoch: 0,
-      lagMs: null,
-      pauseMs: null,
-      epochMs: null,
-      bytesPerSecond: 0,
-      progress: 0,
-      problem: null,
-    }
-    return { side, n, ...figures, ...this.pumpStatus, phase }
+    return { side, n, ...noFigures, ...this.pumpStatus, phase }
   }
 
   #processState(): VmProcessState {

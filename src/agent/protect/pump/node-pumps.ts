@@ -8,7 +8,7 @@ import type { VmId } from '../../../base/ids.ts'
 import type { Logger } from '../../../base/log.ts'
 import type { ProcessId, Processes } from '../../../base/processes.ts'
 import type { Streams } from '../../../base/streams.ts'
-import type { ProtectionObservation, SecondEndpoint } from '../../../contracts/protection.ts'
+import { noFigures, type ProtectionObservation, type SecondEndpoint } from '../../../contracts/protection.ts'
 import type { PrimaryOrder, Pump, PumpMemory, Pumps, SecondOrder } from '../pumps.ts'
 import {
   controlSocket,
@@ -20,7 +20,8 @@ import {
   type ControlProblem,
 } from './control.ts'
 import { PumpMemoryFile } from './memory-file.ts'
-import { logFile, orderFile, processFile, type OrderFile, type PumpProcess } from './order-file.ts'
+import { within } from './within.ts'
+import { logFile, orderFile, processFile, type OrderFile, type PumpProcess, type PumpTask } from './order-file.ts'
 
 export interface NodePumpsDeps {
   readonly clock: Clock
@@ -41,6 +42,8 @@ export interface NodePumpsDeps {
 
 /** A program that loads, opens a QEMU and notes its memory. */
 const beginMs = 30_000
+/** Longer than the pump itself waits for anybody. */
+const answerMs = 60_000
 const pollMs = 20
 
 export class NodePumps implements Pumps {
@@ -52,29 +55,27 @@ export class NodePumps implements Pumps {
 
   async startPrimary(order: PrimaryOrder): Promise<Pump> {
     await this.#mustBeAble()
-    const { dataDirectory } = this.#deps
-    return (await this.#start(order.vm, { mode: 'start', dataDirectory, side: 'primary', order })).pump
+    return (await this.#start(order.vm, { mode: 'start', side: 'primary', order })).pump
   }
 
   async startSecond(order: SecondOrder): Promise<{ pump: Pump; endpoint: SecondEndpoint }> {
     await this.#mustBeAble()
-    const { dataDirectory, listen } = this.#deps
-    const { pump, endpoint } = await this.#start(order.vm, {
-      mode: 'start',
-      dataDirectory,
-      side: 'second',
-      order,
-      listen,
-    })
+    const { listen } = this.#deps
+    const { pump, endpoint } = await this.#start(order.vm, { mode: 'start', side: 'second', order, listen })
     if (endpoint === null) throw new HoldfastError('internal', 'the pump does not say where it listens')
     return { pump, endpoint }
   }
 
   async salvage(vm: VmId): Promise<Pump> {
-    const path = join(this.#deps.runDirectory(vm), orderFile)
-    const order = await readJson<OrderFile>(this.#deps.files, path)
-    if (order === undefined) return await this.#salvageWithoutOrder(vm)
-    return (await this.#start(vm, { ...order, mode: 'salvage' })).pump
+    const runDirectory = this.#deps.runDirectory(vm)
+    const memory = await this.memory(vm)
+    if (memory === undefined) throw new HoldfastError('not-found', `no pump of ${vm} has left anything`)
+    const { side, arbiter } = memory
+    // Where the machine has been off since, its folder is gone, and no QEMU is left in which there were something to end.
+    const last = await readJson<OrderFile>(this.#deps.files, join(runDirectory, orderFile))
+    const order = { vm, arbiter, runDirectory, copies: last?.order.copies ?? [] }
+    await this.#deps.files.makeDirectory(runDirectory, { mode: 0o711 })
+    return (await this.#start(vm, { mode: 'salvage', side, order })).pump
   }
 
   async adopt(vm: VmId): Promise<Pump | undefined> {
@@ -107,22 +108,9 @@ export class NodePumps implements Pumps {
     return new PumpMemoryFile(this.#deps.files, this.#deps.dataDirectory, vm)
   }
 
-  /** The machine has been off since: no QEMU of then is left, and its folder is gone. What is remembered says the rest. */
-  async #salvageWithoutOrder(vm: VmId): Promise<Pump> {
-    const memory = await this.memory(vm)
-    if (memory === undefined) throw new HoldfastError('not-found', `no pump of ${vm} has left anything`)
-    const { config, arbiter } = memory
-    const runDirectory = this.#deps.runDirectory(vm)
-    await this.#deps.files.makeDirectory(runDirectory, { mode: 0o711 })
-    const settings = { silenceMs: 500, beatMs: 50, shortestEpochMs: 20, longestEpochMs: 200 }
-    const none = { data: { host: '', port: 0 }, beats: { host: '', port: 0 }, tlsName: '', nbd: null, exports: [] }
-    const order: PrimaryOrder = { vm, config, arbiter, copies: [], settings, runDirectory, second: none }
-    const { dataDirectory } = this.#deps
-    return (await this.#start(vm, { mode: 'salvage', dataDirectory, side: 'primary', order })).pump
-  }
-
-  async #start(vm: VmId, order: OrderFile): Promise<Begun> {
-    const { files, processes, program } = this.#deps
+  async #start(vm: VmId, task: PumpTask): Promise<Begun> {
+    const { files, processes, program, dataDirectory } = this.#deps
+    const order: OrderFile = { ...task, dataDirectory }
     const runDirectory = this.#deps.runDirectory(vm)
     const path = join(runDirectory, orderFile)
     await files.remove(join(runDirectory, controlSocket))
@@ -143,9 +131,9 @@ export class NodePumps implements Pumps {
     for (;;) {
       const connection = await streams.connectUnix(path).catch(() => undefined)
       if (connection !== undefined) {
-        const pump = new NodePump(processes, process, side, connection.stream)
+        const pump = new NodePump({ clock, processes }, process, side, connection.stream)
         try {
-          return { pump, endpoint: await pump.begun() }
+          return { pump, endpoint: await within(clock, pump.begun(), beginMs, `the pump of ${vm} did not answer`) }
         } catch (thrown) {
           await pump[Symbol.asyncDispose]()
           throw thrown
@@ -168,6 +156,7 @@ interface Begun {
 class NodePump implements Pump {
   readonly side: Pump['side']
   readonly gone: Promise<void>
+  readonly #clock: Clock
   readonly #stream: Duplex
   readonly #listeners = new Set<(status: ProtectionObservation) => void>()
   readonly #begun = Promise.withResolvers<SecondEndpoint | null>()
@@ -175,13 +164,18 @@ class NodePump implements Pump {
   #nextId = 1
   #status: ProtectionObservation
 
-  constructor(processes: Processes, process: ProcessId, side: Pump['side'], stream: Duplex) {
+  constructor(
+    ports: Pick<NodePumpsDeps, 'clock' | 'processes'>,
+    process: ProcessId,
+    side: Pump['side'],
+    stream: Duplex,
+  ) {
     this.side = side
+    this.#clock = ports.clock
     this.#stream = stream
-    const none = { epoch: 0, lagMs: null, pauseMs: null, epochMs: null, bytesPerSecond: 0, progress: 0, problem: null }
-    this.#status = { side, n: 1, phase: side === 'primary' ? 'syncing' : 'candidate', ...none }
+    this.#status = { side, n: 1, phase: side === 'primary' ? 'syncing' : 'candidate', ...noFigures }
     this.#begun.promise.catch(() => undefined)
-    this.gone = processes.waitGone(process)
+    this.gone = ports.processes.waitGone(process)
     stream.on('error', () => stream.destroy())
     stream.once('close', () => this.#ended())
     readLines(stream, (line) => this.#take(line as ControlLine))
@@ -228,7 +222,8 @@ class NodePump implements Pump {
     const answer = Promise.withResolvers<void>()
     this.#open.set(id, answer)
     sendLine(this.#stream, { id, do: act })
-    await answer.promise
+    // Whether one that is silent has done it is unknown.
+    await within(this.#clock, answer.promise, answerMs, 'the pump did not answer')
   }
 
   #take(line: ControlLine): void {

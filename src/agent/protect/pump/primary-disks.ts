@@ -16,11 +16,14 @@ import {
   watchJournals,
 } from '../../../hypervisor/checkpoint/write-journal.ts'
 import { DiskCopies } from '../../../hypervisor/disk-copies.ts'
+import { addTlsClient } from '../../../hypervisor/migration-settings.ts'
+import { featuresOf, versionOf, type QemuVersionReply } from '../../../hypervisor/qemu-version.ts'
 import type { Qmp } from '../../../hypervisor/qmp.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { encodeJournal } from '../disks/journal-format.ts'
 import { JournalServer } from '../disks/nbd-journal-server.ts'
 import type { PrimaryOrder } from '../pumps.ts'
+import { within } from './within.ts'
 
 export interface DiskCopy {
   /** Bytes of the journal that wait for an epoch. */
@@ -98,10 +101,14 @@ export class MirroredDisks implements DiskCopy {
 
   async copy(onProgress: (doneBytes: number, totalBytes: number) => void, signal: AbortSignal): Promise<void> {
     const { nbd, exports } = this.#order.second
+    const { host, port, tlsName } = needNbd(nbd)
     const { tlsDirectory } = this.#record.config
+    const qmp = this.#qmp
+    const features = featuresOf(versionOf(await qmp.execute<QemuVersionReply>('query-version')))
+    const tls = tlsDirectory === null ? null : { creds: await addTlsClient(qmp, tlsDirectory), name: tlsName }
     this.#copies = await DiskCopies.make(
-      { ...this.#ports, qmp: this.#qmp, tlsDirectory },
-      { ...needNbd(nbd), exports },
+      { ...this.#ports, qmp, features },
+      { host, port, tls, exports, maxBandwidth: null },
       ({ doneBytes, totalBytes }) => onProgress(doneBytes, totalBytes),
       signal,
     )
@@ -122,13 +129,9 @@ export class MirroredDisks implements DiskCopy {
   async #finishCopies(): Promise<void> {
     const copies = this.#copies
     if (copies === undefined) return
-    const late = Promise.withResolvers<never>()
-    using _ = this.#ports.clock.timer(finishMs, () => {
-      late.reject(new HoldfastError('timeout', `the copies of the disks were not whole within ${finishMs} ms`))
-    })
     const finished = copies.finish()
     finished.catch(() => undefined)
-    await Promise.race([finished, late.promise])
+    await within(this.#ports.clock, finished, finishMs, 'the copies of the disks were not whole')
   }
 
   admitAll(): void {

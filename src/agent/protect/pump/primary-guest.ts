@@ -5,31 +5,17 @@
  * The order within a stop is the protocol's: the devices' state first, then the output up to here, the journal up to here,
  * and the pages last, since saving the devices writes to memory too.
  */
-import type { Clock } from '../../../base/clock.ts'
 import { HoldfastError } from '../../../base/errors.ts'
-import type { Files } from '../../../base/files.ts'
-import {
-  pageBytes,
-  type ProcessMemories,
-  type ProcessMemory,
-  type WriteTracking,
-} from '../../../base/process-memory.ts'
-import type { Streams } from '../../../base/streams.ts'
+import { pageBytes, type ProcessMemory, type WriteTracking } from '../../../base/process-memory.ts'
 import { machineTypeOf, readDevices, saveDevices } from '../../../hypervisor/checkpoint/device-state.ts'
 import { GuestMemory, isZero, type PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { OutputGate, type GatedNic } from '../../../hypervisor/checkpoint/output-gate.ts'
 import { ramBlocks, type RamBlock } from '../../../hypervisor/checkpoint/ram-blocks.ts'
-import { openQmp, type Qmp } from '../../../hypervisor/qmp.ts'
-import { runPaths, type MachineRecord } from '../../../hypervisor/run-directory.ts'
+import type { Qmp } from '../../../hypervisor/qmp.ts'
+import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { SerialQueue } from '../../vm/serial-queue.ts'
 import type { DiskCopy } from './primary-disks.ts'
-
-export interface GuestPorts {
-  readonly clock: Clock
-  readonly files: Files
-  readonly memories: ProcessMemories
-  readonly streams: Streams
-}
+import type { GuestPorts } from './qemu-of-vm.ts'
 
 /** What one stop of the guest brought. */
 export interface Cut {
@@ -275,26 +261,6 @@ export class PrimaryGuest implements AsyncDisposable {
     await this.#tracking.stop().catch(() => undefined)
     await this.#process[Symbol.asyncDispose]()
   }
-}
-
-/**
- * Opens the control socket that QEMU has for pumps; one that an older Holdfast started has a spare one instead. Rejects
- * with `unreachable` when QEMU is gone.
- */
-export async function openControl(
-  ports: Pick<GuestPorts, 'clock' | 'streams' | 'files'>,
-  { config, process: id }: MachineRecord,
-): Promise<Qmp> {
-  const { qmpPump, qmpSpare } = runPaths(config.runDirectory)
-  const hasOwn = (await ports.files.stat(qmpPump)) !== undefined
-  const { stream } = await ports.streams.connectUnix(hasOwn ? qmpPump : qmpSpare, id.pid)
-  return await openQmp(stream, ports.clock)
-}
-
-export async function machineRecord(files: Files, runDirectory: string): Promise<MachineRecord> {
-  const record = JSON.parse(await files.readText(runPaths(runDirectory).record)) as Partial<MachineRecord>
-  if (record.config !== undefined && record.process !== undefined) return record as MachineRecord
-  throw new HoldfastError('wrong-state', `no QEMU was started in ${runDirectory}`)
 }
 
 function roomFor(bytes: number): number {

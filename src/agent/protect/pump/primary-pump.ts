@@ -23,8 +23,9 @@ import { Links, type LinkName } from './links.ts'
 import type { PumpMemoryFile } from './memory-file.ts'
 import { dueInMs } from './pacing.ts'
 import type { DiskCopy } from './primary-disks.ts'
-import type { GuestPorts, PrimaryGuest } from './primary-guest.ts'
+import type { PrimaryGuest } from './primary-guest.ts'
 import { PrimaryProtocol } from './primary-protocol.ts'
+import type { GuestPorts } from './qemu-of-vm.ts'
 import { TakenEpochs } from './taken-epochs.ts'
 import { within } from './within.ts'
 import type { Word } from './words.ts'
@@ -227,7 +228,7 @@ export class PrimaryPump {
   }
 
   #within(promise: Promise<void>, what: string): Promise<void> {
-    return within(this.#deps.clock, this.#syncing.signal, promise, readyMs, what)
+    return within(this.#deps.clock, promise, readyMs, what, this.#syncing.signal)
   }
 
   /** Takes epochs when they are due, one at a time on its way, for as long as the pair is bound. */

@@ -12,7 +12,8 @@ import type { ControlAct } from './control.ts'
 import { ControlServer } from './control-server.ts'
 import { PumpMemoryFile } from './memory-file.ts'
 import type { OrderFile } from './order-file.ts'
-import { machineRecord, openControl, PrimaryGuest, type GuestPorts } from './primary-guest.ts'
+import { PrimaryGuest } from './primary-guest.ts'
+import { machineRecord, openControl, type GuestPorts } from './qemu-of-vm.ts'
 import { MirroredDisks, noDisks } from './primary-disks.ts'
 import { PrimaryPump } from './primary-pump.ts'
 import { bringUpToDate } from './replay.ts'
@@ -82,7 +83,10 @@ function begin(context: Context, order: OrderFile): Promise<Running> {
   return order.side === 'primary' ? beginPrimary(context, order) : beginSecond(context, order)
 }
 
-async function beginPrimary(context: Context, { order }: Extract<OrderFile, { side: 'primary' }>): Promise<Running> {
+async function beginPrimary(
+  context: Context,
+  { order }: Extract<OrderFile, { mode: 'start'; side: 'primary' }>,
+): Promise<Running> {
   const { ports, tls, memory, arbiter, onStatus } = context
   const record = await machineRecord(ports.files, order.runDirectory)
   const qmp = await openControl(ports, record)
@@ -101,7 +105,10 @@ async function beginPrimary(context: Context, { order }: Extract<OrderFile, { si
   return { pump, endpoint: null, act }
 }
 
-async function beginSecond(context: Context, file: Extract<OrderFile, { side: 'second' }>): Promise<Running> {
+async function beginSecond(
+  context: Context,
+  file: Extract<OrderFile, { mode: 'start'; side: 'second' }>,
+): Promise<Running> {
   const { ports, identity, tls, memory, stack, arbiter, onStatus } = context
   const { order, listen } = file
   const record = await machineRecord(ports.files, order.runDirectory)
@@ -124,7 +131,10 @@ async function beginSecond(context: Context, file: Extract<OrderFile, { side: 's
   return { pump, endpoint, act }
 }
 
-async function beginSalvage(context: Context, { order, dataDirectory }: OrderFile): Promise<Running> {
+async function beginSalvage(
+  context: Context,
+  { order, dataDirectory }: Extract<OrderFile, { mode: 'salvage' }>,
+): Promise<Running> {
   const { ports, memory, arbiter } = context
   const found = await memory.read()
   if (found === undefined) throw new HoldfastError('not-found', `no pump of ${order.vm} has left anything`)

@@ -10,18 +10,21 @@ import { describeError } from '../../../base/errors.ts'
 import type { Clock } from '../../../base/clock.ts'
 import type { Logger } from '../../../base/log.ts'
 import type { Processes } from '../../../base/processes.ts'
-import type {
-  ArbiterApi,
-  ProtectionConfig,
-  ProtectionObservation,
-  RegisterAnswer,
+import {
+  noFigures,
+  type ArbiterApi,
+  type ProtectionConfig,
+  type ProtectionObservation,
+  type RegisterAnswer,
 } from '../../../contracts/protection.ts'
 import { removeGates } from '../../../hypervisor/checkpoint/output-gate.ts'
 import { stopJournals } from '../../../hypervisor/checkpoint/write-journal.ts'
+import { abandonLeftCopies } from '../../../hypervisor/disk-copies.ts'
 import type { Qmp } from '../../../hypervisor/qmp.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
-import { isFinal, type MemoryPhase, type PumpMemory, type PumpOrder } from '../pumps.ts'
+import { isFinal, type MemoryPhase, type PumpMemory } from '../pumps.ts'
 import type { PumpMemoryFile } from './memory-file.ts'
+import type { SalvageOrder } from './order-file.ts'
 
 export interface SalvageDeps {
   readonly clock: Clock
@@ -37,7 +40,7 @@ const askAgainMs = 300
 
 export class Salvage {
   readonly #deps: SalvageDeps
-  readonly #order: PumpOrder
+  readonly #order: SalvageOrder
   readonly #record: MachineRecord | undefined
   readonly #qmp: Qmp | undefined
   #memory: PumpMemory
@@ -45,7 +48,7 @@ export class Salvage {
   /** `qmp`: undefined when QEMU is gone. */
   constructor(
     deps: SalvageDeps,
-    order: PumpOrder,
+    order: SalvageOrder,
     memory: PumpMemory,
     machine: { readonly record: MachineRecord | undefined; readonly qmp: Qmp | undefined },
   ) {
@@ -59,8 +62,7 @@ export class Salvage {
   get status(): ProtectionObservation {
     const { side, config } = this.#memory
     const phase = side === 'primary' ? 'claiming' : 'candidate'
-    const none = { epoch: 0, lagMs: null, pauseMs: null, epochMs: null, bytesPerSecond: 0, progress: 0 }
-    return { side, n: config.n, phase, ...none, problem: 'its pump has died; the arbiter is asked who may go on' }
+    return { side, n: config.n, phase, ...noFigures, problem: 'its pump has died; the arbiter is asked who may go on' }
   }
 
   async run(): Promise<MemoryPhase> {
@@ -78,6 +80,7 @@ export class Salvage {
     await this.#remember('alone', 'its pump has died')
     const qmp = this.#qmp
     if (qmp === undefined) return 'alone'
+    await abandonLeftCopies(qmp, this.#deps.clock)
     await removeGates(qmp, this.#record?.config.nics ?? [])
     await stopJournals(
       qmp,

@@ -10,7 +10,7 @@ import { ramBlocks, type RamBlock } from '../../../hypervisor/checkpoint/ram-blo
 import type { Qmp } from '../../../hypervisor/qmp.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import type { Epoch } from './epoch.ts'
-import type { GuestPorts } from './primary-guest.ts'
+import type { GuestPorts } from './qemu-of-vm.ts'
 
 /** The primary's memory as it names it. */
 export type PrimaryBlock = Pick<RamBlock, 'name' | 'bytes' | 'isRom'>
