@@ -1,6 +1,6 @@
 /**
  * Who may ask an arbiter, an agent or a manager. Managers may ask all. A host of the cluster may ask only for its own part: about
- * configurations that name it, for the side on which they name it.
+ * configurations that name it, for the side on which they name it; and a second may give its VM to the primary.
  */
 import { HoldfastError } from '../base/errors.ts'
 import type { HostId, VmId } from '../base/ids.ts'
@@ -33,7 +33,9 @@ function takesPart(host: HostId, asked: ArbiterAsk, held: ProtectionConfig | und
     case 'look': {
       const { n, side } = asked.request
       // Of another number than the register's nothing is decided: it says `lost` or `unknown`, whoever asks.
-      return held?.n !== n || held[side] === host
+      if (held?.n !== n || held[side] === host) return true
+      // A second that asks in the primary's name gives it the VM: it harms nobody but itself.
+      return asked.ask === 'claim' && side === 'primary' && held.second === host
     }
     case 'supersede': {
       const { n, next } = asked.request

@@ -50,6 +50,11 @@ async function goOnAlone(core: VmCore, held: HeldProtection): Promise<void> {
   })
   core.background.tell()
   await hold(core, false)
+  // A pump that followed one which had died does not know that somebody wants it to stand still.
+  if (core.state.pausedByUser && core.machineState === 'running') {
+    await core.mustHaveMachine().pause()
+    core.machineState = 'paused'
+  }
   core.background.look()
 }
 

@@ -355,6 +355,18 @@ describe('a protected VM', () => {
     assert.deepEqual(world.runsOn, [there])
   })
 
+  test('that is paused stays so when both its pumps have died', async () => {
+    const world = await held()
+    const { generation } = world.manager.record(testVm)
+    await world.run((await world.a.keeper()).signal({ generation, signal: 'pause' }))
+    world.b.crash()
+    world.a.pumps.process(testVm)?.kill()
+    await world.clock.advance(20_000)
+    expectRecord(world, 'host-1', null)
+    assert.deepEqual(world.runsOn, [])
+    assert.equal((await (await world.a.keeper()).observe()).process, 'paused')
+  })
+
   test('is not stopped, moved or started elsewhere on this host before its protection has ended', async () => {
     const world = await held()
     const { generation } = world.manager.record(testVm)

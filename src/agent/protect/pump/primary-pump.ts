@@ -73,6 +73,8 @@ export class PrimaryPump {
   /** Until then the second is to take over, and this side asks for nothing. */
   #yieldsUntil: number | undefined
   #lookedAt = 0
+  /** Takes epochs until the pair is bound no more. */
+  #loop: Promise<void> = Promise.resolve()
 
   constructor(deps: PrimaryDeps, order: PrimaryOrder, record: MachineRecord, guest: PrimaryGuest, disks: DiskCopy) {
     this.#deps = deps
@@ -121,7 +123,7 @@ export class PrimaryPump {
     }
     if (this.#protocol !== undefined) {
       void this.#beat()
-      this.#epochs().catch((err: unknown) => this.#broken(err))
+      this.#loop = this.#epochs().catch((err: unknown) => this.#broken(err))
     }
     const end = await this.#end.promise
     await this.#finish(end)
@@ -411,7 +413,8 @@ export class PrimaryPump {
       await processes.signal(this.#record.process, 'SIGKILL')
       await processes.waitGone(this.#record.process)
     } else {
-      // What waits goes first, in its order: everything else may take its time.
+      // What waits goes first, in its order, and with it what an epoch that is just being taken has in its hands.
+      await this.#loop
       this.#taken.release(Infinity, this.#guest)
       this.#guest.letAllOut()
       this.#links.say({ is: 'over', n: config.n })

@@ -3,8 +3,8 @@
  *
  * - The primary never was bound: its guest runs on, once what the dead pump has left in QEMU is taken out. Bound: it asks
  *   the arbiter for the VM, and its guest's output goes nowhere until there is an answer.
- * - The second's copy cannot be trusted any more: it may have been in the middle of an epoch. Its QEMU ends. Where it had
- *   won, the VM is to be started from its disks.
+ * - The second's copy cannot be trusted any more: it may have been in the middle of an epoch. Its QEMU ends, and it gives the
+ *   VM to the primary. Where it had won before, the VM is to be started from its disks.
  */
 import { describeError } from '../../../base/errors.ts'
 import type { Clock } from '../../../base/clock.ts'
@@ -15,6 +15,7 @@ import {
   type ArbiterApi,
   type ProtectionConfig,
   type ProtectionObservation,
+  type ProtectionSide,
   type RegisterAnswer,
 } from '../../../contracts/protection.ts'
 import { removeGates } from '../../../hypervisor/checkpoint/output-gate.ts'
@@ -72,7 +73,7 @@ export class Salvage {
 
   async #primary(): Promise<MemoryPhase> {
     if (this.#memory.phase === 'syncing') return await this.#alone()
-    const answer = await this.#ask('arbiterClaim', ['won', 'lost'])
+    const answer = await this.#ask('arbiterClaim', 'primary', ['won', 'lost'])
     return answer === 'won' ? await this.#alone() : await this.#end('lost')
   }
 
@@ -93,11 +94,17 @@ export class Salvage {
     return 'alone'
   }
 
+  /**
+   * It gives the VM to the primary, durably: an earlier claim of this side's that is still on its way then comes too late. Only
+   * where this side had won before is it the one.
+   */
   async #second(): Promise<MemoryPhase> {
     await this.#kill()
-    const answer =
-      this.#memory.phase === 'bound' ? await this.#ask('arbiterLook', ['won', 'lost', 'open', 'unknown']) : 'lost'
-    if (answer !== 'won') return await this.#end('dropped')
+    if (this.#memory.phase !== 'bound') return await this.#end('dropped')
+    await this.#ask('arbiterClaim', 'primary', ['won', 'lost', 'unknown'])
+    // To a question about an older number than the newest, both sides have lost.
+    const own = await this.#ask('arbiterLook', 'second', ['won', 'lost', 'open', 'unknown'])
+    if (own !== 'won') return await this.#end('dropped')
     await this.#deps.replay()
     return await this.#end('running')
   }
@@ -115,14 +122,15 @@ export class Salvage {
     await this.#deps.processes.waitGone(id)
   }
 
-  /** Asks until one of these is the answer. A configuration that another has taken the place of is asked about there. */
+  /** Asks for a side until one of these is the answer. A configuration that another has taken the place of is asked about there. */
   async #ask(
     how: 'arbiterClaim' | 'arbiterLook',
+    side: ProtectionSide,
     wanted: readonly RegisterAnswer['is'][],
   ): Promise<RegisterAnswer['is']> {
     const { clock, log } = this.#deps
     for (;;) {
-      const { config, side } = this.#memory
+      const { config } = this.#memory
       try {
         const answer = await this.#deps.arbiter(config)[how]({ vm: config.vm, n: config.n, side })
         if (answer.is === 'superseded') {
