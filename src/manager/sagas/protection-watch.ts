@@ -10,7 +10,6 @@ import type { RunRecord } from '../../contracts/run-record.ts'
 import { endJob, isNotFound, isUnknown, pollPauses } from './agent-jobs.ts'
 import type { SagaDeps } from './deps.ts'
 import { RecordWake } from './record-wake.ts'
-import { transitionRun } from './run-records.ts'
 import { needRun } from './vm-records.ts'
 
 export interface Syncing {
@@ -151,8 +150,10 @@ export async function endPair(
     const run = (await deps.store.get('run', vm))?.value.run
     if (run?.protection?.n !== n || run.host === null) return run
     if (await isOff(deps, run.host)) {
-      await fenceSyncing(deps, run)
-      continue
+      // Also while the record says that it was syncing: the pair may have begun. The confirmed-off reconciler settles it.
+      throw new HoldfastError('unreachable', `${run.host} is off, and who goes on with ${vm} is not settled`, {
+        runbook: 'protection-stuck',
+      })
     }
     const agent = deps.hosts.agent(run.host)
     if (task !== null) await endJob(deps.clock, agent, `${task}/protect`)
@@ -161,21 +162,6 @@ export async function endPair(
   throw new HoldfastError('unreachable', `The host has not said yet that ${vm} has no second copy any more`, {
     runbook: 'protection-stuck',
   })
-}
-
-/** What a host that is off had not brought in step is nobody's to go on with; the rest is the confirmed-off reconciler's. */
-async function fenceSyncing(deps: SagaDeps, run: RunRecord): Promise<void> {
-  if (run.protection?.phase === 'syncing') {
-    await transitionRun(deps, run.vm, { event: 'fenced', isSettled: true }, { generation: run.generation })
-    return
-  }
-  throw new HoldfastError(
-    'unreachable',
-    `${run.host ?? 'the host'} is off, and who goes on with ${run.vm} is not settled`,
-    {
-      runbook: 'protection-stuck',
-    },
-  )
 }
 
 /** The record may have moved on since it was read: then it is read again. */
