@@ -1,40 +1,16 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { AgentWorld, testVm } from '../../sim/agent-world.ts'
-
-const here = '10.0.0.1'
-const there = '10.0.0.2'
-
-async function started(): Promise<AgentWorld> {
-  const world = await AgentWorld.boot()
-  await world.startOnA()
-  return world
-}
-
-async function held(): Promise<AgentWorld> {
-  const world = await started()
-  await world.protect()
-  return world
-}
-
-function expectRecord(world: AgentWorld, host: string, protection: 'syncing' | 'protected' | null): void {
-  const record = world.manager.record(testVm)
-  assert.deepEqual([record.phase, record.host, record.protection?.phase ?? null], ['running', host, protection])
-  assert.deepEqual(world.wire.violations, [])
-}
-
-/** The pair is over on both hosts, and nothing of it is remembered but that its number is used up. */
-async function expectForgotten(world: AgentWorld): Promise<void> {
-  for (const host of [world.a, world.b]) {
-    assert.equal(await host.pumps.memory(testVm), undefined, host.id)
-    assert.equal((await (await host.keeper()).observe()).protection, null, host.id)
-  }
-}
-
-async function observations(world: AgentWorld): Promise<string[]> {
-  const [a, b] = [await (await world.a.keeper()).observe(), await (await world.b.keeper()).observe()]
-  return [a.process, a.protection?.phase ?? '-', b.process, b.protection?.phase ?? '-']
-}
+import { type AgentWorld, testVm } from '../../sim/agent-world.ts'
+import {
+  expectForgotten,
+  expectRecord,
+  held,
+  here,
+  noSignal,
+  observations,
+  started,
+  there,
+} from '../../sim/held-pair.ts'
 
 describe('a protection', () => {
   test('comes about: the record says so, and both hosts tell of it', async () => {
@@ -154,7 +130,8 @@ describe('the end of a protection', () => {
     world.a.crash()
     await world.clock.advance(30_000)
     assert.deepEqual(world.runsOn, [there])
-    assert.deepEqual((await observations2(world)).slice(0, 2), ['running', 'running'])
+    const { process, protection } = await (await world.b.keeper()).observe()
+    assert.deepEqual([process, protection?.phase], ['running', 'running'])
     world.manager.isReachable = true
     await world.clock.advance(5000)
     expectRecord(world, 'host-2', null)
@@ -321,114 +298,6 @@ describe('the end of a protection', () => {
   })
 })
 
-describe('a protected VM', () => {
-  test('pauses and goes on by its pump, and is not taken for one that ran out of space', async () => {
-    const world = await held()
-    const keeper = await world.a.keeper()
-    const { generation } = world.manager.record(testVm)
-    assert.equal((await world.run(keeper.signal({ generation, signal: 'pause' }))).process, 'paused')
-    await world.clock.advance(5000)
-    assert.deepEqual(world.runsOn, [])
-    world.a.kill()
-    await world.run(world.a.boot())
-    await world.clock.advance(5000)
-    assert.equal((await (await world.a.keeper()).observe()).outOfSpace, false)
-    assert.equal(
-      (await world.run((await world.a.keeper()).signal({ generation, signal: 'resume' }))).process,
-      'running',
-    )
-    await world.clock.advance(1000)
-    assert.deepEqual(world.runsOn, [here])
-  })
-
-  test('that is paused is paused on the second too', async () => {
-    const world = await held()
-    const { generation } = world.manager.record(testVm)
-    await world.run((await world.a.keeper()).signal({ generation, signal: 'pause' }))
-    await world.clock.advance(1000)
-    world.a.crash()
-    await world.clock.advance(5000)
-    expectRecord(world, 'host-2', null)
-    assert.equal((await (await world.b.keeper()).observe()).process, 'paused')
-    const now = world.manager.record(testVm).generation
-    await world.run((await world.b.keeper()).signal({ generation: now, signal: 'resume' }))
-    assert.deepEqual(world.runsOn, [there])
-  })
-
-  test('that is paused stays so when both its pumps have died', async () => {
-    const world = await held()
-    const { generation } = world.manager.record(testVm)
-    await world.run((await world.a.keeper()).signal({ generation, signal: 'pause' }))
-    world.b.crash()
-    world.a.pumps.process(testVm)?.kill()
-    await world.clock.advance(20_000)
-    expectRecord(world, 'host-1', null)
-    assert.deepEqual(world.runsOn, [])
-    assert.equal((await (await world.a.keeper()).observe()).process, 'paused')
-  })
-
-  test('is not stopped, moved or started elsewhere on this host before its protection has ended', async () => {
-    const world = await held()
-    const { generation } = world.manager.record(testVm)
-    const [a, b] = [await world.a.keeper(), await world.b.keeper()]
-    await assert.rejects(world.run(a.stop({ generation, how: 'off' })), { code: 'wrong-state' })
-    const incoming = { host: there, port: 1, tlsName: '', nbdPort: null, exports: [] }
-    const move = a.migrateOut(world.outgoingRequest(generation, incoming), () => undefined, noSignal())
-    await assert.rejects(world.run(move), { code: 'wrong-state' })
-    const to = { key: 1, datastore: 'ds-1' as never, path: '/x', format: 'raw' as const }
-    await assert.rejects(world.run(a.moveDisk(generation, to, () => undefined, noSignal())), { code: 'wrong-state' })
-    await assert.rejects(world.run(b.start(world.deployment())), { code: 'wrong-state' })
-    await assert.rejects(world.run(b.prepareIncoming(world.incomingRequest(generation))), { code: 'wrong-state' })
-    const release = { generation, verdict: 'release' as const, movedDisks: [], targetDiscarded: false }
-    await assert.rejects(world.run(b.settle(release)), { code: 'wrong-state' })
-    assert.deepEqual(await observations(world), ['running', 'protecting', 'second', 'following'])
-  })
-
-  test('that has no space pauses as a whole, and goes on when there is some', async () => {
-    const world = await held()
-    world.a.places.isFull = true
-    world.a.hypervisor.guest(testVm)?.runOutOfSpace(1)
-    await world.clock.advance(10_000)
-    assert.deepEqual(world.runsOn, [])
-    assert.equal((await (await world.a.keeper()).observe()).outOfSpace, true)
-    world.a.places.isFull = false
-    await world.clock.advance(10_000)
-    assert.deepEqual(world.runsOn, [here])
-    expectRecord(world, 'host-1', 'protected')
-  })
-
-  test('is adopted with its pair after a store was restored', async () => {
-    const world = await held()
-    world.manager.move(testVm, { event: 'restored', incarnation: 2 })
-    await world.a.table?.refreshAll()
-    await world.b.table?.refreshAll()
-    await world.clock.advance(5000)
-    expectRecord(world, 'host-1', 'protected')
-    assert.deepEqual(await observations(world), ['running', 'protecting', 'second', 'following'])
-  })
-
-  test('that was taken over while the store was restored is adopted where it runs', async () => {
-    const world = await held()
-    world.manager.isReachable = false
-    world.a.crash()
-    await world.clock.advance(5000)
-    world.manager.move(testVm, { event: 'restored', incarnation: 2 })
-    world.manager.isReachable = true
-    await world.clock.advance(10_000)
-    expectRecord(world, 'host-2', null)
-    assert.deepEqual(world.runsOn, [there])
-  })
-})
-
-function noSignal(): AbortSignal {
-  return new AbortController().signal
-}
-
 function cutManager(world: AgentWorld): void {
   world.manager.isReachable = false
-}
-
-async function observations2(world: AgentWorld): Promise<string[]> {
-  const b = await (await world.b.keeper()).observe()
-  return [b.process, b.protection?.phase ?? '-']
 }
