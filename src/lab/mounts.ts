@@ -1,6 +1,9 @@
-/** The disks of a lab: a file system of its own for each host's local datastore, a folder for the shared one. */
+/**
+ * What a lab mounts: a file system of its own for each host's local datastore, a folder for the shared one, and for each
+ * node's /run memory.
+ */
 import { HoldfastError } from '../base/errors.ts'
-import { storageFolders } from './names.ts'
+import { nodeFolders, storageFolders } from './names.ts'
 import type { LabPorts } from './ports.ts'
 import { shell, succeeds } from './shell.ts'
 
@@ -56,6 +59,14 @@ export async function createDisks(
   const shared = `${folder}/array/shared`
   for (const path of [shared, place.shared]) await files.makeDirectory(path)
   if (!(await isMounted(ports, place.shared))) await shell(ports, 'mount', ['--bind', shared, place.shared])
+}
+
+/** /run of a node is memory, as on every machine: what is written there waits for no disk. What is mounted stays. */
+export async function mountRun(ports: LabPorts, folder: string, node: string): Promise<void> {
+  const { run } = nodeFolders(folder, node)
+  await ports.files.makeDirectory(run)
+  if (await isMounted(ports, run)) return
+  await shell(ports, 'mount', ['-t', 'tmpfs', '-o', 'mode=755,nosuid,nodev,size=1g', 'tmpfs', run])
 }
 
 async function mountLoop(ports: LabPorts, image: string, path: string): Promise<void> {

@@ -10,6 +10,7 @@ import {
   isMounted,
   listMounts,
   loopDevices,
+  mountRun,
   removeMounts,
 } from './mounts.ts'
 import { hostNames, managerName, rangesLock, registryFolder, storageFolders } from './names.ts'
@@ -41,6 +42,8 @@ export async function createWorld(lab: Lab, options: WorldOptions, say: Progress
   const diskGiB = options.diskGiB ?? defaultDiskGiB
   const disks = { hasShared: state.hasShared, diskGiB }
   await Promise.all(state.hosts.map((host) => createDisks(lab.ports, lab.folder, host, disks)))
+  // Before the lab's own programs put sockets there.
+  for (const node of [managerName, ...state.hosts]) await mountRun(lab.ports, lab.folder, node)
   await lab.ensureOutside()
   const served = await lab.array.hosts()
   for (const host of state.hosts) {

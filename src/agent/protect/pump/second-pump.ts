@@ -109,14 +109,18 @@ export class SecondPump {
     return end
   }
 
-  /** Gives the copy up. Throws `wrong-state` when it asks to run, or runs. */
+  /** Gives the copy up; one that is given up already is. Throws `wrong-state` when it asks to run, or runs. */
   async drop(): Promise<void> {
-    await this.#queue.run(() => {
+    const work = this.#queue.run(() => {
       const phase = this.#state?.phase
       if (phase === 'claiming' || phase === 'running')
         throw new HoldfastError('wrong-state', 'the second copy is about to run, or runs')
       this.#giveUp('it was called off')
       return Promise.resolve()
+    })
+    // It may have ended by itself just now: the primary goes on, and said so.
+    await work.catch((thrown: unknown) => {
+      if (this.#phase !== 'dropped') throw thrown
     })
   }
 
