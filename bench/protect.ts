@@ -33,6 +33,7 @@ const works = {
     'i=0; while [ $i -lt 60 ]; do dd if=/tmp/blob of=/dev/vda bs=4k count=1 seek=$i conv=notrunc,fsync 2>/dev/null; i=$((i+1)); done',
 } as const
 type Work = keyof typeof works
+const manyClients = 'pages of 8 KiB from a web server, 64 clients'
 const names = Object.keys(works) as Work[]
 
 const times: Record<'unprotected' | 'protected', Record<string, number[]>> = { unprotected: {}, protected: {} }
@@ -58,6 +59,10 @@ for (let round = 0; round < runs; round++) {
   await lab.finish(await client.call('unprotectVm', { params: { vm: id }, body: {} }))
 }
 
+report.add({
+  ...{ title: manyClients, unit: 'requests/s', base: 'unprotected' },
+  rows: (['unprotected', 'protected'] as const).map((name) => ({ name, values: times[name][manyClients] ?? [] })),
+})
 for (const what of [...names, 'request and answer, median', 'request and answer, p99']) {
   const unit = what.startsWith('request') ? 'ms' : 's'
   const row = (name: 'unprotected' | 'protected'): Row => ({ name, values: times[name][what] ?? [] })
@@ -90,6 +95,10 @@ async function measure(name: 'unprotected' | 'protected'): Promise<void> {
     await line.run(works[work], 180_000)
     note(work, (performance.now() - began) / 1000)
   }
+  await line.run(
+    '[ -d /tmp/www ] || (mkdir /tmp/www && dd if=/tmp/blob of=/tmp/www/page bs=8k count=1 2>/dev/null && httpd -p 80 -h /tmp/www)',
+  )
+  note(manyClients, await requests(64, 6000))
   const trips = await roundTrips(200)
   note('request and answer, median', median(trips))
   note('request and answer, p99', trips.toSorted((a, b) => a - b)[Math.floor(trips.length * 0.99)] ?? Number.NaN)
@@ -112,6 +121,29 @@ async function roundTrips(count: number): Promise<number[]> {
     socket.destroy()
   }
   return trips
+}
+
+/** Requests a second that so many clients get answered, each asking again as soon as it has its page. */
+async function requests(clients: number, ms: number): Promise<number> {
+  const { get, Agent } = await import('node:http')
+  const agent = new Agent({ keepAlive: false })
+  const until = performance.now() + ms
+  let answered = 0
+  const one = async (): Promise<void> => {
+    while (performance.now() < until) {
+      await new Promise<void>((resolve, reject) => {
+        get({ host: address, port: 80, path: '/page', agent }, (response) => {
+          response.resume().once('end', () => {
+            if (performance.now() < until) answered++
+            resolve()
+          })
+          response.once('error', reject)
+        }).once('error', reject)
+      })
+    }
+  }
+  await Promise.all(Array.from({ length: clients }, one))
+  return (answered * 1000) / ms
 }
 
 async function protectedVm(): Promise<Vm> {

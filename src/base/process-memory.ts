@@ -25,6 +25,8 @@ export interface ProcessMemory extends AsyncDisposable {
 export interface WriteTracking {
   /** Pages that were written since the last call, in order, and forgets them in the same instant. Takes 0.1 to 2 ms. */
   take(): MemoryRange[]
+  /** How many pages were written since then, without forgetting any; no more are counted than `most`. */
+  count(most: number): number
   /** Ends the noting; the process goes on as before. */
   stop(): Promise<void>
 }

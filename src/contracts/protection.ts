@@ -114,7 +114,7 @@ export const defaultProtectionSettings: ProtectionSettings = {
   silenceMs: 500,
   beatMs: 50,
   shortestEpochMs: 20,
-  longestEpochMs: 200,
+  longestEpochMs: 500,
 }
 
 /** What a run record says of a VM's protection, while there is any. */
@@ -156,6 +156,8 @@ export const ProtectionObservation = Open({
   /** Median time between epochs of late, milliseconds. */
   epochMs: Nullable(Type.Number()),
   bytesPerSecond: Count,
+  /** Share of the time, of late, in which the guest stood still because it writes faster than the link carries: 0–1. */
+  heldBack: Type.Number({ minimum: 0, maximum: 1 }),
   /** While syncing: 0–1. */
   progress: Type.Number({ minimum: 0, maximum: 1 }),
   /** What is wrong, in words. */
@@ -165,7 +167,8 @@ export type ProtectionObservation = Static<typeof ProtectionObservation>
 
 /** Of a pump that has none to tell. */
 export const noFigures: Omit<ProtectionObservation, 'side' | 'n' | 'phase'> = {
-  ...{ epoch: 0, lagMs: null, pauseMs: null, epochMs: null, bytesPerSecond: 0, progress: 0, problem: null },
+  ...{ epoch: 0, lagMs: null, pauseMs: null, epochMs: null, bytesPerSecond: 0, heldBack: 0 },
+  ...{ progress: 0, problem: null },
 }
 
 /** Where the second's pump listens: on two networks, so that one that is cut is not taken for a dead host. */

@@ -22,6 +22,8 @@ export const Protection = Type.Union([
     epochMs: Nullable(Type.Number()),
     pauseMs: Nullable(Type.Number()),
     bytesPerSecond: Nullable(Count),
+    /** Share of the time in which the guest stands still because it writes faster than the link carries: 0–1. */
+    heldBack: Nullable(Type.Number()),
     problem: Nullable(Type.String()),
   }),
   /** Its host is lost, and the second goes on in this moment. */

@@ -139,10 +139,19 @@ class PagemapTracking implements WriteTracking {
   }
 
   take(): MemoryRange[] {
-    const written = this.#ranges.flatMap((range) => this.#scan(range))
+    const written = this.#ranges.flatMap((range) => this.#scan(range, { forgets: true, mostPages: 0 }))
     if (!this.#isFirst) return written
     this.#isFirst = false
     return this.#ranges.map(({ start, bytes }) => ({ start, bytes: Math.ceil(bytes / pageBytes) * pageBytes }))
+  }
+
+  count(most: number): number {
+    let pages = 0
+    for (const range of this.#ranges) {
+      if (pages >= most) break
+      for (const { bytes } of this.#scan(range, { forgets: false, mostPages: most - pages })) pages += bytes / pageBytes
+    }
+    return pages
   }
 
   async stop(): Promise<void> {
@@ -153,18 +162,21 @@ class PagemapTracking implements WriteTracking {
     }
   }
 
-  #scan({ start, bytes }: MemoryRange): MemoryRange[] {
+  /** `mostPages`: it ends when it has found so many; 0: it looks at all. */
+  #scan({ start, bytes }: MemoryRange, how: { forgets: boolean; mostPages: number }): MemoryRange[] {
     const found: MemoryRange[] = []
     const end = BigInt(start + bytes)
+    const flags = how.forgets ? PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC : PM_SCAN_CHECK_WPASYNC
     for (let from = BigInt(start); from < end;) {
       // struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages, and four masks of categories.
       const vector = koffi.address(this.#regions)
-      this.#argument.set([96n, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, from, end, 0n, vector])
-      this.#argument.set([BigInt(mostRegions), 0n, 0n, PAGE_IS_WRITTEN, 0n, PAGE_IS_WRITTEN], 6)
+      this.#argument.set([96n, flags, from, end, 0n, vector])
+      this.#argument.set([BigInt(mostRegions), BigInt(how.mostPages), 0n, PAGE_IS_WRITTEN, 0n, PAGE_IS_WRITTEN], 6)
       const count = libc().ioctl(this.#pagemap.fd, PAGEMAP_SCAN, new Uint8Array(this.#argument.buffer))
       if (count < 0)
         throw new HoldfastError('host-error', `what process ${this.#pid} wrote cannot be read (errno ${-count})`)
       for (let index = 0; index < count; index++) found.push(this.#region(index))
+      if (how.mostPages > 0) return found
       from = this.#argument[4] ?? end
     }
     return found

@@ -23,12 +23,15 @@ export function protectionWords(protection: Protection): string | undefined {
 }
 
 function figures(protection: Extract<Protection, { state: 'protected' }>): string {
-  const { lagMs, epochMs, pauseMs, bytesPerSecond } = protection
+  const { lagMs, epochMs, pauseMs, bytesPerSecond, heldBack } = protection
   const ms = (what: string, value: number | null): string[] =>
     value === null ? [] : [`${what} ${value < 10 ? value.toFixed(1) : Math.round(value)} ms`]
   const rate = bytesPerSecond === null ? [] : [`${formatSize(bytesPerSecond)}/s`]
   const all = [...ms('lag', lagMs), ...ms('epoch', epochMs), ...ms('pause', pauseMs), ...rate]
-  return all.length === 0 ? '' : `\n${all.join(', ')}`
+  const percent = Math.round((heldBack ?? 0) * 100)
+  const slowed =
+    percent === 0 ? '' : `\nheld back ${percent} % of the time: it writes memory faster than the network carries`
+  return all.length === 0 ? slowed : `\n${all.join(', ')}${slowed}`
 }
 
 /** A word for a narrow column. */

@@ -10,7 +10,7 @@ const protection: RunProtection = { n: 4, second: h2, arbiter: h3, phase: 'prote
 const running = aRun({ phase: 'running', host: h1, cause: null })
 const seen: ProtectionObservation = {
   ...{ side: 'primary', n: 4, phase: 'protecting', epoch: 90, lagMs: 25, pauseMs: 3, epochMs: 22 },
-  ...{ bytesPerSecond: 1000, progress: 1, problem: null },
+  ...{ bytesPerSecond: 1000, heldBack: 0, progress: 1, problem: null },
 }
 const sight = (change: Partial<ProtectionSight>): ProtectionSight => ({
   ...{ isWanted: true, reason: null, run: { ...running, protection }, host: 'connected', second: 'north' },
@@ -40,7 +40,7 @@ test('while it is brought in step the progress is shown, and figures of another 
 })
 
 test('a protected VM shows the figures of its primary, or of its second while that alone answers', () => {
-  const figures = { lagMs: 25, epoch: 90, epochMs: 22, pauseMs: 3, bytesPerSecond: 1000, problem: null }
+  const figures = { lagMs: 25, epoch: 90, epochMs: 22, pauseMs: 3, bytesPerSecond: 1000, heldBack: 0, problem: null }
   const pair = { state: 'protected', second: 'north', arbiter: 'west', n: 4 }
   assert.deepEqual(protectionState(sight({ primarySees: seen })), { ...pair, ...figures })
   const second = { ...seen, side: 'second' as const, phase: 'following' as const }

@@ -41,6 +41,7 @@ export function protectionState(sight: ProtectionSight): Protection {
     epochMs: seen?.epochMs ?? null,
     pauseMs: seen?.pauseMs ?? null,
     bytesPerSecond: seen?.bytesPerSecond ?? null,
+    heldBack: seen?.heldBack ?? null,
     problem: problemOf(sight, seen),
   }
 }

@@ -2,21 +2,24 @@
  * One epoch as it goes over the wire: which pages of memory have changed and what is in them now, the state of the devices,
  * and the disks' journal.
  *
- *   u32 length of the head | head (JSON) | pages: (u32 first, u32 count)… | the pages' bytes | devices |
- *   journal
+ *   u32 length of the head | head (JSON) | body, packed or not
+ *   body: pages: (u32 first, u32 count)… | a kind for each page | the pages' bytes | devices | journal
  */
 import Value from 'typebox/value'
 import { HoldfastError } from '../../../base/errors.ts'
-import { pageBytes } from '../../../base/process-memory.ts'
 import { Count, Open, Type, type Static } from '../../../contracts/schema.ts'
 import type { PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
+import { pack, unpack } from './packing.ts'
+import { checkKinds, type CodedPages } from './page-coding.ts'
 
 const Head = Open({
   n: Count,
   epoch: Count,
   /** Somebody has paused the guest: it is to stay so. */
   isPaused: Type.Boolean(),
+  isPacked: Type.Boolean(),
   ranges: Count,
+  pages: Count,
   pageBytes: Count,
   deviceBytes: Count,
   journalBytes: Count,
@@ -24,50 +27,59 @@ const Head = Open({
 
 export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaused'> {
   readonly ranges: readonly PageRange[]
-  /** Of `ranges`, one after the other. */
-  readonly pages: Uint8Array
+  readonly pages: CodedPages
   readonly devices: Uint8Array
   readonly journal: readonly Uint8Array[]
 }
 
-export function encodeEpoch(epoch: Epoch): Uint8Array[] {
+export interface EncodedEpoch {
+  /** As it goes over the wire. */
+  readonly parts: readonly Uint8Array[]
+  /** Of the body, before and after it was packed. */
+  readonly plainBytes: number
+  readonly sentBytes: number
+}
+
+export async function encodeEpoch(epoch: Epoch, isPacked: boolean): Promise<EncodedEpoch> {
   const { n, isPaused, ranges, pages, devices, journal } = epoch
-  const journalBytes = journal.reduce((sum, part) => sum + part.length, 0)
   const head: Static<typeof Head> = {
-    ...{ n, epoch: epoch.epoch, isPaused, ranges: ranges.length },
-    ...{ pageBytes: pages.length, deviceBytes: devices.length, journalBytes },
+    ...{ n, epoch: epoch.epoch, isPaused, isPacked, ranges: ranges.length, pages: pages.kinds.length },
+    ...{ pageBytes: pages.bytes.length, deviceBytes: devices.length, journalBytes: lengthOf(journal) },
   }
   const text = Buffer.from(JSON.stringify(head))
   const length = Buffer.alloc(4)
   length.writeUInt32LE(text.length)
-  return [length, text, encodeRanges(ranges), pages, devices, ...journal].filter((part) => part.length > 0)
+  const plain = [encodeRanges(ranges), pages.kinds, pages.bytes, devices, ...journal].filter((part) => part.length > 0)
+  const body = isPacked ? [await pack(Buffer.concat(plain))] : plain
+  return { parts: [length, text, ...body], plainBytes: lengthOf(plain), sentBytes: lengthOf(body) }
 }
 
-/** Throws `invalid-request` for what is no epoch. */
-export function decodeEpoch(bytes: Buffer): Epoch & { readonly journal: readonly [Uint8Array] } {
+function lengthOf(parts: readonly Uint8Array[]): number {
+  return parts.reduce((sum, part) => sum + part.length, 0)
+}
+
+/** `mostBytes`: an epoch that says that it is longer is none. Throws `invalid-request` for what is no epoch. */
+export async function decodeEpoch(
+  bytes: Buffer,
+  mostBytes: number,
+): Promise<Epoch & { readonly journal: readonly [Uint8Array] }> {
   const headLength = bytes.length < 4 ? Infinity : bytes.readUInt32LE()
   if (headLength > bytes.length - 4) throw broken('its head is cut off')
   const head = parse(bytes.subarray(4, 4 + headLength))
-  let at = 4 + headLength
-  const next = (length: number): Buffer => {
-    if (at + length > bytes.length) throw broken('it is cut off')
-    const part = bytes.subarray(at, at + length)
-    at += length
-    return part
-  }
+  const length = head.ranges * 8 + head.pages + head.pageBytes + head.deviceBytes + head.journalBytes
+  if (length > mostBytes) throw broken(`it has ${length} bytes, more than there can be`)
+  const rest = bytes.subarray(4 + headLength)
+  const body = head.isPacked ? await unpack(rest, length) : rest
+  if (body.length !== length) throw broken('its lengths contradict each other')
+  let at = 0
+  const next = (count: number): Buffer => body.subarray(at, (at += count))
   const ranges = decodeRanges(next(head.ranges * 8))
-  const [pages, devices, journal] = [next(head.pageBytes), next(head.deviceBytes), next(head.journalBytes)]
-  const said = ranges.reduce((sum, { count }) => sum + count, 0) * pageBytes
-  if (said !== pages.length || at !== bytes.length) throw broken('its lengths contradict each other')
-  return {
-    n: head.n,
-    epoch: head.epoch,
-    isPaused: head.isPaused,
-    ranges,
-    pages,
-    devices,
-    journal: [journal],
-  }
+  const pages = { kinds: next(head.pages), bytes: next(head.pageBytes) }
+  if (ranges.reduce((sum, { count }) => sum + count, 0) !== head.pages) throw broken('its pages are not those it names')
+  checkKinds(pages.kinds, head.pageBytes)
+  const [devices, journal] = [next(head.deviceBytes), next(head.journalBytes)]
+  const { n, epoch, isPaused } = head
+  return { n, epoch, isPaused, ranges, pages, devices, journal: [journal] }
 }
 
 export function encodeRanges(ranges: readonly PageRange[]): Uint8Array {

@@ -4,13 +4,15 @@ const kept = 64
 export class Figures {
   readonly #pauses: number[] = []
   readonly #lengths: number[] = []
+  readonly #heldBack: number[] = []
   #lastAt: number | undefined
   #rateFrom: { at: number; bytes: number } | undefined
   bytesPerSecond = 0
 
-  /** An epoch was taken at this moment, and the guest stood still so long. */
-  note(nowMs: number, pauseMs: number): void {
+  /** An epoch was taken at this moment, the guest stood still so long for it, and was held back so long before it. */
+  note(nowMs: number, pauseMs: number, heldBackMs: number): void {
     push(this.#pauses, pauseMs)
+    push(this.#heldBack, heldBackMs)
     if (this.#lastAt !== undefined) push(this.#lengths, nowMs - this.#lastAt)
     this.#lastAt = nowMs
   }
@@ -28,6 +30,12 @@ export class Figures {
     return median(this.#pauses)
   }
 
+  /** Share of the time, of late, in which the guest stood still because it writes faster than the link carries. */
+  get heldBack(): number {
+    const [all, still] = [sum(this.#lengths), sum(this.#heldBack)]
+    return all === 0 ? 0 : Math.round(Math.min(1, still / all) * 100) / 100
+  }
+
   get epochMs(): number | null {
     return median(this.#lengths)
   }
@@ -36,6 +44,10 @@ export class Figures {
 function push(values: number[], value: number): void {
   values.push(value)
   if (values.length > kept) values.shift()
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((all, value) => all + value, 0)
 }
 
 function median(values: readonly number[]): number | null {

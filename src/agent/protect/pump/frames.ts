@@ -5,7 +5,8 @@
 import type { Duplex } from 'node:stream'
 import { HoldfastError } from '../../../base/errors.ts'
 
-export const frameKinds = { word: 1, pages: 2, epoch: 3 } as const
+/** `part`: the next frame of the same connection that is no word goes on where this one ends. */
+export const frameKinds = { word: 1, pages: 2, epoch: 3, part: 4 } as const
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds]
 
 export interface Frame {

@@ -2,33 +2,51 @@
  * The two connections between the pumps of a pair: `data` on the storage network, `beats` on the management network. A word
  * goes over both, so that one network that is cut, or one connection that is full of an epoch, is not taken for silence.
  *
+ * What is long goes in pieces, and words between them: it is not to be taken for silence, nor to hold up what is said.
+ *
  * A connection that ends while its host lives is the end of the other pump: a process that dies closes what it held. Both
  * must have ended for that; one alone is made anew by the primary.
  */
 import type { Duplex } from 'node:stream'
-import { describeError } from '../../../base/errors.ts'
+import type { Clock } from '../../../base/clock.ts'
+import { describeError, HoldfastError } from '../../../base/errors.ts'
 import type { Logger } from '../../../base/log.ts'
-import { FrameReader, frameKinds, writeFrame, writeWord, type Frame } from './frames.ts'
+import { SerialQueue } from '../../vm/serial-queue.ts'
+import { FrameReader, frameKinds, writeFrame, writeWord, type Frame, type FrameKind } from './frames.ts'
 import { parseWord, type Word } from './words.ts'
 
 export type LinkName = 'data' | 'beats'
 
 export interface LinkListener {
   readonly onWord: (word: Word, link: LinkName) => void
+  /** Of another kind than words; put together where it came in pieces. */
   readonly onFrame: (frame: Frame) => void
   /** A connection has ended; `isLast`: there is none any more. */
   readonly onEnd: (link: LinkName, isLast: boolean) => void
 }
 
+const pieceBytes = 2 ** 20
+
 export class Links implements Disposable {
+  readonly #clock: Clock
   readonly #log: Logger
   readonly #listener: LinkListener
   readonly #mostBytes: number
   readonly #open = new Map<LinkName, Duplex>()
+  /** One long thing after the other. */
+  readonly #sending = new SerialQueue()
   #isClosed = false
   sentBytes = 0
+  /** When some of something long has left last, by the monotonic clock. */
+  movedAt = 0
 
-  constructor(log: Logger, mostBytes: number, listener: LinkListener) {
+  /** `mostBytes`: what the other side sends is never longer, put together. */
+  constructor(
+    { clock, log }: { readonly clock: Clock; readonly log: Logger },
+    mostBytes: number,
+    listener: LinkListener,
+  ) {
+    this.#clock = clock
     this.#log = log
     this.#mostBytes = mostBytes
     this.#listener = listener
@@ -42,7 +60,11 @@ export class Links implements Disposable {
   add(name: LinkName, stream: Duplex): void {
     this.#open.get(name)?.destroy()
     this.#open.set(name, stream)
-    const reader = new FrameReader(this.#mostBytes, (frame) => this.#take(name, frame))
+    const whole = new WholeFrames(this.#mostBytes, (frame) => this.#listener.onFrame(frame))
+    const reader = new FrameReader(this.#mostBytes, (frame) => {
+      if (frame.kind === frameKinds.word) this.#listener.onWord(parseWord(frame.bytes), name)
+      else whole.take(frame)
+    })
     stream.on('data', (chunk: Buffer) => {
       try {
         reader.take(chunk)
@@ -63,19 +85,38 @@ export class Links implements Disposable {
     for (const stream of this.#open.values()) writeWord(stream, word)
   }
 
-  /** Over `data`; resolves when more may be sent. Is lost where there is no connection. */
-  async send(kind: (typeof frameKinds)['pages' | 'epoch'], parts: readonly Uint8Array[]): Promise<void> {
-    const stream = this.#open.get('data')
-    if (stream === undefined) return
-    this.sentBytes += parts.reduce((sum, { length }) => sum + length, 0)
-    if (writeFrame(stream, kind, parts)) return
-    await new Promise<void>((resolve) => {
-      const go = (): void => {
-        stream.off('drain', go).off('close', go)
-        resolve()
+  /** Over `data`; resolves when more may be sent. Is lost where there is no connection, or it ends meanwhile. */
+  async send(kind: 'pages' | 'epoch', parts: readonly Uint8Array[]): Promise<void> {
+    await this.#sending.run(async () => {
+      const stream = this.#open.get('data')
+      let sendable: Uint8Array[] = []
+      let bytes = 0
+      for (const piece of piecesOf(parts)) {
+        if (bytes + piece.length > pieceBytes) {
+          await this.#send(stream, frameKinds.part, sendable)
+          ;[sendable, bytes] = [[], 0]
+        }
+        sendable.push(piece)
+        bytes += piece.length
       }
-      stream.once('drain', go).once('close', go)
+      await this.#send(stream, frameKinds[kind], sendable)
     })
+  }
+
+  async #send(stream: Duplex | undefined, kind: FrameKind, parts: readonly Uint8Array[]): Promise<void> {
+    if (stream === undefined || stream.destroyed) return
+    this.sentBytes += parts.reduce((sum, { length }) => sum + length, 0)
+    const takesMore = writeFrame(stream, kind, parts)
+    if (!takesMore) {
+      await new Promise<void>((resolve) => {
+        const go = (): void => {
+          stream.off('drain', go).off('close', go)
+          resolve()
+        }
+        stream.once('drain', go).once('close', go)
+      })
+    }
+    this.movedAt = this.#clock.monotonic()
   }
 
   [Symbol.dispose](): void {
@@ -89,16 +130,45 @@ export class Links implements Disposable {
     for (const stream of this.#open.values()) stream.end()
   }
 
-  #take(name: LinkName, frame: Frame): void {
-    if (frame.kind === frameKinds.word) this.#listener.onWord(parseWord(frame.bytes), name)
-    else this.#listener.onFrame(frame)
-  }
-
   #ended(name: LinkName, stream: Duplex): void {
     if (this.#open.get(name) !== stream) return
     this.#open.delete(name)
     if (this.#isClosed) return
     this.#log.info({ link: name }, 'a connection to the other pump has ended')
     this.#listener.onEnd(name, this.#open.size === 0)
+  }
+}
+
+/** No piece is longer than `pieceBytes`. */
+function* piecesOf(parts: readonly Uint8Array[]): Generator<Uint8Array> {
+  for (const part of parts) {
+    for (let at = 0; at < part.length; at += pieceBytes) yield part.subarray(at, at + pieceBytes)
+  }
+}
+
+/** Puts together what came in pieces. */
+class WholeFrames {
+  readonly #mostBytes: number
+  readonly #onFrame: (frame: Frame) => void
+  #pieces: Buffer[] = []
+  #bytes = 0
+
+  constructor(mostBytes: number, onFrame: (frame: Frame) => void) {
+    this.#mostBytes = mostBytes
+    this.#onFrame = onFrame
+  }
+
+  /** Throws `invalid-request` when it becomes too long. */
+  take({ kind, bytes }: Frame): void {
+    this.#bytes += bytes.length
+    if (this.#bytes > this.#mostBytes)
+      throw new HoldfastError('invalid-request', `what came in pieces has ${this.#bytes} bytes or more`)
+    this.#pieces.push(bytes)
+    if (kind === frameKinds.part) return
+    const [first] = this.#pieces
+    const whole = this.#pieces.length === 1 && first !== undefined ? first : Buffer.concat(this.#pieces)
+    this.#pieces = []
+    this.#bytes = 0
+    this.#onFrame({ kind, bytes: whole })
   }
 }

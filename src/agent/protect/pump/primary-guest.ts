@@ -136,6 +136,11 @@ export class PrimaryGuest implements AsyncDisposable {
     return this.#memory.pagesAt(this.#tracking.take())
   }
 
+  /** How many pages were written since the last asking, which forgets none of them; no more are counted than `most`. */
+  writtenPages(most: number): number {
+    return this.#tracking.count(most)
+  }
+
   /** Hands out the pages in pieces of a megabyte, those of zeros left out where the other side has zeros anyway. */
   async copy(
     ranges: readonly PageRange[],

@@ -17,11 +17,11 @@ import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { newPrimary, type PrimaryState } from '../primary-side.ts'
 import type { MemoryPhase, PrimaryOrder } from '../pumps.ts'
 import { Bell } from './bell.ts'
+import { EpochLoop } from './epoch-loop.ts'
 import { copyMemory } from './first-copy.ts'
-import { frameKinds, writeWord } from './frames.ts'
+import { writeWord } from './frames.ts'
 import { Links, type LinkName } from './links.ts'
 import type { PumpMemoryFile } from './memory-file.ts'
-import { dueInMs } from './pacing.ts'
 import type { DiskCopy } from './primary-disks.ts'
 import type { PrimaryGuest } from './primary-guest.ts'
 import { PrimaryProtocol } from './primary-protocol.ts'
@@ -45,6 +45,7 @@ const patienceMs = 10_000
 /** The second may take so long to say that it has everything. */
 const readyMs = 30_000
 const reconnectMs = 200
+const qemuAnswersMs = 1000
 /** The longest frame that the second ever sends: a word. */
 const mostBytes = 2 ** 20
 
@@ -75,6 +76,7 @@ export class PrimaryPump {
   #lookedAt = 0
   /** Takes epochs until the pair is bound no more. */
   #loop: Promise<void> = Promise.resolve()
+  #epochLoop: EpochLoop | undefined
 
   constructor(deps: PrimaryDeps, order: PrimaryOrder, record: MachineRecord, guest: PrimaryGuest, disks: DiskCopy) {
     this.#deps = deps
@@ -85,7 +87,7 @@ export class PrimaryPump {
     this.#bell = new Bell(deps.clock)
     this.#taken = new TakenEpochs(deps.clock)
     for (const { promise } of [this.#ready, this.#acked]) promise.catch(() => undefined)
-    this.#links = new Links(deps.log, mostBytes, {
+    this.#links = new Links(deps, mostBytes, {
       onWord: (word) => this.#hear(word),
       onFrame: () => undefined,
       onEnd: (link, isLast) => {
@@ -105,7 +107,7 @@ export class PrimaryPump {
     const { figures, lagMs } = this.#taken
     return {
       ...{ side: 'primary', n: state?.config.n ?? this.#order.config.n, phase: this.#phase, epoch: state?.cut ?? 0 },
-      ...{ lagMs, pauseMs: figures.pauseMs, epochMs: figures.epochMs },
+      ...{ lagMs, pauseMs: figures.pauseMs, epochMs: figures.epochMs, heldBack: figures.heldBack },
       bytesPerSecond: isSyncing ? this.#copyRate : figures.bytesPerSecond,
       ...{ progress: isSyncing ? this.#progress : 1, problem: this.#reason },
     }
@@ -123,7 +125,8 @@ export class PrimaryPump {
     }
     if (this.#protocol !== undefined) {
       void this.#beat()
-      this.#loop = this.#epochs().catch((err: unknown) => this.#broken(err))
+      this.#epochLoop = this.#newLoop(this.#protocol)
+      this.#loop = this.#epochs(this.#epochLoop).catch((err: unknown) => this.#broken(err))
     }
     const end = await this.#end.promise
     await this.#finish(end)
@@ -184,7 +187,7 @@ export class PrimaryPump {
     await this.#disks.copy((done, total) => this.#tellCopy((done / Math.max(1, total)) * 0.5, 0), signal)
     await copyMemory(
       { clock, guest: this.#guest },
-      (parts) => this.#links.send(frameKinds.pages, parts),
+      (parts) => this.#links.send('pages', parts),
       ({ doneBytes, totalBytes, bytesPerSecond }) => this.#tellCopy(doneBytes / totalBytes, bytesPerSecond),
       signal,
     )
@@ -198,7 +201,8 @@ export class PrimaryPump {
   async #firstEpoch(): Promise<void> {
     const { config, settings } = this.#order
     const { clock } = this.#deps
-    this.#taken.keep(config.n, 1, await this.#guest.cut(1, { begin: true }), this.#links.sentBytes)
+    const first = await this.#guest.cut(1, { begin: true })
+    await this.#taken.keep(config.n, 1, first, { sentBytes: this.#links.sentBytes, heldBackMs: 0 })
     await this.#ship()
     await this.#within(this.#acked.promise, 'the second host did not take the first epoch')
     this.#syncing.signal.throwIfAborted()
@@ -233,37 +237,30 @@ export class PrimaryPump {
     return within(this.#deps.clock, promise, readyMs, what, this.#syncing.signal)
   }
 
-  /** Takes epochs when they are due, one at a time on its way, for as long as the pair is bound. */
-  async #epochs(): Promise<void> {
-    const protocol = this.#mustProtocol()
-    for (;;) {
-      const { phase, cut, acked, config } = protocol.state
-      if (phase === 'alone' || phase === 'lost' || this.#yieldsUntil !== undefined) return
-      const isFree = (phase === 'protecting' || phase === 'confirming') && acked >= cut
-      const isLast = isFree && this.#handOver !== undefined
-      const dueMs = isLast ? 0 : this.#dueMs()
-      if (!isFree || dueMs > 0) {
-        await this.#bell.rest(isFree ? dueMs : undefined)
-        continue
-      }
-      this.#isStopped ||= isLast
-      const taken = await this.#guest.cut(cut + 1, { isLast })
-      this.#taken.keep(config.n, cut + 1, taken, this.#links.sentBytes)
-      this.#guest.onHeld(() => this.#bell.ring())
-      await protocol.input({ is: 'cut' })
-      if (taken.isShutDown) return this.#claim('the guest has shut down')
-      if (isLast) return this.#giveAway(cut + 1)
-    }
+  /** Takes epochs for as long as the pair is bound. */
+  async #epochs(epochs: EpochLoop): Promise<void> {
+    const end = await epochs.run()
+    if (end === 'shut-down') this.#claim('the guest has shut down')
+    if (end === 'last') await this.#giveAway(this.#mustProtocol().state.cut)
   }
 
-  #dueMs(): number {
-    const waiting = { hasHeldOutput: this.#guest.heldBytes > 0, journalBytes: this.#disks.bytes }
-    return dueInMs({ ...this.#taken.last, ...waiting }, this.#order.settings)
+  #newLoop(protocol: PrimaryProtocol): EpochLoop {
+    const { clock } = this.#deps
+    const parts = { guest: this.#guest, disks: this.#disks, taken: this.#taken, links: this.#links, bell: this.#bell }
+    return new EpochLoop({
+      ...{ clock, ...parts, protocol, settings: this.#order.settings },
+      wantsLast: () => {
+        const isWanted = this.#handOver !== undefined
+        this.#isStopped ||= isWanted
+        return isWanted
+      },
+      isOver: () => this.#yieldsUntil !== undefined,
+    })
   }
 
   /** Sends the newest epoch; lost where there is no connection, and sent again when there is one. */
   async #ship(): Promise<void> {
-    await this.#links.send(frameKinds.epoch, this.#taken.parts)
+    await this.#links.send('epoch', this.#taken.parts)
   }
 
   /** The last epoch is on its way, and the guest stands still. */
@@ -301,10 +298,21 @@ export class PrimaryPump {
     this.#protocol?.input({ is: 'peer-gone' }).catch(() => undefined)
   }
 
-  /** An epoch could not be taken. Without QEMU the second goes on; with it, this side does, unprotected. */
-  #broken(err: unknown): void {
+  /** An epoch could not be taken. Without a QEMU that answers the second goes on; with it, this side does, unprotected. */
+  async #broken(err: unknown): Promise<void> {
     this.#deps.log.error({ err: describeError(err) }, 'an epoch could not be taken')
-    if (this.#guest.qmp.isOpen) this.#claim(`an epoch could not be taken: ${describeError(err)}`)
+    // One that has just ended may not have closed its connection yet.
+    const answer = within(
+      this.#deps.clock,
+      this.#guest.qmp.execute('query-status'),
+      qemuAnswersMs,
+      'QEMU does not answer',
+    )
+    const isThere = await answer.then(
+      () => true,
+      () => false,
+    )
+    if (isThere) this.#claim(`an epoch could not be taken: ${describeError(err)}`)
     else this.#yield()
   }
 
@@ -356,7 +364,7 @@ export class PrimaryPump {
       return
     }
     const { acked, cut, phase } = protocol.state
-    const isStuck = phase === 'protecting' && acked < cut && this.#taken.last.sinceMs > this.#patienceMs
+    const isStuck = phase === 'protecting' && acked < cut && this.#sinceMovedMs > this.#patienceMs
     if (isStuck) return this.#claim('the second host does not acknowledge, although it lives')
     await protocol.input({ is: 'tick' })
     await this.#reconnect()
@@ -421,7 +429,7 @@ export class PrimaryPump {
     }
     await this.#remember(end, config, this.#protocol?.state.lastN ?? config.n)
     if (end === 'alone') {
-      if (this.#isStopped) await this.#guest.goOn().catch(() => undefined)
+      if (this.#isStopped || this.#epochLoop?.isHeldBack) await this.#guest.goOn().catch(() => undefined)
       await this.#guest[Symbol.asyncDispose]()
     }
     await this.#protocol?.close()
@@ -433,6 +441,11 @@ export class PrimaryPump {
     const { arbiter } = this.#order
     const reason = this.#reason
     await this.#deps.memory.write({ v: 1, side: 'primary', phase, config, arbiter, lastN, reason })
+  }
+
+  /** Since an epoch was taken, or some of it went on its way: one that is long takes its time. */
+  get #sinceMovedMs(): number {
+    return Math.min(this.#taken.last.sinceMs, this.#deps.clock.monotonic() - this.#links.movedAt)
   }
 
   /** Held output waits no longer than this for an epoch that is on its way: a link may be cut without any word of it. */

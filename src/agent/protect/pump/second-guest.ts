@@ -10,10 +10,13 @@ import { ramBlocks, type RamBlock } from '../../../hypervisor/checkpoint/ram-blo
 import type { Qmp } from '../../../hypervisor/qmp.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import type { Epoch } from './epoch.ts'
+import { decodePages } from './page-coding.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
 
 /** The primary's memory as it names it. */
 export type PrimaryBlock = Pick<RamBlock, 'name' | 'bytes' | 'isRom'>
+
+const piecesInOneGo = 32
 
 export class SecondGuest implements AsyncDisposable {
   readonly #ports: GuestPorts
@@ -59,9 +62,9 @@ export class SecondGuest implements AsyncDisposable {
     return new SecondGuest(ports, record, qmp, { process, memory, blocks, machineType })
   }
 
-  /** Bytes of the longest frame that the primary may send: all of its memory, and what belongs to it. */
-  static mostBytes(blocks: readonly PrimaryBlock[]): number {
-    return blocks.reduce((sum, { bytes }) => sum + bytes, 0) * 1.01 + 256 * 2 ** 20
+  /** No epoch is longer than all of its memory, and what belongs to that. */
+  get mostEpochBytes(): number {
+    return this.#memory.pages * pageBytes * 1.01 + 256 * 2 ** 20
   }
 
   write(range: PageRange, bytes: Uint8Array): void {
@@ -73,11 +76,13 @@ export class SecondGuest implements AsyncDisposable {
     this.#memory.write(range, bytes)
   }
 
-  /** Puts the pages of a whole epoch in place. */
-  apply({ ranges, pages }: Epoch): void {
-    let at = 0
-    for (const range of ranges) {
-      this.write(range, pages.subarray(at, (at += range.count * pageBytes)))
+  /** Puts the pages of a whole epoch in place; the one before it is. */
+  async apply({ ranges, pages }: Pick<Epoch, 'ranges' | 'pages'>): Promise<void> {
+    let pieces = 0
+    for (const { range, content } of decodePages(ranges, pages, (page, into) => this.#memory.read(page, into))) {
+      this.write(range, content)
+      // Many are work for longer than others can wait: words of life are said meanwhile.
+      if (++pieces % piecesInOneGo === 0) await this.#ports.clock.sleep(0)
     }
   }
 

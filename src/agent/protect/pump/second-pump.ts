@@ -50,7 +50,8 @@ export class SecondPump {
   readonly #end = Promise.withResolvers<MemoryPhase>()
   #guest: SecondGuest | undefined
   #state: SecondState | undefined
-  #newest: Epoch | undefined
+  /** Of the newest epoch that is in place: what it takes to run it. */
+  #newest: Pick<Epoch, 'epoch' | 'devices' | 'isPaused'> | undefined
   #phase: PumpPhase = 'candidate'
   #receivedBytes = 0
   #safeAt: number | null = null
@@ -65,7 +66,7 @@ export class SecondPump {
     this.#disks = disks
     this.#heardAt = deps.clock.monotonic()
     this.#end.promise.catch(() => undefined)
-    this.#links = new Links(deps.log, mostBytes, {
+    this.#links = new Links(deps, mostBytes, {
       onWord: (word, link) => this.#hear(word, link),
       onFrame: (frame) => this.#take(frame),
       onEnd: (_link, isLast) => isLast && this.#input({ is: 'peer-gone' }),
@@ -81,7 +82,7 @@ export class SecondPump {
     return {
       ...{ side: 'second', n: this.#config.n, phase: this.#phase, epoch: this.#state?.acked ?? 0 },
       lagMs: this.#safeAt === null ? null : Math.round(now - this.#safeAt),
-      ...{ pauseMs: null, epochMs: this.#figures.epochMs, bytesPerSecond: this.#figures.bytesPerSecond },
+      ...{ pauseMs: null, epochMs: this.#figures.epochMs, heldBack: 0, bytesPerSecond: this.#figures.bytesPerSecond },
       ...{ progress: this.#state === undefined ? 0 : 1, problem: this.#reason },
     }
   }
@@ -189,9 +190,8 @@ export class SecondPump {
       if (range !== undefined && this.#state === undefined) this.#guest?.write(range, bytes.subarray(8))
       return
     }
-    const epoch = decodeEpoch(bytes)
     this.#queue
-      .run(() => this.#epoch(epoch))
+      .run(async () => this.#epoch(await decodeEpoch(bytes, this.#guest?.mostEpochBytes ?? 0)))
       .catch((err: unknown) => {
         this.#deps.log.error({ err: describeError(err) }, 'an epoch could not be taken')
         this.#links.say({ is: 'refused', why: describeError(err) })
@@ -203,6 +203,8 @@ export class SecondPump {
   async #epoch(epoch: Epoch): Promise<void> {
     if (this.#state?.phase === 'claiming' || this.#state?.phase === 'running' || this.#phase === 'dropped') return
     const isNew = epoch.epoch > (this.#state?.acked ?? 0)
+    if (isNew && this.#state !== undefined && epoch.epoch !== this.#state.acked + 1)
+      throw new HoldfastError('invalid-request', `epoch ${epoch.epoch} came after epoch ${this.#state.acked}`)
     if (isNew) {
       if (this.#state === undefined) await this.#disks.begin()
       await this.#disks.keep(epoch.epoch, epoch.journal[0] ?? new Uint8Array())
@@ -213,11 +215,12 @@ export class SecondPump {
       this.#links.say({ is: 'ack', n: epoch.n, epoch: epoch.epoch })
     } else await this.#step({ is: 'epoch', n: epoch.n, epoch: epoch.epoch })
     if (!isNew) return
-    this.#guest?.apply(epoch)
+    await this.#guest?.apply(epoch)
     void this.#disks.apply().catch((err: unknown) => this.#giveUp(describeError(err)))
-    this.#newest = epoch
+    // A copy: what came holds all of its pages.
+    this.#newest = { epoch: epoch.epoch, isPaused: epoch.isPaused, devices: Buffer.from(epoch.devices) }
     this.#safeAt = now
-    this.#figures.note(now, 0)
+    this.#figures.note(now, 0, 0)
     this.#figures.noteSent(now, this.#receivedBytes)
   }
 

@@ -5,40 +5,71 @@
 import type { Clock } from '../../../base/clock.ts'
 import { encodeEpoch } from './epoch.ts'
 import { Figures } from './figures.ts'
+import { PackingChoice, Rate } from './packing.ts'
+import { codePages, SentPages } from './page-coding.ts'
 import type { Cut, PrimaryGuest } from './primary-guest.ts'
 
 interface Newest {
   readonly epoch: number
   readonly takenAt: number
+  readonly readyAt: number
   readonly pauseMs: number
   readonly parts: readonly Uint8Array[]
+  readonly bytes: number
+  readonly writtenBytes: number
 }
+
+/** What is shorter says more about the way there and back than about what can be carried. */
+const tellingBytes = 256 * 1024
 
 export class TakenEpochs {
   readonly #clock: Clock
   readonly #outputs = new Map<number, Cut['output']>()
+  readonly #sent = new SentPages()
+  readonly #packing = new PackingChoice()
+  readonly #carried = new Rate(tellingBytes)
   readonly figures = new Figures()
-  #newest: Newest = { epoch: 0, takenAt: 0, pauseMs: 0, parts: [] }
+  #newest: Newest = { epoch: 0, takenAt: 0, readyAt: 0, pauseMs: 0, parts: [], bytes: 0, writtenBytes: 0 }
   #safeAt: number | undefined
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** `sentBytes`: all that was sent so far. */
-  keep(n: number, epoch: number, cut: Cut, sentBytes: number): void {
+  /**
+   * Makes it ready to be sent. `sentBytes`: all that was sent so far; `heldBackMs`: how long the guest was held back
+   * before it.
+   */
+  async keep(
+    n: number,
+    epoch: number,
+    cut: Cut,
+    { sentBytes, heldBackMs }: { readonly sentBytes: number; readonly heldBackMs: number },
+  ): Promise<void> {
     const takenAt = this.#clock.monotonic()
-    const { isPaused, ranges, pages, devices, journal, output, pauseMs } = cut
-    const parts = encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal })
-    this.#newest = { epoch, takenAt, pauseMs, parts }
+    const { isPaused, ranges, devices, journal, output, pauseMs } = cut
+    // From here on it waits for the second to have the epoch, also while that is made ready.
     this.#outputs.set(epoch, output)
-    this.figures.note(takenAt, pauseMs)
+    const isPacked = this.#packing.next()
+    if (!isPacked) this.#sent.clear()
+    const pages = await codePages(ranges, cut.pages, isPacked ? this.#sent : undefined, () => this.#clock.sleep(0))
+    const encoded = await encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal }, isPacked)
+    const readyAt = this.#clock.monotonic()
+    if (isPacked) this.#packing.notePacked(encoded.plainBytes, encoded.sentBytes, readyAt - takenAt)
+    const { parts, sentBytes: bytes } = encoded
+    this.#newest = { epoch, takenAt, readyAt, pauseMs, parts, bytes, writtenBytes: cut.pages.length }
+    this.figures.note(takenAt, pauseMs, heldBackMs)
     this.figures.noteSent(takenAt, sentBytes)
   }
 
   /** The newest, as it goes over the wire. */
   get parts(): readonly Uint8Array[] {
     return this.#newest.parts
+  }
+
+  /** How fast written memory has reached the second of late, packed or not, bytes a millisecond; undefined before any has. */
+  get bytesPerMs(): number | undefined {
+    return this.#carried.bytesPerMs
   }
 
   /** How long ago the newest was taken, and how long the guest stood still for it, milliseconds. */
@@ -49,7 +80,12 @@ export class TakenEpochs {
 
   /** The second has it. */
   acknowledged(epoch: number): void {
-    if (epoch === this.#newest.epoch) this.#safeAt = this.#newest.takenAt
+    if (epoch !== this.#newest.epoch || this.#safeAt === this.#newest.takenAt) return
+    const { takenAt, readyAt, bytes, writtenBytes } = this.#newest
+    const now = this.#clock.monotonic()
+    this.#safeAt = takenAt
+    this.#packing.link.note(bytes, now - readyAt)
+    this.#carried.note(writtenBytes, now - takenAt)
   }
 
   /** Age of the newest state that is safe on the second host, milliseconds; null before there is any. */

@@ -4,7 +4,6 @@ import { describe, test } from 'node:test'
 import { SeededRandom } from '../../../sim/seeded-random.ts'
 import { decodeEpoch, encodeEpoch, type Epoch } from './epoch.ts'
 import { FrameReader, frameKinds, writeFrame, writeWord, type Frame } from './frames.ts'
-import { dueInMs } from './pacing.ts'
 import { parseWord } from './words.ts'
 
 const epoch: Epoch = {
@@ -13,10 +12,14 @@ const epoch: Epoch = {
     { first: 5, count: 2 },
     { first: 9000, count: 1 },
   ],
-  pages: Buffer.alloc(3 * 4096, 'x'),
+  pages: { kinds: Buffer.of(1, 0, 2), bytes: Buffer.alloc(2 * 4096, 'x') },
   devices: Buffer.from('QEVM and more'),
   journal: [Buffer.from('first'), Buffer.from('second')],
 }
+
+const most = 2 ** 20
+const plain = Buffer.concat((await encodeEpoch(epoch, false)).parts)
+const packed = Buffer.concat((await encodeEpoch(epoch, true)).parts)
 
 /** The bytes of frames as they would come off the wire. */
 function wire(write: (stream: PassThrough) => void): Buffer {
@@ -28,7 +31,7 @@ function wire(write: (stream: PassThrough) => void): Buffer {
 describe('frames', () => {
   const bytes = wire((stream) => {
     writeWord(stream, { is: 'beat', n: 1 })
-    writeFrame(stream, frameKinds.epoch, encodeEpoch(epoch))
+    writeFrame(stream, frameKinds.epoch, [plain])
     writeWord(stream, { is: 'ack', n: 1, epoch: 2 })
   })
 
@@ -47,7 +50,7 @@ describe('frames', () => {
         [frameKinds.word, frameKinds.epoch, frameKinds.word],
       )
       assert.deepEqual(parseWord(frames[2]?.bytes ?? Buffer.alloc(0)), { is: 'ack', n: 1, epoch: 2 })
-      assert.equal(decodeEpoch(frames[1]?.bytes ?? Buffer.alloc(0)).epoch, 17)
+      assert.deepEqual(frames[1]?.bytes, plain)
     }
   })
 
@@ -60,34 +63,37 @@ describe('frames', () => {
 })
 
 describe('an epoch', () => {
-  const bytes = Buffer.concat(encodeEpoch(epoch))
-
-  test('is the same after the wire', () => {
-    const { journal, pages, devices, ...rest } = decodeEpoch(bytes)
-    const { journal: sent, ...before } = epoch
-    assert.deepEqual({ ...rest, pages: Buffer.from(pages), devices: Buffer.from(devices) }, before)
-    assert.deepEqual(Buffer.from(journal[0]), Buffer.concat(sent))
+  test('is the same after the wire, packed or not', async () => {
+    for (const bytes of [plain, packed]) {
+      const { journal, pages, devices, ...rest } = await decodeEpoch(bytes, most)
+      const { journal: sent, ...before } = epoch
+      const copied = { kinds: Buffer.from(pages.kinds), bytes: Buffer.from(pages.bytes) }
+      assert.deepEqual({ ...rest, pages: copied, devices: Buffer.from(devices) }, before)
+      assert.deepEqual(Buffer.from(journal[0]), Buffer.concat(sent))
+    }
+    assert.ok(packed.length < plain.length / 10, `${packed.length} of ${plain.length} bytes`)
   })
 
-  test('that is cut off, too long or damaged is refused, and never half read', () => {
-    for (let length = 0; length < bytes.length; length++) {
-      assert.throws(() => decodeEpoch(bytes.subarray(0, length)), { code: 'invalid-request' }, `${length} bytes`)
+  test('that is cut off, too long or damaged is refused, and never half read', async () => {
+    const refused = { code: 'invalid-request' }
+    for (const bytes of [plain, packed]) {
+      for (let length = 0; length < bytes.length; length += length < 300 ? 1 : 61)
+        await assert.rejects(decodeEpoch(bytes.subarray(0, length), most), refused, `${length} bytes`)
     }
-    assert.throws(() => decodeEpoch(Buffer.concat([bytes, Buffer.of(0)])), { code: 'invalid-request' })
+    await assert.rejects(decodeEpoch(Buffer.concat([plain, Buffer.of(0)]), most), refused)
+    await assert.rejects(decodeEpoch(packed, 4096), refused, 'more than there can be')
+    for (const pages of [
+      { kinds: Buffer.of(1, 0, 3), bytes: epoch.pages.bytes },
+      { kinds: Buffer.of(1, 1, 1), bytes: epoch.pages.bytes },
+      { kinds: Buffer.of(1, 1), bytes: epoch.pages.bytes },
+    ]) {
+      const { parts } = await encodeEpoch({ ...epoch, pages }, true)
+      await assert.rejects(decodeEpoch(Buffer.concat(parts), most), refused, `kinds ${pages.kinds.toString('hex')}`)
+    }
   })
 })
 
 test('a word that nobody knows is refused', () => {
   for (const text of ['', 'beat', '{"is":"beat"}', '{"is":"run","n":1}', '[]'])
     assert.throws(() => parseWord(Buffer.from(text)), { code: 'invalid-request' }, text)
-})
-
-test('output that waits makes an epoch come soon; the guest runs most of the time', () => {
-  const settings = { silenceMs: 500, beatMs: 50, shortestEpochMs: 20, longestEpochMs: 200 }
-  const pace = { sinceMs: 0, lastPauseMs: 3, hasHeldOutput: false, journalBytes: 0 }
-  assert.equal(dueInMs(pace, settings), 200)
-  assert.equal(dueInMs({ ...pace, hasHeldOutput: true }, settings), 20)
-  assert.equal(dueInMs({ ...pace, journalBytes: 2 ** 30 }, settings), 20)
-  assert.equal(dueInMs({ ...pace, hasHeldOutput: true, lastPauseMs: 30 }, settings), 120)
-  assert.ok(dueInMs({ ...pace, hasHeldOutput: true, sinceMs: 25 }, settings) <= 0)
 })

@@ -1,0 +1,118 @@
+/**
+ * Takes epochs when they are due, one at a time on its way, for as long as the pair is bound. A guest that writes faster than
+ * the link carries is held back: it stands still until the second has what is on its way, so that it stays protected, and
+ * its answers never wait for more than can be sent in a moment.
+ */
+import type { Clock } from '../../../base/clock.ts'
+import { pageBytes } from '../../../base/process-memory.ts'
+import type { ProtectionSettings } from '../../../contracts/protection.ts'
+import type { Bell } from './bell.ts'
+import type { Links } from './links.ts'
+import { dueInMs, mostWaitingBytes } from './pacing.ts'
+import type { DiskCopy } from './primary-disks.ts'
+import type { PrimaryGuest } from './primary-guest.ts'
+import type { PrimaryProtocol } from './primary-protocol.ts'
+import type { TakenEpochs } from './taken-epochs.ts'
+
+interface LoopDeps {
+  readonly clock: Clock
+  readonly guest: PrimaryGuest
+  readonly disks: DiskCopy
+  readonly taken: TakenEpochs
+  readonly links: Links
+  readonly bell: Bell
+  readonly settings: ProtectionSettings
+  readonly protocol: PrimaryProtocol
+  /** The next epoch is to be the last, and the guest not let go on after it. */
+  wantsLast(): boolean
+  /** No epoch is wanted any more. */
+  isOver(): boolean
+}
+
+/** Between two looks at how much the guest has written: so often, and never more than this share of the time. */
+const lookEveryMs = 100
+const lookShare = 0.05
+
+export class EpochLoop {
+  readonly #deps: LoopDeps
+  /** What the guest has written since the last epoch, as far as was looked. */
+  #writtenBytes = 0
+  #lookedAt = 0
+  #lookTookMs = 0
+  #heldBackAt: number | undefined
+
+  constructor(deps: LoopDeps) {
+    this.#deps = deps
+  }
+
+  /** It stands still until the second has caught up. */
+  get isHeldBack(): boolean {
+    return this.#heldBackAt !== undefined
+  }
+
+  /** Resolves with why no more epochs are taken: `last` was wanted and is on its way, the guest has shut down, or it is over. */
+  async run(): Promise<'last' | 'shut-down' | 'over'> {
+    const { bell, protocol } = this.#deps
+    for (;;) {
+      const { phase, cut, acked } = protocol.state
+      if (phase === 'alone' || phase === 'lost' || this.#deps.isOver()) return 'over'
+      const isBound = phase === 'protecting' || phase === 'confirming'
+      const isFree = isBound && acked >= cut
+      const isLast = isFree && this.#deps.wantsLast()
+      this.#look()
+      if (isBound && !isFree) await this.#holdBack()
+      const dueMs = isLast ? 0 : this.#dueMs()
+      if (!isFree || dueMs > 0) {
+        const nextLookMs = Math.max(1, this.#nextLookAt - this.#deps.clock.monotonic())
+        await bell.rest(isFree ? Math.min(dueMs, nextLookMs) : nextLookMs)
+        continue
+      }
+      const isShutDown = await this.#take(cut + 1, isLast)
+      if (isShutDown) return 'shut-down'
+      if (isLast) return 'last'
+    }
+  }
+
+  async #take(epoch: number, isLast: boolean): Promise<boolean> {
+    const { clock, guest, taken, links, bell, protocol } = this.#deps
+    const cut = await guest.cut(epoch, { isLast })
+    const heldBackMs = this.#heldBackAt === undefined ? 0 : clock.monotonic() - this.#heldBackAt
+    this.#heldBackAt = undefined
+    this.#writtenBytes = 0
+    this.#lookedAt = clock.monotonic()
+    await taken.keep(protocol.state.config.n, epoch, cut, { sentBytes: links.sentBytes, heldBackMs })
+    guest.onHeld(() => bell.ring())
+    await protocol.input({ is: 'cut' })
+    return cut.isShutDown
+  }
+
+  #dueMs(): number {
+    const { guest, disks, taken, settings } = this.#deps
+    const waiting = { hasHeldOutput: guest.heldBytes > 0, journalBytes: disks.bytes, writtenBytes: this.#writtenBytes }
+    return dueInMs({ ...taken.last, ...waiting, bytesPerMs: taken.bytesPerMs }, settings)
+  }
+
+  get #nextLookAt(): number {
+    return this.#lookedAt + Math.max(lookEveryMs, this.#lookTookMs / lookShare)
+  }
+
+  #look(): void {
+    const { clock, guest, taken, settings } = this.#deps
+    const from = clock.monotonic()
+    if (from < this.#nextLookAt || this.isHeldBack) return
+    const most = mostWaitingBytes(taken.bytesPerMs, settings)
+    // Of a QEMU that has just ended nothing is to be had; that it has is seen by its own connection.
+    const pages = guest.qmp.isOpen ? guest.writtenPages(Math.ceil(most / pageBytes)) : 0
+    this.#writtenBytes = pages * pageBytes
+    this.#lookedAt = clock.monotonic()
+    this.#lookTookMs = this.#lookedAt - from
+  }
+
+  async #holdBack(): Promise<void> {
+    const { clock, guest, taken, settings } = this.#deps
+    const isEnough = this.#writtenBytes < mostWaitingBytes(taken.bytesPerMs, settings)
+    if (isEnough || this.isHeldBack || guest.isPaused) return
+    this.#heldBackAt = clock.monotonic()
+    await guest.stop()
+  }
+}
