@@ -20,6 +20,8 @@ const Head = Open({
   pageBytes: Count,
   deviceBytes: Count,
   journalBytes: Count,
+  /** In test mode: checksums of all memory, as it is once the epoch is in place. */
+  check: Type.Optional(Type.Array(Count)),
 })
 
 export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaused'> {
@@ -28,14 +30,16 @@ export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaus
   readonly pages: Uint8Array
   readonly devices: Uint8Array
   readonly journal: readonly Uint8Array[]
+  readonly check?: readonly number[] | undefined
 }
 
 export function encodeEpoch(epoch: Epoch): Uint8Array[] {
-  const { n, isPaused, ranges, pages, devices, journal } = epoch
+  const { n, isPaused, ranges, pages, devices, journal, check } = epoch
   const journalBytes = journal.reduce((sum, part) => sum + part.length, 0)
   const head: Static<typeof Head> = {
     ...{ n, epoch: epoch.epoch, isPaused, ranges: ranges.length },
     ...{ pageBytes: pages.length, deviceBytes: devices.length, journalBytes },
+    ...(check === undefined ? {} : { check: [...check] }),
   }
   const text = Buffer.from(JSON.stringify(head))
   const length = Buffer.alloc(4)
@@ -67,6 +71,7 @@ export function decodeEpoch(bytes: Buffer): Epoch & { readonly journal: readonly
     pages,
     devices,
     journal: [journal],
+    ...(head.check === undefined ? {} : { check: head.check }),
   }
 }
 

@@ -11,6 +11,7 @@ import type { Qmp } from '../../../hypervisor/qmp.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import type { Epoch } from './epoch.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
+import { mustEqual } from './told-memory.ts'
 
 /** The primary's memory as it names it. */
 export type PrimaryBlock = Pick<RamBlock, 'name' | 'bytes' | 'isRom'>
@@ -73,12 +74,13 @@ export class SecondGuest implements AsyncDisposable {
     this.#memory.write(range, bytes)
   }
 
-  /** Puts the pages of a whole epoch in place. */
-  apply({ ranges, pages }: Epoch): void {
+  /** Puts the pages of a whole epoch in place. In test mode throws `internal` when the memory is not the primary's then. */
+  apply({ epoch, ranges, pages, check }: Epoch): void {
     let at = 0
     for (const range of ranges) {
       this.write(range, pages.subarray(at, (at += range.count * pageBytes)))
     }
+    if (check !== undefined) mustEqual(this.#memory, epoch, check)
   }
 
   /** Loads the devices' state; the guest runs here when it resolves, and its networks know. */

@@ -28,8 +28,8 @@ export class TakenEpochs {
   /** `sentBytes`: all that was sent so far. */
   keep(n: number, epoch: number, cut: Cut, sentBytes: number): void {
     const takenAt = this.#clock.monotonic()
-    const { isPaused, ranges, pages, devices, journal, output, pauseMs } = cut
-    const parts = encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal })
+    const { isPaused, ranges, pages, devices, journal, check, output, pauseMs } = cut
+    const parts = encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal, check })
     this.#newest = { epoch, takenAt, pauseMs, parts }
     this.#outputs.set(epoch, output)
     this.figures.note(takenAt, pauseMs)
