@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import type { Logger } from '../base/log.ts'
 import type { Network } from '../base/network.ts'
+import type { ProcessMemories, TrackerKind } from '../base/process-memory.ts'
 import type { Processes } from '../base/processes.ts'
 import type { Random } from '../base/random.ts'
 import type { Streams } from '../base/streams.ts'
@@ -19,6 +20,7 @@ import { LoadMeter } from './load.ts'
 import type { ManagerApi } from '../contracts/manager-api.ts'
 import { LinuxNetworks } from './network/linux-networks.ts'
 import { NodePumps } from './protect/pump/node-pumps.ts'
+import { chooseTracker, type TrackerChoice } from './protect/tracker-choice.ts'
 import { Datastores } from './storage/datastores.ts'
 import { DiskWork } from './storage/disk-work.ts'
 import type { StreamIdentity } from './stream-identity.ts'
@@ -28,6 +30,7 @@ export interface HostPorts {
   readonly clock: Clock
   readonly files: Files
   readonly log: Logger
+  readonly memories: ProcessMemories
   readonly network: Network
   readonly processes: Processes
   readonly random: Random
@@ -47,6 +50,15 @@ export interface HostSettings {
   readonly agentVersion: string
   /** Takes KVM or TCG whatever the probe would say. */
   readonly accelerator?: 'kvm' | 'tcg'
+  readonly tracking: TrackingSettings
+}
+
+/** How VMs that are held in step are looked after; for tests and troubleshooting. */
+export interface TrackingSettings {
+  /** Takes this way to find written pages, whatever else works here. */
+  readonly tracker: TrackerKind | undefined
+  /** At each epoch all memory is compared on both hosts, and a page that was missed ends the protection. */
+  readonly isVerified: boolean
 }
 
 /** Debian's places of UEFI's empty variable store, the 4 MiB build first. */
@@ -69,13 +81,9 @@ export async function openHostAgent(
   const images = qemuDiskImages({ processes, files })
   const datastores = new Datastores({ files, clock, cluster: identity.cluster, dataDirectory })
   const disks = new DiskWork({ files, images, datastores, nvramTemplates })
-  const guestsAddress = identity.addresses.guests
   const networks = await LinuxNetworks.open({
-    files,
-    processes,
-    log,
+    ...{ files, processes, log, guestsAddress: identity.addresses.guests },
     runRoot: join(runDirectory, 'net'),
-    guestsAddress,
   })
   const places = new HostPlaces({
     ...{ files, processes, datastores, disks, networks, hypervisor, runRoot },
@@ -86,13 +94,16 @@ export async function openHostAgent(
   })
   const { agentVersion } = settings
   const { addresses } = identity
-  const facts = (): Promise<HostFacts> => hostFacts({ files, processes, hypervisor, agentVersion, addresses, runRoot })
+  const tracker = triedTracker(ports, settings.tracking.tracker)
+  const facts = (): Promise<HostFacts> =>
+    hostFacts({ files, processes, hypervisor, agentVersion, addresses, runRoot, tracker })
   const pumps = new NodePumps({
     ...{ clock, files, processes, log, dataDirectory, streams: ports.streams },
     runDirectory: (vm) => places.runDirectory(vm),
     listen: { data: identity.addresses.storage, beats: identity.addresses.management },
     program: [process.execPath, pumpProgram],
     obstacle: async () => (await facts()).protectionObstacle ?? undefined,
+    tracking: async () => ({ tracker: await tracker(), isVerified: settings.tracking.isVerified }),
   })
   const load = new LoadMeter(files)
   const agent = await Agent.open({
@@ -103,4 +114,23 @@ export async function openHostAgent(
     load: () => load.read(),
   })
   return { agent, places }
+}
+
+/** Tries the trackers at the first asking, and until one works. */
+function triedTracker(
+  { memories, log }: Pick<HostPorts, 'memories' | 'log'>,
+  forced: TrackerKind | undefined,
+): () => Promise<TrackerChoice> {
+  const choose = async (): Promise<TrackerChoice> => {
+    const choice = chooseTracker(await memories.tryTrackers(), forced)
+    log.info({ tracker: choice.kind, reason: choice.reason }, 'how pages that guests write are found here')
+    return choice
+  }
+  let chosen: Promise<TrackerChoice> | undefined
+  return async () => {
+    const choice = await (chosen ??= choose())
+    // What keeps all of them from working may be mended.
+    if (choice.kind === null) chosen = undefined
+    return choice
+  }
 }

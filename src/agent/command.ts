@@ -1,5 +1,6 @@
 /** `holdfast agent …`: the verbs and their options. What they do is loaded when one is run: help should not wait for it. */
-import { Command } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { trackerKinds, type TrackerKind } from '../base/process-memory.ts'
 import { defaultAgentPort, defaultDataDirectory, defaultRunDirectory } from './defaults.ts'
 
 const main = () => import('./main.ts')
@@ -18,6 +19,37 @@ export interface JoinFlags {
   readonly yes?: boolean
 }
 
+interface RunFlags {
+  readonly data: string
+  readonly run: string
+  readonly listen?: string
+  readonly allowImport?: string[]
+  readonly ftTracker?: TrackerKind
+  readonly ftVerify: boolean
+}
+
+/** For troubleshooting: in `/etc/default/holdfast-agent` it is a line. */
+export function trackerOption(): Option {
+  return new Option(
+    '--ft-tracker <way>',
+    'how pages that a protected guest writes are found (default: the best that works)',
+  )
+    .env('HOLDFAST_FT_TRACKER')
+    .choices(trackerKinds)
+}
+
+/** Not for every day: each epoch then costs a look at all of the guest's memory, twice. */
+function verifyOption(): Option {
+  return new Option('--ft-verify <0|1>', 'compare all memory of protected VMs at each epoch, on both hosts')
+    .env('HOLDFAST_FT_VERIFY')
+    .default(false, '0')
+    .argParser((text) => {
+      if (text === '0' || text === '1') return text === '1'
+      throw new InvalidArgumentError('It is 0 or 1.')
+    })
+    .hideHelp()
+}
+
 /** `holdfast agent …` with all its verbs. */
 export function agentCommand(): Command {
   const agent = new Command('agent').description('the agent of this machine: runs VMs for a cluster')
@@ -30,9 +62,12 @@ export function agentCommand(): Command {
     .description('run the agent of a machine that has joined')
     .option('--listen <address>', 'address to listen on (default: the management address)')
     .option('--allow-import <folder...>', 'folders that images may be imported from by path')
-    .action(async (flags: { data: string; run: string; listen?: string; allowImport?: string[] }) =>
+    .addOption(trackerOption())
+    .addOption(verifyOption())
+    .action(async (flags: RunFlags) =>
       (await main()).runAgent({
         ...{ dataDirectory: flags.data, runDirectory: flags.run, allowImport: flags.allowImport ?? [] },
+        tracking: { tracker: flags.ftTracker, isVerified: flags.ftVerify },
         ...(flags.listen === undefined ? {} : { listen: flags.listen }),
       }),
     )

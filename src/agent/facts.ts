@@ -6,6 +6,7 @@ import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { Processes } from '../base/processes.ts'
 import { foreignVms } from './foreign-vms.ts'
 import { protectionObstacle } from './protect/obstacle.ts'
+import type { TrackerChoice } from './protect/tracker-choice.ts'
 import { postCopyObstacle } from './vm/post-copy-right.ts'
 
 export interface FactsDeps {
@@ -14,19 +15,22 @@ export interface FactsDeps {
   readonly hypervisor: Hypervisor
   readonly agentVersion: string
   readonly addresses: HostFacts['addresses']
+  /** How the pages that a guest writes are found here. */
+  readonly tracker: () => Promise<TrackerChoice>
   /** Where our own QEMUs' folders are: their processes are not foreign. */
   readonly runRoot: string
 }
 
 export async function hostFacts(deps: FactsDeps): Promise<HostFacts> {
   const { files, hypervisor } = deps
-  const [cpuinfo, meminfo, hostname, kernel, qemu, foreign] = await Promise.all([
+  const [cpuinfo, meminfo, hostname, kernel, qemu, foreign, tracker] = await Promise.all([
     files.readText('/proc/cpuinfo'),
     files.readText('/proc/meminfo'),
     files.readText('/proc/sys/kernel/hostname'),
     files.readText('/proc/sys/kernel/osrelease'),
     hypervisor.facts(),
     foreignVms(files, deps.runRoot),
+    deps.tracker(),
   ])
   return {
     hostname: hostname.trim(),
@@ -42,9 +46,8 @@ export async function hostFacts(deps: FactsDeps): Promise<HostFacts> {
       cpuModels: [...qemu.cpuModels],
     },
     postCopyObstacle: await postCopyObstacle(deps, qemu.version),
-    protectionObstacle: protectionObstacle({
-      ...{ kernel: kernel.trim(), qemu: qemu.version, accelerator: qemu.accelerator.kind },
-    }),
+    protectionObstacle: protectionObstacle({ qemu: qemu.version, accelerator: qemu.accelerator.kind, tracker }),
+    writeTracker: { ...tracker },
     addresses: deps.addresses,
     foreignVms: foreign,
   }

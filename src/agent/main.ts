@@ -11,12 +11,13 @@ import {
   nodeFiles,
   nodeNetwork,
   nodeProcesses,
+  nodeProcessMemories,
   nodeRandom,
   nodeStreams,
   nodeTaps,
 } from '../base/node/index.ts'
 import type { HostFacts } from '../contracts/host.ts'
-import { openHostAgent, type HostPorts } from './assemble.ts'
+import { openHostAgent, type HostPorts, type TrackingSettings } from './assemble.ts'
 import { cgroupParent } from './cgroups.ts'
 import { defaultAgentPort, defaultDataDirectory, defaultRunDirectory } from './defaults.ts'
 import type { JoinFlags } from './command.ts'
@@ -44,6 +45,7 @@ export interface RunAgentOptions {
   /** Folders that images may be imported from by path. */
   readonly allowImport?: readonly string[]
   readonly accelerator?: 'kvm' | 'tcg'
+  readonly tracking?: TrackingSettings
   /** Ends the agent; VMs run on. Default: SIGTERM and SIGINT. */
   readonly signal?: AbortSignal
 }
@@ -53,6 +55,7 @@ function realPorts(): HostPorts & { network: ReturnType<typeof nodeNetwork> } {
     clock: nodeClock(),
     files: nodeFiles(),
     log: jsonLogger(),
+    memories: nodeProcessMemories(),
     network: nodeNetwork(),
     processes: nodeProcesses(),
     random: nodeRandom(),
@@ -95,6 +98,7 @@ async function serve(ports: HostPorts, { identity, store, options, ...folders }:
       options.cgroupParent === undefined ? await cgroupParent(ports.files, process.pid) : options.cgroupParent,
     allowedImportFolders: (options.allowImport ?? []).map((folder) => resolve(folder)),
     agentVersion: packageVersion(),
+    tracking: options.tracking ?? { tracker: undefined, isVerified: false },
     ...(options.accelerator === undefined ? {} : { accelerator: options.accelerator }),
   })
   await using _agent = agent

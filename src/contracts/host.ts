@@ -1,6 +1,7 @@
 /** What a host says of itself: facts (rarely change) and observations (each report). */
 import { DatastoreIdSchema, HostIdSchema, NetworkIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
 import { ProtectionObservation } from './protection.ts'
+import { trackerKinds } from '../base/process-memory.ts'
 import { Count, Nullable, OneOf, Open, Time, Type, type Static } from './schema.ts'
 
 export const CpuFacts = Open({
@@ -39,6 +40,8 @@ export const HostFacts = Open({
   postCopyObstacle: Type.Optional(Nullable(Type.String())),
   /** Why it can hold no VM in step with another host, in words; null: it can. Older agents do not say, and cannot. */
   protectionObstacle: Type.Optional(Nullable(Type.String())),
+  /** How it finds the pages that a guest writes, to hold it in step; `kind` null: it cannot. Older agents do not say. */
+  writeTracker: Type.Optional(Open({ kind: Nullable(OneOf(trackerKinds)), reason: Type.String() })),
   /** Where other agents and migration streams reach it: address of each network. */
   addresses: Open({ management: Type.String(), storage: Type.String(), guests: Type.String() }),
   /** VMs that other software runs here (libvirt, Proxmox): shown, and left alone. */

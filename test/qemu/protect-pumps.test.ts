@@ -16,7 +16,7 @@ import type { ProcessId } from '../../src/base/processes.ts'
 import type { Pump } from '../../src/agent/protect/pumps.ts'
 import type { Machine, MachineConfig } from '../../src/hypervisor/hypervisor.ts'
 import type { CopyDisk } from '../../src/contracts/protection.ts'
-import { nodeStreams } from '../../src/base/node/index.ts'
+import { nodeProcessMemories, nodeStreams } from '../../src/base/node/index.ts'
 import { NodePumps } from '../../src/agent/protect/pump/node-pumps.ts'
 import { claimed, looked, opened } from '../../src/contracts/protection-register.ts'
 import {
@@ -25,6 +25,7 @@ import {
   type ProtectionConfig,
   type RegisterRecord,
 } from '../../src/contracts/protection.ts'
+import type { TrackerKind } from '../../src/base/process-memory.ts'
 import { makeAuthority, makeHost } from './hypervisor-certificates.ts'
 import { Console, deps, eventually, TestHost } from './hypervisor-guest.ts'
 
@@ -101,7 +102,12 @@ async function arbiter(folder: string) {
 
 class Host {
   readonly pumps: NodePumps
-  constructor(folder: string, name: string, runDirectory: string) {
+  constructor(
+    folder: string,
+    name: string,
+    runDirectory: string,
+    { tracker = 'userfaultfd', isVerified = false }: PairOptions,
+  ) {
     const dataDirectory = join(folder, `${name}-data`)
     const tls = makeHost(folder, `${name}.holdfast`)
     mkdirSync(dataDirectory, { recursive: true })
@@ -119,6 +125,7 @@ class Host {
       runDirectory: () => runDirectory,
       listen: { data: '127.0.0.1', beats: '127.0.0.1' },
       obstacle: () => Promise.resolve(undefined),
+      tracking: () => Promise.resolve({ tracker: { kind: tracker, reason: 'this test' }, isVerified }),
       program: [process.execPath, fileURLToPath(new URL('../../src/agent/protect/pump/main.ts', import.meta.url))],
     })
   }
@@ -156,6 +163,9 @@ class Ticks implements Disposable {
 interface PairOptions {
   readonly disk?: 'qcow2' | 'raw'
   readonly more?: Partial<MachineConfig>
+  readonly tracker?: TrackerKind
+  /** Test mode: each epoch is compared with all memory, on both sides. */
+  readonly isVerified?: boolean
 }
 
 /** A guest on host-1, held in step on host-2. */
@@ -183,7 +193,8 @@ class Pair implements AsyncDisposable {
     this.folders = parts.folders
   }
 
-  static async open({ disk, more = {} }: PairOptions = {}): Promise<Pair> {
+  static async open(options: PairOptions = {}): Promise<Pair> {
+    const { disk, more = {} } = options
     await using stack = new AsyncDisposableStack()
     stack.use(makeNetwork())
     const host = stack.use(await TestHost.open())
@@ -200,8 +211,8 @@ class Pair implements AsyncDisposable {
     })
     const [a, b] = [await configOf('a', 'hfpta', images[0]), await configOf('b', 'hfptb', images[1])]
     const hosts = [
-      new Host(certificates, 'host-1', a.runDirectory),
-      new Host(certificates, 'host-2', b.runDirectory),
+      new Host(certificates, 'host-1', a.runDirectory, options),
+      new Host(certificates, 'host-2', b.runDirectory, options),
     ] as const
     const { machine, serial } = await host.boot(a)
     await serial.command(`pkill udhcpc; ip link set eth0 up; ip addr add ${address}/24 dev eth0`)
@@ -341,4 +352,41 @@ test('when its pump dies, and the second with it, the guest has its network back
   await dropped.gone
   assert.equal((await pair.hosts[1].pumps.memory(vm))?.phase, 'dropped')
   assert.equal(await pair.waiting.state(), 'gone')
+})
+
+for (const tracker of ['userfaultfd', 'comparison'] as const) {
+  test(`no page of a guest that writes hard is missed by ${tracker}, and the second has what the primary had`, async (t) => {
+    await using pair = await Pair.open({ tracker, isVerified: true })
+    pair.serial.type('dirty 8 >/dev/null 2>&1 &\n')
+    using ticks = new Ticks()
+    await eventually(
+      () => `30 epochs; it is ${JSON.stringify(pair.pump.status)}`,
+      () => pair.pump.status.epoch >= 30 || undefined,
+    )
+    t.diagnostic(
+      `${pair.pump.status.epoch} epochs, each compared; the guest stands still for ${pair.pump.status.pauseMs} ms`,
+    )
+    await pair.pump.handOver()
+    await pair.untilRunning()
+    const from = ticks.count
+    await eventually('ticks at the second', () => ticks.count > from + 100 || undefined)
+    assert.deepEqual(ticks.problems, [])
+    const log = readFileSync(join(pair.folders[0], 'pump.log'), 'utf8')
+    assert.match(log, new RegExp(`"tracker":"${tracker}","isVerified":true`))
+  })
+}
+
+test('in test mode a page that is wrong at the second ends the protection, and is said', async () => {
+  await using pair = await Pair.open({ isVerified: true })
+  const { pid } = pair.waiting
+  const ram = readFileSync(`/proc/${pid}/maps`, 'utf8')
+    .split('\n')
+    .map((row) => row.split(/[ -]/).map((word) => Number(`0x${word}`)))
+    .find(([from = 0, to = 0]) => to - from === 128 * 2 ** 20)
+  await using memory = await nodeProcessMemories().open(pid, 'read-write')
+  memory.write((ram?.[0] ?? 0) + 100 * 2 ** 20 + 5, Buffer.of(0xa5))
+  await pair.pump.gone
+  const left = await pair.hosts[0].pumps.memory(vm)
+  assert.equal(left?.phase, 'alone')
+  assert.match(left.reason ?? '', /test mode: after epoch \d+ the second's memory differs .* in 1 MiB/)
 })

@@ -2,7 +2,7 @@
  * Watches a range of another process's memory, as a program of its own (who tracks a process may not be its parent).
  * A line on standard input is a command, a line of JSON on standard output its answer:
  *
- *   memory-watcher.ts PID START BYTES
+ *   memory-watcher.ts PID START BYTES TRACKER
  *   track    begins                     {}
  *   take     what was written           { pages }
  *   round    the same, compared with a  { pages, missed }: pages that differ from the last round's copy and were not
@@ -11,9 +11,10 @@
  */
 import { createInterface } from 'node:readline'
 import { nodeProcessMemories } from '../../src/base/node/index.ts'
-import { pageBytes, type MemoryRange, type WriteTracking } from '../../src/base/process-memory.ts'
+import { pageBytes, type MemoryRange, type TrackerKind, type WriteTracking } from '../../src/base/process-memory.ts'
 
-const [pid = 0, start = 0, bytes = 0] = process.argv.slice(2).map(Number)
+const [pid = 0, start = 0, bytes = 0] = process.argv.slice(2, 5).map(Number)
+const tracker = process.argv[5] as TrackerKind
 const range: MemoryRange = { start, bytes }
 await using memory = await nodeProcessMemories().open(pid)
 let tracking: WriteTracking | undefined
@@ -44,7 +45,7 @@ function missed(reported: ReadonlySet<number>): number {
 async function answer(command: string): Promise<object> {
   switch (command) {
     case 'track':
-      tracking = await memory.trackWrites([range])
+      tracking = await memory.trackWrites([range], tracker)
       return {}
     case 'take':
       return { pages: take().size }

@@ -1,18 +1,18 @@
 /** Why a host cannot hold a VM in step with another, in words; null: it can. Pure. */
+import type { TrackerChoice } from './tracker-choice.ts'
+
 export interface ProtectionGround {
-  /** `uname -r` */
-  readonly kernel: string
   /** major.minor.micro of QEMU. */
   readonly qemu: string
   readonly accelerator: 'kvm' | 'tcg'
+  readonly tracker: TrackerChoice
 }
 
-export function protectionObstacle({ kernel, qemu, accelerator }: ProtectionGround): string | null {
+export function protectionObstacle({ qemu, accelerator, tracker }: ProtectionGround): string | null {
   if (accelerator === 'kvm') return 'it uses KVM, on which holding a VM in step is untried'
   if (!isAtLeast(qemu, 8, 1))
     return `its QEMU ${qemu} does not say where the memory of a guest is: 8.1 or newer is needed`
-  if (!isAtLeast(kernel, 6, 7))
-    return `its kernel ${kernel} cannot tell from outside which pages a guest writes: Linux 6.7 or newer is needed`
+  if (tracker.kind === null) return `it cannot be told from outside which pages a guest writes: ${tracker.reason}`
   return null
 }
 

@@ -121,10 +121,19 @@ function machineFacts(facts: NonNullable<Host['facts']>): (readonly [string, str
     ['cpu', `${facts.cpu.cores} × ${facts.cpu.model}`],
     ['accelerator', `${facts.accelerator.kind}: ${facts.accelerator.reason}`],
     ['qemu', facts.qemu.version],
+    ['protection', protectionWords(facts)],
     ['kernel', facts.kernel],
     ['agent', facts.agentVersion],
     ['foreign vms', linesOf(facts.foreignVms.map((vm) => `${vm.name} (${vm.owner}, pid ${vm.pid}): left alone`))],
   ]
+}
+
+/** Whether it holds VMs in step, and how it finds what their guests write. */
+function protectionWords({ protectionObstacle, writeTracker }: NonNullable<Host['facts']>): string | undefined {
+  if (protectionObstacle === undefined) return undefined
+  if (protectionObstacle !== null) return `cannot hold VMs in step: ${protectionObstacle}`
+  const { kind, reason } = writeTracker ?? { kind: null, reason: '' }
+  return kind === null ? 'holds VMs in step' : `holds VMs in step; written pages by ${kind} (${reason})`
 }
 
 function linesOf(lines: readonly string[]): string | undefined {

@@ -23,12 +23,12 @@ interface Place extends PlacedBlock {
 const zeroPage = new Uint8Array(pageBytes)
 
 export class GuestMemory {
-  readonly #memory: ProcessMemory
+  readonly #memory: Pick<ProcessMemory, 'read' | 'write'>
   readonly #places: readonly Place[]
   readonly #byAddress: readonly Place[]
   readonly pages: number
 
-  constructor(memory: ProcessMemory, blocks: readonly PlacedBlock[]) {
+  constructor(memory: Pick<ProcessMemory, 'read' | 'write'>, blocks: readonly PlacedBlock[]) {
     this.#memory = memory
     let firstPage = 0
     this.#places = blocks.map((block) => {
@@ -38,11 +38,6 @@ export class GuestMemory {
     })
     this.#byAddress = this.#places.toSorted((a, b) => a.address - b.address)
     this.pages = firstPage
-  }
-
-  /** Where they are in the process, for a tracker of writes. */
-  get addresses(): MemoryRange[] {
-    return this.#places.map(({ address, bytes }) => ({ start: address, bytes }))
   }
 
   /** What a tracker of writes has found, as pages in ascending order. What is no memory of the guest is left out. */
@@ -106,6 +101,11 @@ export class GuestMemory {
     if (place === undefined) throw new HoldfastError('internal', `the guest has no page ${page} of ${this.pages}`)
     return place
   }
+}
+
+/** Where the blocks are in the process, for a tracker of writes. */
+export function addressesOf(blocks: readonly PlacedBlock[]): MemoryRange[] {
+  return blocks.map(({ address, bytes }) => ({ start: address, bytes }))
 }
 
 /** Whether these pages are nothing but zeros. */

@@ -23,6 +23,8 @@ const Head = Open({
   pageBytes: Count,
   deviceBytes: Count,
   journalBytes: Count,
+  /** In test mode: checksums of all memory, as it is once the epoch is in place. */
+  check: Type.Optional(Type.Array(Count)),
 })
 
 export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaused'> {
@@ -30,6 +32,7 @@ export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaus
   readonly pages: CodedPages
   readonly devices: Uint8Array
   readonly journal: readonly Uint8Array[]
+  readonly check?: readonly number[] | undefined
 }
 
 export interface EncodedEpoch {
@@ -41,10 +44,11 @@ export interface EncodedEpoch {
 }
 
 export async function encodeEpoch(epoch: Epoch, isPacked: boolean): Promise<EncodedEpoch> {
-  const { n, isPaused, ranges, pages, devices, journal } = epoch
+  const { n, isPaused, ranges, pages, devices, journal, check } = epoch
   const head: Static<typeof Head> = {
     ...{ n, epoch: epoch.epoch, isPaused, isPacked, ranges: ranges.length, pages: pages.kinds.length },
     ...{ pageBytes: pages.bytes.length, deviceBytes: devices.length, journalBytes: lengthOf(journal) },
+    ...(check === undefined ? {} : { check: [...check] }),
   }
   const text = Buffer.from(JSON.stringify(head))
   const length = Buffer.alloc(4)
@@ -78,8 +82,8 @@ export async function decodeEpoch(
   if (ranges.reduce((sum, { count }) => sum + count, 0) !== head.pages) throw broken('its pages are not those it names')
   checkKinds(pages.kinds, head.pageBytes)
   const [devices, journal] = [next(head.deviceBytes), next(head.journalBytes)]
-  const { n, epoch, isPaused } = head
-  return { n, epoch, isPaused, ranges, pages, devices, journal: [journal] }
+  const { n, epoch, isPaused, check } = head
+  return { n, epoch, isPaused, ranges, pages, devices, journal: [journal], ...(check === undefined ? {} : { check }) }
 }
 
 export function encodeRanges(ranges: readonly PageRange[]): Uint8Array {

@@ -36,7 +36,7 @@ export async function copyMemory(
   let [sent, seen] = [0, 0]
   const rate = (): number => (sent * 1000) / Math.max(1, clock.monotonic() - started)
   for (let pass = 0; ; pass++) {
-    const ranges = guest.written()
+    const ranges = await guest.written()
     const pages = countOf(ranges)
     if (pass > 0 && isLittle(pages, rate())) {
       // What was taken here is not told again: it goes along before the guest stands still.

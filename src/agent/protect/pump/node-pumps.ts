@@ -10,6 +10,7 @@ import type { ProcessId, Processes } from '../../../base/processes.ts'
 import type { Streams } from '../../../base/streams.ts'
 import { noFigures, type ProtectionObservation, type SecondEndpoint } from '../../../contracts/protection.ts'
 import type { PrimaryOrder, Pump, PumpMemory, Pumps, SecondOrder } from '../pumps.ts'
+import type { TrackerChoice } from '../tracker-choice.ts'
 import {
   controlSocket,
   fromControlProblem,
@@ -38,6 +39,8 @@ export interface NodePumpsDeps {
   readonly program: readonly [command: string, ...args: string[]]
   /** Why this host cannot hold VMs in step, in words; undefined: it can. */
   readonly obstacle: () => Promise<string | undefined>
+  /** How what a guest writes is found here. */
+  readonly tracking: () => Promise<{ readonly tracker: TrackerChoice; readonly isVerified: boolean }>
 }
 
 /** A program that loads, opens a QEMU and notes its memory. */
@@ -55,7 +58,10 @@ export class NodePumps implements Pumps {
 
   async startPrimary(order: PrimaryOrder): Promise<Pump> {
     await this.#mustBeAble()
-    return (await this.#start(order.vm, { mode: 'start', side: 'primary', order })).pump
+    const { tracker, isVerified } = await this.#deps.tracking()
+    if (tracker.kind === null) throw cannot(`no tracker of writes works: ${tracker.reason}`)
+    const tracking = { tracker: tracker.kind, isVerified }
+    return (await this.#start(order.vm, { mode: 'start', side: 'primary', order, tracking })).pump
   }
 
   async startSecond(order: SecondOrder): Promise<{ pump: Pump; endpoint: SecondEndpoint }> {
@@ -98,10 +104,7 @@ export class NodePumps implements Pumps {
 
   async #mustBeAble(): Promise<void> {
     const why = await this.#deps.obstacle()
-    if (why === undefined) return
-    throw new HoldfastError('refused', `this host cannot hold a VM in step with another: ${why}`, {
-      mend: 'Protect the VM on other hosts, or without this one.',
-    })
+    if (why !== undefined) throw cannot(why)
   }
 
   #memoryFile(vm: VmId): PumpMemoryFile {
@@ -146,6 +149,12 @@ export class NodePumps implements Pumps {
       await clock.sleep(pollMs)
     }
   }
+}
+
+function cannot(why: string): HoldfastError {
+  return new HoldfastError('refused', `this host cannot hold a VM in step with another: ${why}`, {
+    mend: 'Protect the VM on other hosts, or without this one.',
+  })
 }
 
 interface Begun {

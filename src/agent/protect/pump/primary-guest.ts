@@ -8,14 +8,16 @@
 import { HoldfastError } from '../../../base/errors.ts'
 import { pageBytes, type ProcessMemory, type WriteTracking } from '../../../base/process-memory.ts'
 import { machineTypeOf, readDevices, saveDevices } from '../../../hypervisor/checkpoint/device-state.ts'
-import { GuestMemory, isZero, type PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
+import { addressesOf, GuestMemory, isZero, type PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { OutputGate, type GatedNic } from '../../../hypervisor/checkpoint/output-gate.ts'
 import { ramBlocks, type RamBlock } from '../../../hypervisor/checkpoint/ram-blocks.ts'
 import type { Qmp } from '../../../hypervisor/qmp.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { SerialQueue } from '../../vm/serial-queue.ts'
 import type { DiskCopy } from './primary-disks.ts'
+import type { PumpTracking } from './order-file.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
+import { ToldMemory } from './told-memory.ts'
 
 /** What one stop of the guest brought. */
 export interface Cut {
@@ -25,6 +27,8 @@ export interface Cut {
   /** Of `ranges`, one after the other; good until the cut after the next. */
   readonly pages: Uint8Array
   readonly journal: readonly Uint8Array[]
+  /** In test mode: checksums of all memory. */
+  readonly check: readonly number[] | undefined
   readonly output: ReadonlyMap<number, readonly Buffer[]>
   /** How long the guest stood still, milliseconds. */
   readonly pauseMs: number
@@ -39,6 +43,7 @@ interface GuestParts {
   readonly process: ProcessMemory
   readonly memory: GuestMemory
   readonly tracking: WriteTracking
+  readonly told: ToldMemory | undefined
   readonly runDirectory: string
   readonly gates: readonly NicGate[]
   readonly disks: DiskCopy
@@ -60,6 +65,7 @@ export class PrimaryGuest implements AsyncDisposable {
   readonly #process: ProcessMemory
   readonly #memory: GuestMemory
   readonly #tracking: WriteTracking
+  readonly #told: ToldMemory | undefined
   readonly #runDirectory: string
   readonly #gates: readonly NicGate[]
   readonly #disks: DiskCopy
@@ -80,20 +86,28 @@ export class PrimaryGuest implements AsyncDisposable {
     this.#process = parts.process
     this.#memory = parts.memory
     this.#tracking = parts.tracking
+    this.#told = parts.told
     this.#runDirectory = parts.runDirectory
     this.#gates = parts.gates
     this.#disks = parts.disks
   }
 
   /** Begins to note what the guest writes. Nothing is held yet. Throws `refused` where it cannot be protected. */
-  static async open(ports: GuestPorts, record: MachineRecord, qmp: Qmp, disks: DiskCopy): Promise<PrimaryGuest> {
+  static async open(
+    ports: GuestPorts,
+    record: MachineRecord,
+    qmp: Qmp,
+    disks: DiskCopy,
+    { tracker, isVerified }: PumpTracking,
+  ): Promise<PrimaryGuest> {
     const { config, process: id } = record
     await using stack = new AsyncDisposableStack()
     const blocks = await ramBlocks(qmp)
     const process = stack.use(await ports.memories.open(id.pid))
-    const memory = new GuestMemory(process, blocks)
-    const tracking = await process.trackWrites(memory.addresses)
+    const tracking = await process.trackWrites(addressesOf(blocks), tracker)
     stack.defer(() => tracking.stop())
+    const memory = new GuestMemory(new TrackedMemory(process, tracking), blocks)
+    const told = isVerified ? new ToldMemory(new GuestMemory(process, blocks), tracker) : undefined
     const gates: NicGate[] = []
     for (const nic of config.nics) {
       const { streams, clock } = ports
@@ -105,7 +119,7 @@ export class PrimaryGuest implements AsyncDisposable {
     const { status } = await qmp.execute<{ status: string }>('query-status')
     stack.move()
     const guest = new PrimaryGuest(ports, {
-      ...{ qmp, blocks, machineType, process, memory, tracking, runDirectory, gates, disks },
+      ...{ qmp, blocks, machineType, process, memory, tracking, told, runDirectory, gates, disks },
     })
     guest.isPaused = status === 'paused'
     return guest
@@ -131,8 +145,25 @@ export class PrimaryGuest implements AsyncDisposable {
     this.#disks.onFull(listener)
   }
 
-  /** What was written since the last asking; everything at first. The guest may run. */
-  written(): PageRange[] {
+  /**
+   * What was written since the last asking; everything at first. The guest may run, but for the moment that some trackers
+   * need it to stand still.
+   */
+  async written(): Promise<PageRange[]> {
+    if (!this.#tracking.needsStandstill) return this.#written()
+    return await this.#turns.run(async () => {
+      this.#disks.admitAll()
+      await this.qmp.execute('stop')
+      const { status } = await this.qmp.execute<{ status: string }>('query-status')
+      try {
+        return this.#written()
+      } finally {
+        if (!this.isPaused && ours.has(status)) await this.qmp.execute('cont')
+      }
+    })
+  }
+
+  #written(): PageRange[] {
     return this.#memory.pagesAt(this.#tracking.take())
   }
 
@@ -152,7 +183,9 @@ export class PrimaryGuest implements AsyncDisposable {
         const bytes = Buffer.allocUnsafe(piece.count * pageBytes)
         this.#memory.read(piece, bytes)
         const mayLeaveOut = isFirst && !this.#memory.isRom(piece)
-        if (!mayLeaveOut || !isZero(bytes)) await send(piece, bytes)
+        if (mayLeaveOut && isZero(bytes)) continue
+        this.#told?.told(piece, bytes)
+        await send(piece, bytes)
       }
     }
   }
@@ -212,12 +245,13 @@ export class PrimaryGuest implements AsyncDisposable {
     for (const { gate } of this.#gates) await gate.close()
   }
 
-  async #take(epoch: number): Promise<Pick<Cut, 'ranges' | 'pages' | 'journal' | 'output'>> {
+  async #take(epoch: number): Promise<Pick<Cut, 'ranges' | 'pages' | 'journal' | 'output' | 'check'>> {
     const output = new Map<number, readonly Buffer[]>()
     for (const { nic, gate } of this.#gates) output.set(nic.key, await gate.take())
     const journal = this.#disks.cut(epoch)
-    const ranges = this.written()
-    return { output, journal, ranges, pages: this.#readAll(ranges) }
+    const ranges = this.#written()
+    const pages = this.#readAll(ranges)
+    return { output, journal, ranges, pages, check: this.#told?.check() }
   }
 
   #readAll(ranges: readonly PageRange[]): Uint8Array {
@@ -229,7 +263,11 @@ export class PrimaryGuest implements AsyncDisposable {
     this.#buffers[0] = this.#buffers[1]
     this.#buffers[1] = buffer
     let done = 0
-    for (const range of ranges) done += this.#memory.read(range, buffer.subarray(done))
+    for (const range of ranges) {
+      const from = done
+      done += this.#memory.read(range, buffer.subarray(done))
+      this.#told?.told(range, buffer.subarray(from, done))
+    }
     return buffer.subarray(0, bytes)
   }
 
@@ -265,6 +303,25 @@ export class PrimaryGuest implements AsyncDisposable {
     await this.#disks.letGo()
     await this.#tracking.stop().catch(() => undefined)
     await this.#process[Symbol.asyncDispose]()
+  }
+}
+
+/** What is told of a page is what its tracker answers for. */
+class TrackedMemory implements Pick<ProcessMemory, 'read' | 'write'> {
+  readonly #process: ProcessMemory
+  readonly #tracking: WriteTracking
+
+  constructor(process: ProcessMemory, tracking: WriteTracking) {
+    this.#process = process
+    this.#tracking = tracking
+  }
+
+  read(address: number, into: Uint8Array): void {
+    this.#tracking.read(address, into)
+  }
+
+  write(address: number, bytes: Uint8Array): void {
+    this.#process.write(address, bytes)
   }
 }
 

@@ -85,13 +85,14 @@ function begin(context: Context, order: OrderFile): Promise<Running> {
 
 async function beginPrimary(
   context: Context,
-  { order }: Extract<OrderFile, { mode: 'start'; side: 'primary' }>,
+  { order, tracking }: Extract<OrderFile, { mode: 'start'; side: 'primary' }>,
 ): Promise<Running> {
   const { ports, tls, memory, arbiter, onStatus } = context
   const record = await machineRecord(ports.files, order.runDirectory)
   const qmp = await openControl(ports, record)
   const disks = order.copies.length === 0 ? noDisks : new MirroredDisks(ports, record, qmp, order)
-  const guest = await PrimaryGuest.open(ports, record, qmp, disks)
+  ports.log.info({ ...tracking }, 'how the pages that the guest writes are found')
+  const guest = await PrimaryGuest.open(ports, record, qmp, disks, tracking)
   const { tlsName: peerName } = order.second
   const connect: ConstructorParameters<typeof PrimaryPump>[0]['connect'] = (link, signal) =>
     ports.streams.connect({ ...order.second[link], peerName }, tls, signal)

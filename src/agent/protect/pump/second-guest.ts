@@ -12,6 +12,7 @@ import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import type { Epoch } from './epoch.ts'
 import { decodePages } from './page-coding.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
+import { mustEqual } from './told-memory.ts'
 
 /** The primary's memory as it names it. */
 export type PrimaryBlock = Pick<RamBlock, 'name' | 'bytes' | 'isRom'>
@@ -76,14 +77,18 @@ export class SecondGuest implements AsyncDisposable {
     this.#memory.write(range, bytes)
   }
 
-  /** Puts the pages of a whole epoch in place; the one before it is. */
-  async apply({ ranges, pages }: Pick<Epoch, 'ranges' | 'pages'>): Promise<void> {
+  /**
+   * Puts the pages of a whole epoch in place; the one before it is. In test mode throws `internal` when the memory is not the
+   * primary's then.
+   */
+  async apply({ epoch, ranges, pages, check }: Epoch): Promise<void> {
     let pieces = 0
     for (const { range, content } of decodePages(ranges, pages, (page, into) => this.#memory.read(page, into))) {
       this.write(range, content)
       // Many are work for longer than others can wait: words of life are said meanwhile.
       if (++pieces % piecesInOneGo === 0) await this.#ports.clock.sleep(0)
     }
+    if (check !== undefined) mustEqual(this.#memory, epoch, check)
   }
 
   /** Loads the devices' state; the guest runs here when it resolves, and its networks know. */

@@ -47,13 +47,13 @@ export class TakenEpochs {
     { sentBytes, heldBackMs }: { readonly sentBytes: number; readonly heldBackMs: number },
   ): Promise<void> {
     const takenAt = this.#clock.monotonic()
-    const { isPaused, ranges, devices, journal, output, pauseMs } = cut
+    const { isPaused, ranges, devices, journal, check, output, pauseMs } = cut
     // From here on it waits for the second to have the epoch, also while that is made ready.
     this.#outputs.set(epoch, output)
     const isPacked = this.#packing.next()
     if (!isPacked) this.#sent.clear()
     const pages = await codePages(ranges, cut.pages, isPacked ? this.#sent : undefined, () => this.#clock.sleep(0))
-    const encoded = await encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal }, isPacked)
+    const encoded = await encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal, check }, isPacked)
     const readyAt = this.#clock.monotonic()
     if (isPacked) this.#packing.notePacked(encoded.plainBytes, encoded.sentBytes, readyAt - takenAt)
     const { parts, sentBytes: bytes } = encoded
