@@ -59,6 +59,9 @@ import { VmTable } from './vm/vm-table.ts'
 
 const sweepEveryMs = 3_600_000
 
+/** What a host is changes seldom. */
+const factsMs = 60_000
+
 /** That a job began or ended is not urgent: whoever asked for it asks for its end too. */
 const jobChangeMs = 300
 
@@ -97,6 +100,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
   readonly #session: string
   #sequence = 0
   #facts: Promise<HostFacts>
+  #factsAt: number
 
   private constructor(
     deps: AgentDeps,
@@ -117,6 +121,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
     this.#session = deps.random.uuid()
     this.#uploads = new Uploads(deps.files, deps.datastores)
     this.#lines = new SerialLines(deps.clock)
+    this.#factsAt = deps.clock.monotonic()
     this.#facts = deps.facts()
     this.#facts.catch(() => undefined)
     this.#jobs = new JobTable({
@@ -332,12 +337,21 @@ export class Agent implements ServedAgent, AsyncDisposable {
     await this.#vms[Symbol.asyncDispose]()
   }
 
-  /** A host that cannot answer yet (QEMU is being installed) is asked again at the next report. */
+  /**
+   * A host that cannot answer yet (QEMU is being installed) is asked again at the next report; one that has answered, from
+   * time to time: a self-test that has passed meanwhile is among its facts.
+   */
   async #knownFacts(): Promise<HostFacts> {
+    const { clock, facts } = this.#deps
+    if (clock.monotonic() - this.#factsAt > factsMs) {
+      this.#factsAt = clock.monotonic()
+      const known = this.#facts
+      this.#facts = facts().catch(() => known)
+    }
     try {
       return await this.#facts
     } catch {
-      this.#facts = this.#deps.facts()
+      this.#facts = facts()
       return this.#facts
     }
   }

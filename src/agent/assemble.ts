@@ -96,7 +96,7 @@ export async function openHostAgent(
   const { addresses } = identity
   const tracker = triedTracker(ports, settings.tracking.tracker)
   const facts = (): Promise<HostFacts> =>
-    hostFacts({ files, processes, hypervisor, agentVersion, addresses, runRoot, tracker })
+    hostFacts({ files, processes, hypervisor, agentVersion, addresses, runRoot, tracker, dataDirectory })
   const pumps = new NodePumps({
     ...{ clock, files, processes, log, dataDirectory, streams: ports.streams },
     runDirectory: (vm) => places.runDirectory(vm),

@@ -28,6 +28,11 @@ interface RunFlags {
   readonly ftVerify: boolean
 }
 
+export function dataOption(): Option {
+  const place = process.env['HOLDFAST_AGENT_DATA'] ?? defaultDataDirectory
+  return new Option('--data <folder>', 'the data folder').default(place)
+}
+
 /** For troubleshooting: in `/etc/default/holdfast-agent` it is a line. */
 export function trackerOption(): Option {
   return new Option(
@@ -56,7 +61,7 @@ export function agentCommand(): Command {
   const { env } = process
   const data = (command: Command): Command =>
     command
-      .option('--data <folder>', 'the data folder', env['HOLDFAST_AGENT_DATA'] ?? defaultDataDirectory)
+      .addOption(dataOption())
       .option('--run <folder>', 'folder of sockets, short', env['HOLDFAST_AGENT_RUN'] ?? defaultRunDirectory)
   data(agent.command('run'))
     .description('run the agent of a machine that has joined')

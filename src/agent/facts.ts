@@ -1,11 +1,12 @@
-/** What this host is: read from /proc and asked of QEMU once, and again only when asked anew. */
+/** What this host is: read from /proc, and asked of QEMU once. */
 import { HoldfastError } from '../base/errors.ts'
 import type { Files } from '../base/files.ts'
 import type { HostFacts } from '../contracts/host.ts'
-import type { Hypervisor } from '../hypervisor/hypervisor.ts'
+import type { Hypervisor, HypervisorFacts } from '../hypervisor/hypervisor.ts'
 import type { Processes } from '../base/processes.ts'
 import { foreignVms } from './foreign-vms.ts'
 import { protectionObstacle } from './protect/obstacle.ts'
+import { groundOf, proofProblem, readProof } from './protect/selftest/proof.ts'
 import type { TrackerChoice } from './protect/tracker-choice.ts'
 import { postCopyObstacle } from './vm/post-copy-right.ts'
 
@@ -17,6 +18,8 @@ export interface FactsDeps {
   readonly addresses: HostFacts['addresses']
   /** How the pages that a guest writes are found here. */
   readonly tracker: () => Promise<TrackerChoice>
+  /** DATA: the proof of the self-test is in it. */
+  readonly dataDirectory: string
   /** Where our own QEMUs' folders are: their processes are not foreign. */
   readonly runRoot: string
 }
@@ -46,11 +49,23 @@ export async function hostFacts(deps: FactsDeps): Promise<HostFacts> {
       cpuModels: [...qemu.cpuModels],
     },
     postCopyObstacle: await postCopyObstacle(deps, qemu.version),
-    protectionObstacle: protectionObstacle({ qemu: qemu.version, accelerator: qemu.accelerator.kind, tracker }),
+    protectionObstacle: protectionObstacle({
+      ...{ qemu: qemu.version, accelerator: qemu.accelerator.kind, tracker },
+      unproved: await unprovedHere(deps, qemu, tracker),
+    }),
     writeTracker: { ...tracker },
     addresses: deps.addresses,
     foreignVms: foreign,
   }
+}
+
+async function unprovedHere(
+  { files, dataDirectory }: FactsDeps,
+  qemu: HypervisorFacts,
+  { kind }: TrackerChoice,
+): Promise<string | null> {
+  if (kind === null) return null
+  return proofProblem(await readProof(files, dataDirectory), await groundOf(files, qemu, kind))
 }
 
 export function cpuFacts(cpuinfo: string): HostFacts['cpu'] {

@@ -4,6 +4,7 @@ import { hostname, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { HoldfastError } from '../base/errors.ts'
+import type { TrackerKind } from '../base/process-memory.ts'
 import {
   jsonLogger,
   keepMemoryLow,
@@ -23,6 +24,7 @@ import { defaultAgentPort, defaultDataDirectory, defaultRunDirectory } from './d
 import type { JoinFlags } from './command.ts'
 import type { DiagnosedRole } from './diagnose/diagnose.ts'
 import type { Finding } from './diagnose/finding.ts'
+import type { SelftestOptions, SelftestReport } from './protect/selftest/start-selftest.ts'
 import { lockData } from './data-lock.ts'
 import { hostAddresses } from './host-addresses.ts'
 import { AgentServer } from './http/agent-server.ts'
@@ -227,7 +229,7 @@ async function ask(question: string): Promise<string> {
   }
 }
 
-export type { Finding }
+export type { Finding, SelftestReport }
 
 /** Ports that each role listens on. */
 const rolePorts = {
@@ -257,4 +259,30 @@ export async function diagnose(role: DiagnosedRole, onFinding: (finding: Finding
   } finally {
     await ports.files.remove(folder)
   }
+}
+
+export interface SelftestFlags {
+  readonly takeovers: number
+  readonly tracker: TrackerKind | undefined
+  readonly dataDirectory: string
+  readonly onBegin: SelftestOptions['onBegin']
+  readonly onProgress: SelftestOptions['onProgress']
+}
+
+/** `holdfast ft selftest`: see start-selftest.ts. */
+export async function selftest(flags: SelftestFlags, signal: AbortSignal): Promise<SelftestReport> {
+  const [{ startSelftest }, { qemuHypervisor }] = await Promise.all([
+    import('./protect/selftest/start-selftest.ts'),
+    import('../hypervisor/qemu-hypervisor.ts'),
+  ])
+  const ports = realPorts()
+  using _network = ports.network
+  const dataDirectory = resolve(flags.dataDirectory)
+  const hypervisor = qemuHypervisor(ports, { probeFile: join(dataDirectory, 'kvm-probe.json') })
+  const options = {
+    ...{ ...flags, dataDirectory, isRoot: process.getuid?.() === 0 },
+    folder: join(tmpdir(), `holdfast-ft-${ports.random.uuid().slice(0, 8)}`),
+    program: [process.execPath, join(import.meta.dirname, 'protect/selftest/main.ts')] as const,
+  }
+  return await startSelftest({ ...ports, hypervisor }, options, signal)
 }

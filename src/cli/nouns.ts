@@ -49,6 +49,12 @@ export const nouns: readonly Noun[] = [
     load: () => import('./nouns/agent.ts'),
   },
   {
+    name: 'ft',
+    summary: 'fault tolerance on this machine',
+    group: 'This machine:',
+    load: () => import('./nouns/ft.ts'),
+  },
+  {
     name: 'doctor',
     summary: 'find what is wrong with this machine, and how to mend it',
     group: 'This machine:',
