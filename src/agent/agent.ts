@@ -13,6 +13,7 @@ import type { Network } from '../base/network.ts'
 import type { Random } from '../base/random.ts'
 import { mustTakePart, vmOf, type ArbiterAsk } from '../contracts/arbiter-door.ts'
 import type {
+  ChangeArbiterRequest,
   DiscardResponse,
   HostConfiguration,
   JobRequest,
@@ -258,6 +259,10 @@ export class Agent implements ServedAgent, AsyncDisposable {
 
   async unprotect(vm: VmId, request: UnprotectRequest): Promise<VmObservation> {
     return (await this.#vms.keeper(vm)).unprotect(request)
+  }
+
+  async changeArbiter(vm: VmId, request: ChangeArbiterRequest): Promise<VmObservation> {
+    return (await this.#vms.keeper(vm)).changeArbiter(request)
   }
 
   async arbiterLife(): Promise<{ life: string }> {

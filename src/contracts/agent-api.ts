@@ -227,6 +227,21 @@ export type ProtectRequest = Static<typeof ProtectRequest>
 export const UnprotectRequest = Open({ generation: Count, n: Count, how: OneOf(['end', 'hand-over']) })
 export type UnprotectRequest = Static<typeof UnprotectRequest>
 
+/**
+ * Another decides between the two copies of the pair that began with configuration n, from configuration `next` on: a number
+ * that was never used. On the primary.
+ * - `asked`: who decides now is asked to step back. Nothing changes where it does not, and `next` is used up.
+ * - `gone`: it cannot be asked any more.
+ */
+export const ChangeArbiterRequest = Open({
+  generation: Count,
+  n: Count,
+  next: Count,
+  arbiter: ArbiterAddress,
+  old: OneOf(['asked', 'gone']),
+})
+export type ChangeArbiterRequest = Static<typeof ChangeArbiterRequest>
+
 /** Long work on a host. The id is made by the caller (`task-17/disk-1`) and makes the request idempotent. */
 export const JobRequest = Open({
   id: Type.String({ pattern: '^[a-z0-9][a-z0-9/._-]{0,127}$' }),
@@ -340,6 +355,8 @@ export interface AgentApi extends ArbiterApi {
   discardSecond(vm: VmDeployment['vm'], n: number): Promise<VmObservation>
   /** On the primary host. With `end`: the record says so when it resolves. */
   unprotect(vm: VmDeployment['vm'], request: UnprotectRequest): Promise<VmObservation>
+  /** On the primary host. When it resolves the record says so. Throws `wrong-state` when the one before did not step back. */
+  changeArbiter(vm: VmDeployment['vm'], request: ChangeArbiterRequest): Promise<VmObservation>
   startJob(request: JobRequest): Promise<JobStatus>
   /** Throws `not-found` for a job this agent does not know (it restarted, or never got it): start it again. */
   job(id: string): Promise<JobStatus>

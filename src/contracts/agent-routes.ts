@@ -8,6 +8,7 @@
  * Agent → manager: `POST /agent/v1/…`, see `managerCalls`.
  */
 import {
+  ChangeArbiterRequest,
   DiscardResponse,
   HostConfiguration,
   JobRequest,
@@ -83,6 +84,11 @@ export const agentCalls = {
   prepareSecond: { path: '/v1/prepare-second', body: PrepareSecondRequest, reply: SecondEndpoint },
   discardSecond: { path: '/v1/discard-second', body: Open({ vm, n: Count }), reply: VmObservation },
   unprotect: { path: '/v1/unprotect', body: Open({ vm, request: UnprotectRequest }), reply: VmObservation },
+  changeArbiter: {
+    path: '/v1/change-arbiter',
+    body: Open({ vm, request: ChangeArbiterRequest }),
+    reply: VmObservation,
+  },
   ...arbiterCalls('/v1'),
   startJob: { path: '/v1/start-job', body: JobRequest, reply: JobStatus },
   job: { path: '/v1/job', body: Open({ id: jobId }), reply: JobStatus },

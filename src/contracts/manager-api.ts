@@ -1,9 +1,11 @@
 /** What an agent asks of a manager (`/agent/v1/…`), over mutual TLS but for `join`, which a one-time token opens. */
+import { HoldfastError } from '../base/errors.ts'
+import type { HostId } from '../base/ids.ts'
 import { HostConfiguration } from './agent-api.ts'
 import { HostFacts, HostReport } from './host.ts'
 import { HostIdSchema, VmIdSchema } from './ids.ts'
-import type { ArbiterApi } from './protection.ts'
-import { agentEvents, RunRecord, stopCauses } from './run-record.ts'
+import { ArbiterId, ProtectionConfig, type ArbiterApi } from './protection.ts'
+import { agentEvents, RunRecord, stopCauses, type RunTransition } from './run-record.ts'
 import { Name, Nullable, OneOf, Open, Strict, Time, Type, Uuid, type Static } from './schema.ts'
 
 export const JoinRequest = Strict({
@@ -67,10 +69,26 @@ export const TransitionRequest = Open({
   event: OneOf(agentEvents),
   /** With `stopped`. */
   cause: Nullable(OneOf(stopCauses)),
+  /** With `new-arbiter`. */
+  decides: Type.Optional(Open({ n: ProtectionConfig.properties.n, arbiter: ArbiterId })),
   /** One per attempt: the same attempt again (a lost reply) is answered as the first time. */
   attempt: Type.String({ maxLength: 64 }),
 })
 export type TransitionRequest = Static<typeof TransitionRequest>
+
+/** The transition that a host asks for. Throws `invalid-request` where something that belongs to it is missing. */
+export function transitionBy(by: HostId, { event, cause, decides }: TransitionRequest): RunTransition {
+  switch (event) {
+    case 'stopped':
+      if (cause === null) throw new HoldfastError('invalid-request', 'A stop needs its cause')
+      return { event, by, cause }
+    case 'new-arbiter':
+      if (decides === undefined) throw new HoldfastError('invalid-request', 'Who decides now must be said')
+      return { event, by, ...decides }
+    default:
+      return { event, by }
+  }
+}
 
 /** The record as it is now, whether this transition made it so or was refused. */
 export const TransitionResponse = Open({

@@ -17,12 +17,28 @@ export const managersArbiter = 'managers'
 export const ArbiterId = Type.Union([HostIdSchema, Type.Literal(managersArbiter)])
 export type ArbiterId = Static<typeof ArbiterId>
 
+const arbiterPlace = {
+  /** `https://10.1.0.3:7444`; tried in turn. */
+  urls: Type.Array(Type.String(), { minItems: 1 }),
+  /** Name that its certificate bears. */
+  tlsName: Type.String(),
+}
+
+/** Where an arbiter is asked: an agent, or one of the managers. */
+export const ArbiterAddress = Open({ arbiter: ArbiterId, ...arbiterPlace })
+export type ArbiterAddress = Static<typeof ArbiterAddress>
+
 export const ProtectionConfig = Open({
   vm: VmIdSchema,
   n: Type.Integer({ minimum: 1, description: 'raised with every change of who takes part' }),
   primary: HostIdSchema,
   second: HostIdSchema,
   arbiter: ArbiterId,
+  /**
+   * Where that arbiter is asked: whoever comes to know a configuration, by whatever way, can ask about it. Absent in the one
+   * with which a pair begins, whose arbiter both sides were told of.
+   */
+  at: Type.Optional(Open(arbiterPlace)),
 })
 export type ProtectionConfig = Static<typeof ProtectionConfig>
 
@@ -77,16 +93,6 @@ export interface ArbiterApi {
   arbiterSupersede(request: ArbiterSupersedeRequest): Promise<RegisterAnswer>
 }
 
-/** Where an arbiter is asked: an agent, or one of the managers. */
-export const ArbiterAddress = Open({
-  arbiter: ArbiterId,
-  /** `https://10.1.0.3:7444`; tried in turn. */
-  urls: Type.Array(Type.String(), { minItems: 1 }),
-  /** Name that its certificate bears. */
-  tlsName: Type.String(),
-})
-export type ArbiterAddress = Static<typeof ArbiterAddress>
-
 /** An image of the second's own, beside the primary's, on shared datastores too. `key` 0 is UEFI's variable store. */
 export const CopyDisk = Open({
   key: Count,
@@ -119,13 +125,22 @@ export const defaultProtectionSettings: ProtectionSettings = {
 
 /** What a run record says of a VM's protection, while there is any. */
 export const RunProtection = Open({
+  /** The number with which the pair began. */
   n: ProtectionConfig.properties.n,
   second: HostIdSchema,
+  /** Who decides now. */
   arbiter: ArbiterId,
+  /** By which number: that of the newest change of who decides; absent: `n`. */
+  currentN: Type.Optional(ProtectionConfig.properties.n),
   /** `syncing`: the second is being brought in step. `protected`: it holds the state, as the primary's host has said. */
   phase: OneOf(['syncing', 'protected']),
 })
 export type RunProtection = Static<typeof RunProtection>
+
+/** The configuration that the pair is bound by, by the record's word. */
+export function configurationOf({ n, currentN }: RunProtection): number {
+  return currentN ?? n
+}
 
 /** How the pump of one side sees it. `primary`: syncing → protecting → … ; `second`: candidate → following → … */
 export const pumpPhases = [

@@ -6,7 +6,7 @@
  *      ╰──────stopped(h)───────╯                     ╰──lost / fenced──▶ stopped
  *
  *   running{h} ──protect(b)──▶ running{h, second b} ──took-over(b)──▶ running{b}
- *       ▲─────────alone(h)────────────╯
+ *       ▲─────────alone(h)────────────╯     ╰╴new-arbiter(h)
  *
  * Invariants:
  * - Each transition is a compare-and-set on the generation, and raises it by one.
@@ -22,7 +22,7 @@
 import type { HostId } from '../base/ids.ts'
 import { machine, no } from '../base/machine.ts'
 import { HostIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
-import { RunProtection } from './protection.ts'
+import { configurationOf, RunProtection, type ArbiterId } from './protection.ts'
 import { Nullable, OneOf, Open, Time, Type, type Static } from './schema.ts'
 
 export const runPhases = ['stopped', 'running', 'moving', 'unknown'] as const
@@ -80,6 +80,7 @@ export const runEvents = [
   'protected',
   'alone',
   'took-over',
+  'new-arbiter',
 ] as const
 export type RunEvent = (typeof runEvents)[number]
 
@@ -103,6 +104,7 @@ export const runMachine = machine<RunPhase, RunEvent>({
     protected: no('not-running'),
     alone: no('not-running'),
     'took-over': no('not-running'),
+    'new-arbiter': no('not-running'),
   },
   running: {
     started: no('already-running'),
@@ -121,6 +123,7 @@ export const runMachine = machine<RunPhase, RunEvent>({
     protected: 'running',
     alone: 'running',
     'took-over': 'running',
+    'new-arbiter': 'running',
   },
   moving: {
     started: no('moving'),
@@ -139,6 +142,7 @@ export const runMachine = machine<RunPhase, RunEvent>({
     protected: no('moving'),
     alone: no('moving'),
     'took-over': no('moving'),
+    'new-arbiter': no('moving'),
   },
   unknown: {
     started: gone,
@@ -157,6 +161,7 @@ export const runMachine = machine<RunPhase, RunEvent>({
     protected: gone,
     alone: gone,
     'took-over': gone,
+    'new-arbiter': gone,
   },
 })
 
@@ -171,6 +176,7 @@ export const agentEvents = [
   'protected',
   'alone',
   'took-over',
+  'new-arbiter',
 ] as const
 export type AgentRunEvent = (typeof agentEvents)[number]
 
@@ -192,6 +198,8 @@ export type RunTransition =
   | { readonly event: 'protected'; readonly by: HostId }
   | { readonly event: 'alone'; readonly by: HostId }
   | { readonly event: 'took-over'; readonly by: HostId }
+  /** The two sides are bound by configuration `n` now, in which `arbiter` decides. */
+  | { readonly event: 'new-arbiter'; readonly by: HostId; readonly n: number; readonly arbiter: ArbiterId }
 
 /**
  * The record after a transition, or why it is refused. Pure. `now` is only recorded.
@@ -223,6 +231,7 @@ function concerns(record: RunRecord, transition: RunTransition): boolean {
       return record.host !== transition.target
     case 'protected':
     case 'alone':
+    case 'new-arbiter':
       return record.host === transition.by
     case 'took-over':
       return record.protection?.second === transition.by
@@ -247,6 +256,9 @@ function boundBy(protection: RunProtection | null, transition: RunTransition): s
     // Also while it still says `syncing`: the primary may be lost after the pair began, before its host could say so.
     case 'took-over':
       return protection === null ? 'not-protected' : undefined
+    case 'new-arbiter':
+      if (protection === null) return 'not-protected'
+      return transition.n > configurationOf(protection) ? undefined : 'known'
     default:
       return undefined
   }
@@ -281,6 +293,10 @@ function applied(next: RunRecord, before: RunRecord, transition: RunTransition):
       return { ...next, protection: transition.protection }
     case 'protected':
       return { ...next, protection: before.protection ? { ...before.protection, phase: 'protected' } : null }
+    case 'new-arbiter': {
+      const { arbiter, n: currentN } = transition
+      return { ...next, protection: before.protection ? { ...before.protection, arbiter, currentN } : null }
+    }
     case 'alone':
       return { ...next, protection: null }
     case 'took-over':

@@ -6,7 +6,13 @@ import { isoTime, type Clock } from '../base/clock.ts'
 import { HoldfastError } from '../base/errors.ts'
 import type { HostId, VmId } from '../base/ids.ts'
 import type { HostReport } from '../contracts/host.ts'
-import type { ManagerApi, ReportResponse, TransitionRequest, TransitionResponse } from '../contracts/manager-api.ts'
+import {
+  transitionBy,
+  type ManagerApi,
+  type ReportResponse,
+  type TransitionRequest,
+  type TransitionResponse,
+} from '../contracts/manager-api.ts'
 import { stepRunRecord, type RunRecord, type RunTransition } from '../contracts/run-record.ts'
 
 export class FakeManager {
@@ -97,11 +103,7 @@ export class FakeManager {
     const record = this.record(request.vm)
     if (this.#attempts.get(request.vm) === request.attempt) return { isAccepted: true, reason: null, record }
     if (record.generation !== request.generation) return { isAccepted: false, reason: 'stale-generation', record }
-    const transition: RunTransition =
-      request.event === 'stopped'
-        ? { event: 'stopped', by: host, cause: request.cause ?? 'crashed' }
-        : { event: request.event, by: host }
-    const step = stepRunRecord(record, transition, isoTime(this.#clock.now()))
+    const step = stepRunRecord(record, transitionBy(host, request), isoTime(this.#clock.now()))
     if (!step.ok) return { isAccepted: false, reason: step.reason, record }
     this.#records.set(request.vm, step.record)
     this.#attempts.set(request.vm, request.attempt)

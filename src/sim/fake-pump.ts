@@ -1,8 +1,14 @@
 /** One simulated pump process: it looks at the other side's and at its guest some times a second. */
 import { HoldfastError } from '../base/errors.ts'
 import type { VmId } from '../base/ids.ts'
-import { noFigures, type ProtectionObservation, type ProtectionSide, type PumpPhase } from '../contracts/protection.ts'
-import { isFinal, type MemoryPhase, type Pump, type PumpMemory } from '../agent/protect/pumps.ts'
+import {
+  noFigures,
+  type ProtectionConfig,
+  type ProtectionObservation,
+  type ProtectionSide,
+  type PumpPhase,
+} from '../contracts/protection.ts'
+import { isFinal, type ArbiterChange, type MemoryPhase, type Pump, type PumpMemory } from '../agent/protect/pumps.ts'
 import type { FakeGuest, GuestMemory } from './fake-guest.ts'
 import type { FakePumps } from './fake-pumps.ts'
 
@@ -88,6 +94,39 @@ export class FakePump implements Pump {
     this.#isPaused = isPaused
     if (isPaused) this.#guest?.pause()
     else this.#guest?.resume()
+  }
+
+  async changeArbiter({ next: n, arbiter: { arbiter, ...at }, old }: ArbiterChange): Promise<void> {
+    this.#mustBeAlive()
+    const { config, lastN } = this.#memory
+    if (config.n === n) return
+    const other = this.#other()
+    const isInStep = this.#status.phase === 'protecting' && other !== undefined
+    if (n <= lastN || !isInStep) throw new HoldfastError('wrong-state', 'it cannot be changed now')
+    const next = { ...config, n, arbiter, at }
+    const { pairs } = this.#pumps.options
+    const steps =
+      old === 'asked'
+        ? [() => pairs.open(next), () => pairs.supersede(config, next)?.is === 'superseded', () => this.#adopt(next)]
+        : [() => other.#adopt(next), () => this.#adopt(next), () => pairs.open(next)]
+    if (old === 'asked') steps.push(() => other.#adopt(next))
+    this.#memory = { ...this.#memory, lastN: n }
+    this.#pumps.remember(this.#memory)
+    for (const step of steps) {
+      if (!step()) throw new HoldfastError('wrong-state', 'who decides did not step back')
+      await this.#pumps.options.clock.sleep(3)
+      this.#mustBeAlive()
+    }
+  }
+
+  /** Durably: it never asks about the configuration before. */
+  #adopt(config: ProtectionConfig): boolean {
+    if (!this.isAlive || isFinal(this.#memory.phase)) return false
+    this.#memory = { ...this.#memory, config, lastN: Math.max(this.#memory.lastN, config.n) }
+    this.#pumps.remember(this.#memory)
+    this.#status = { ...this.#status, n: config.n }
+    this.#turn(this.#status.phase)
+    return true
   }
 
   async drop(): Promise<void> {
@@ -204,6 +243,7 @@ export class FakePump implements Pump {
     if (this.side === 'primary' && this.#guest?.state === 'running') this.#guest.pause()
     const answer = this.#pumps.options.pairs.ask('claim', this.#memory.config, this.side)
     if (answer === undefined) return
+    if (answer.is === 'superseded') this.#adopt(answer.next)
     if (answer.is === 'won') this.#finish(this.side === 'primary' ? 'alone' : 'running')
     if (answer.is === 'lost') this.#finish(this.side === 'primary' ? 'lost' : 'dropped')
   }

@@ -1,13 +1,14 @@
 /**
  * The pumps of one simulated host: what the agent sees of them, and what they do to the guests, without pages and sockets.
  * They outlive the agent; what they have made durable outlives them. The protocol between the two sides is searched
- * elsewhere (sim/protection); here both look straight at one another, and one arbiter decides.
+ * elsewhere (sim/protection); here both look straight at one another, and arbiters answer at once.
  */
 import type { Clock } from '../base/clock.ts'
 import { HoldfastError } from '../base/errors.ts'
 import type { HostId, VmId } from '../base/ids.ts'
-import { claimed, looked, opened } from '../contracts/protection-register.ts'
+import { claimed, looked, opened, superseded } from '../contracts/protection-register.ts'
 import type {
+  ArbiterId,
   ProtectionConfig,
   ProtectionSide,
   RegisterAnswer,
@@ -27,28 +28,47 @@ import type { FakeHypervisor } from './fake-hypervisor.ts'
 import { FakePump } from './fake-pump.ts'
 import type { FakeWire } from './fake-wire.ts'
 
-/** What joins the pumps of all hosts: their arbiter, and each other. */
+/** What joins the pumps of all hosts: their arbiters, and each other. */
 export class FakePairs {
   readonly hosts = new Map<HostId, FakePumps>()
-  readonly #registers = new Map<VmId, RegisterRecord>()
+  /** Of each arbiter, for each VM. */
+  readonly #registers = new Map<string, RegisterRecord>()
   isArbiterReachable = true
+  /** Arbiters that are gone for good. */
+  readonly gone = new Set<ArbiterId>()
 
   /** Undefined while it cannot be reached. */
-  ask(ask: 'claim' | 'look', { vm, n }: ProtectionConfig, side: ProtectionSide): RegisterAnswer | undefined {
-    if (!this.isArbiterReachable) return undefined
-    const held = this.#registers.get(vm)
-    if (ask === 'look') return looked(held, n, side)
-    const { answer, record } = claimed(held, n, side)
-    if (record !== null) this.#registers.set(vm, record)
+  ask(ask: 'claim' | 'look', config: ProtectionConfig, side: ProtectionSide): RegisterAnswer | undefined {
+    if (!this.#isReachable(config)) return undefined
+    const held = this.#registers.get(keyOf(config))
+    if (ask === 'look') return looked(held, config.n, side)
+    const { answer, record } = claimed(held, config.n, side)
+    if (record !== null) this.#registers.set(keyOf(config), record)
     return answer
   }
 
   open(config: ProtectionConfig): boolean {
-    const record = opened(this.#registers.get(config.vm), config)
-    if (record === undefined || !this.isArbiterReachable) return false
-    this.#registers.set(config.vm, record)
+    const record = opened(this.#registers.get(keyOf(config)), config)
+    if (record === undefined || !this.#isReachable(config)) return false
+    this.#registers.set(keyOf(config), record)
     return true
   }
+
+  /** Undefined while it cannot be reached. */
+  supersede(config: ProtectionConfig, next: ProtectionConfig): RegisterAnswer | undefined {
+    if (!this.#isReachable(config)) return undefined
+    const { answer, record } = superseded(this.#registers.get(keyOf(config)), config.n, next)
+    if (record !== null) this.#registers.set(keyOf(config), record)
+    return answer
+  }
+
+  #isReachable({ arbiter }: ProtectionConfig): boolean {
+    return this.isArbiterReachable && !this.gone.has(arbiter)
+  }
+}
+
+function keyOf({ arbiter, vm }: ProtectionConfig): string {
+  return `${arbiter}/${vm}`
 }
 
 export interface FakePumpsOptions {

@@ -1,5 +1,7 @@
 /** What the tests of protected VMs share: a VM on host-1, held in step on host-2. */
 import assert from 'node:assert/strict'
+import type { HostId } from '../base/ids.ts'
+import type { ChangeArbiterRequest } from '../contracts/agent-api.ts'
 import { AgentWorld, testVm } from './agent-world.ts'
 
 export const here = '10.0.0.1'
@@ -34,6 +36,18 @@ export async function expectForgotten(world: AgentWorld): Promise<void> {
 export async function observations(world: AgentWorld): Promise<string[]> {
   const [a, b] = [await (await world.a.keeper()).observe(), await (await world.b.keeper()).observe()]
   return [a.process, a.protection?.phase ?? '-', b.process, b.protection?.phase ?? '-']
+}
+
+/** Another arbiter for the pair of number 1. */
+export function anotherArbiter(
+  world: AgentWorld,
+  old: ChangeArbiterRequest['old'],
+  next = 2,
+  host = 'host-4',
+): ChangeArbiterRequest {
+  const { generation } = world.manager.record(testVm)
+  const arbiter = { arbiter: host as HostId, urls: [`https://${host}`], tlsName: `${host}.holdfast` }
+  return { generation, n: 1, next, arbiter, old }
 }
 
 export function noSignal(): AbortSignal {

@@ -29,6 +29,7 @@ const protectionWords: Record<PlantedProtection, string> = {
   'releases-before-ack': 'a primary that lets output go before the second has its epoch is found',
   'arbiter-says-yes-to-all': 'an arbiter that keeps no register is found',
   'forgets-last-epoch': 'a second that goes on from an older epoch than it acknowledged is found',
+  'adopts-before-durable': 'a primary that goes over to a new arbiter before it remembers that is found',
   'opens-before-promise': 'a new arbiter that decides before both sides have left the old one is found',
 }
 

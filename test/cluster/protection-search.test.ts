@@ -12,6 +12,8 @@ test('a protected VM shows one history only, and goes on while a copy and its ar
     'new arbiters',
     'protected again',
     'broken connections',
+    'pumps that died',
+    'seconds that had won before their pump died',
   ]
   for (const end of ends) assert.ok((tally[end] ?? 0) > 0, `no schedule had: ${end}`)
 })

@@ -59,6 +59,7 @@ const handlers: Handlers = {
   prepareSecond: (agent, body) => agent.prepareSecond(body),
   discardSecond: (agent, body) => agent.discardSecond(body.vm, body.n),
   unprotect: (agent, body) => agent.unprotect(body.vm, body.request),
+  changeArbiter: (agent, body) => agent.changeArbiter(body.vm, body.request),
   arbiterLife: (agent) => agent.arbiterLife(),
   arbiterOpen: (agent, body) => agent.arbiterOpen(body),
   arbiterClaim: (agent, body) => agent.arbiterClaim(body),

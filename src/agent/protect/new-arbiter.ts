@@ -8,7 +8,11 @@
  *           The old one cannot be asked. First the second gives up its right to n, then the primary does, and only then is
  *           the new number opened. Between the first and the last nobody can win: with the old arbiter gone, nobody could.
  *
- * The two never use the same number, so a change that was given up binds nobody.
+ * The two never use the same number, so a change that was given up binds nobody. The first way is not given up any more
+ * once the old arbiter was told: it may step back at any time. What does not come to an end (the old one does not answer; the
+ * new one is lost before it has opened its configuration) is followed by the second way, from wherever both sides are. Only
+ * that way may lead to an arbiter that decides already, for one that has lost its memory: a register keeps the newest
+ * configuration alone, so in the first way both sides would lose.
  */
 import type { ProtectionConfig } from '../../contracts/protection.ts'
 import type { PrimaryInput, PrimaryState, PrimaryStep } from './primary-side.ts'
@@ -22,16 +26,17 @@ export interface Change {
   readonly since: number
 }
 
-/** Patience with an arbiter that is to step back, in silences. */
+/** Patience with a new arbiter, in silences. */
 const patience = 4
 
+export type NewArbiter = Extract<PrimaryInput, { is: 'new-arbiter' }>
 type Answered = Extract<PrimaryInput, { is: 'new-arbiter' | 'opened' | 'answer' }>
 
 export function changeOnAnswer(state: PrimaryState, input: Answered, now: number): PrimaryStep {
   const { change } = state
   switch (input.is) {
     case 'new-arbiter':
-      return change === null ? begin(state, input, now) : { state, acts: [] }
+      return mayBegin(state, input) ? begin(state, input, now) : { state, acts: [] }
     case 'opened':
       if (change === null || change.next.n !== input.n) return { state, acts: [] }
       if (change.stage === 'opening-adopted') return { state: { ...state, change: null }, acts: [] }
@@ -41,7 +46,9 @@ export function changeOnAnswer(state: PrimaryState, input: Answered, now: number
         acts: [{ do: 'supersede', config: state.config, next: change.next }],
       }
     case 'answer':
-      return input.answer.is === 'superseded' ? adopt(state, input.answer.next, 'telling', now) : { state, acts: [] }
+      // While it is promised another, the second may have left both: what it was promised comes about.
+      if (input.answer.is !== 'superseded' || change?.stage === 'promising') return { state, acts: [] }
+      return adopt(state, input.answer.next, 'telling', now)
   }
 }
 
@@ -55,16 +62,16 @@ export function changeOnConfigured(state: PrimaryState, n: number): PrimaryStep 
   return { state: step.state, acts: [...step.acts, { do: 'open', config: change.next, life: change.life }] }
 }
 
-/** Says again what was not answered; gives up an arbiter that does not step back. */
+/** Says again what was not answered; gives up a new arbiter that does not open. */
 export function changeOnTick(state: PrimaryState, now: number, limits: ProtectionLimits): PrimaryStep {
   const { change, config } = state
   if (change === null) return { state, acts: [] }
   const { next, life } = change
   switch (change.stage) {
     case 'opening':
-    case 'closing':
       if (now - change.since > patience * limits.silenceMs) return { state: { ...state, change: null }, acts: [] }
-      if (change.stage === 'opening') return { state, acts: [{ do: 'open', config: next, life }] }
+      return { state, acts: [{ do: 'open', config: next, life }] }
+    case 'closing':
       return { state, acts: [{ do: 'supersede', config, next }] }
     case 'opening-adopted':
       return { state, acts: [{ do: 'open', config: next, life }] }
@@ -74,8 +81,16 @@ export function changeOnTick(state: PrimaryState, now: number, limits: Protectio
   }
 }
 
-function begin(state: PrimaryState, input: Extract<PrimaryInput, { is: 'new-arbiter' }>, now: number): PrimaryStep {
-  const next = { ...state.config, arbiter: input.arbiter, n: state.lastN + 1 }
+/** Only what waits for an arbiter is followed by another change, and no number is used twice. */
+export function mayBegin({ config, change, lastN }: PrimaryState, { next, old }: NewArbiter): boolean {
+  if (next.n <= lastN) return false
+  if (old === 'asked') return change === null && next.arbiter !== config.arbiter
+  return change === null || change.stage !== 'telling'
+}
+
+function begin(state: PrimaryState, input: NewArbiter, now: number): PrimaryStep {
+  const { vm, primary, second } = state.config
+  const next = { vm, primary, second, ...input.next }
   const { life } = input
   const stage = input.old === 'asked' ? 'opening' : 'promising'
   const first =

@@ -44,10 +44,13 @@ export type PrimaryInput =
   | { readonly is: 'answer'; readonly n: number; readonly answer: RegisterAnswer }
   /** An arbiter has opened configuration n. */
   | { readonly is: 'opened'; readonly n: number }
-  /** Let another host decide from now on. `old`: whether the one before can be asked to step back. */
+  /**
+   * Let another decide from now on, under a number that was never used: who chooses it makes that durable first. `old`:
+   * whether the one before can be asked to step back.
+   */
   | {
       readonly is: 'new-arbiter'
-      readonly arbiter: ProtectionConfig['arbiter']
+      readonly next: Pick<ProtectionConfig, 'n' | 'arbiter' | 'at'>
       readonly life: string
       readonly old: 'asked' | 'gone'
     }

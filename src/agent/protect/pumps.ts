@@ -9,6 +9,7 @@
  * QEMU is killed; it runs here; the copy is given up) and has ended. A pump that is gone before that is to be followed by
  * another (`salvage`), which holds nothing and only finds out who may go on.
  */
+import type { ChangeArbiterRequest } from '../../contracts/agent-api.ts'
 import type { ArbiterAddress, CopyDisk, ProtectionConfig, ProtectionSettings } from '../../contracts/protection.ts'
 import type { ProtectionObservation, ProtectionSide, SecondEndpoint } from '../../contracts/protection.ts'
 import type { VmId } from '../../base/ids.ts'
@@ -23,6 +24,7 @@ export interface PumpMemory {
   readonly phase: MemoryPhase
   /** The newest configuration that this side is bound by. */
   readonly config: ProtectionConfig
+  /** Of the configuration with which the pair began; a later one says itself where its arbiter is asked. */
   readonly arbiter: ArbiterAddress
   /** The highest number that was ever used for a configuration of this VM. */
   readonly lastN: number
@@ -33,6 +35,9 @@ export interface PumpMemory {
 export function isFinal(phase: MemoryPhase): boolean {
   return phase === 'alone' || phase === 'lost' || phase === 'running' || phase === 'dropped'
 }
+
+/** Another is to decide: from which number on, and whether the one before can be asked to step back. */
+export type ArbiterChange = Pick<ChangeArbiterRequest, 'next' | 'arbiter' | 'old'>
 
 /** What both sides' pumps are told. */
 export interface PumpOrder {
@@ -69,7 +74,12 @@ export interface Pump extends AsyncDisposable {
   handOver(): Promise<void>
   /** Primary: the guest stands still, and is held in step as such, until it is told otherwise. */
   setPaused(isPaused: boolean): Promise<void>
-  /** Second: gives the copy up. Throws `wrong-state` when it asks to run, or runs. */
+  /**
+   * Primary: another decides from now on; resolves when it does, the same again at once. Throws `wrong-state` where nothing
+   * has changed, and the number is used up; `timeout` while it is not known.
+   */
+  changeArbiter(change: ArbiterChange): Promise<void>
+  /** Second: gives the copy up. Throws `wrong-state` when it asks an arbiter that may say yes, or runs. */
   drop(): Promise<void>
   /** Resolves when the process has ended, for whatever reason. */
   readonly gone: Promise<void>

@@ -49,6 +49,21 @@ const mine = running(me, protectedBy(other))
 const theirs = running(other, protectedBy(me))
 
 describe('the primary of a pair', () => {
+  test('tells of another arbiter once the record says that the pair protects', () => {
+    const state = { ...newVmState(vm), role: 'running' as const, protection: primary }
+    const decides = { n: 6, arbiter: third }
+    const seen = { me, state, machine: 'running' as const, witnessed: false, isDriven: false, pumpPhase: undefined }
+    assert.deepEqual(decide({ ...seen, record: mine, decides }), { do: 'tell-arbiter', decides })
+    const syncing = running(me, protectedBy(other, 'syncing'))
+    const protecting = { ...seen, pumpPhase: 'protecting' as const }
+    assert.deepEqual(decide({ ...protecting, record: syncing, decides }), {
+      ...{ do: 'transition', event: 'protected', cause: null },
+    })
+    assert.deepEqual(decide({ ...seen, record: running(me, protectedBy(other, 'protected', n + 5)), decides }), {
+      do: 'nothing',
+    })
+  })
+
   test('whose QEMU is gone tells nothing while its pump has not come to an end', () => {
     for (const pumpPhase of [undefined, ...pumpPhases]) {
       const seen = { record: mine, machine: 'gone' as const, held: primary }

@@ -10,6 +10,8 @@ import type { HeldProtection } from './vm-state.ts'
 export type PairAction =
   /** Win it for this side: the guest has ended by itself. */
   | { readonly do: 'end-protection' }
+  /** Another arbiter decides by now: the record is to say so. */
+  | { readonly do: 'tell-arbiter'; readonly decides: NonNullable<VmView['decides']> }
   /** End QEMU alone: the pump follows what comes of it. */
   | { readonly do: 'quit-held' }
   /** The second is wanted no more, and was never bound. */
@@ -52,12 +54,13 @@ function whenNotHeld({ record, me, machine, state }: VmView): VmAction | undefin
   return hasEnded ? transition('alone') : undefined
 }
 
-function whenPrimary({ record, me, machine, pumpPhase }: VmView, held: HeldProtection): VmAction {
+function whenPrimary({ record, me, machine, pumpPhase, decides }: VmView, held: HeldProtection): VmAction {
   if (record.phase === 'unknown' && runs(machine)) return transition('adopted')
   if (machine === 'shutdown') return { do: 'end-protection' }
   if (machine === 'failed') return { do: 'quit-held' }
-  const isSyncing = isOf(record, held) && record.host === me && record.protection?.phase === 'syncing'
-  return isSyncing && pumpPhase === 'protecting' ? transition('protected') : nothing
+  if (!isOf(record, held) || record.host !== me) return nothing
+  if (record.protection?.phase === 'syncing') return pumpPhase === 'protecting' ? transition('protected') : nothing
+  return decides === undefined ? nothing : { do: 'tell-arbiter', decides }
 }
 
 function whenSecond({ record, me, pumpPhase }: VmView, held: HeldProtection): VmAction {

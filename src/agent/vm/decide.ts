@@ -4,7 +4,7 @@
  */
 import type { HostId } from '../../base/ids.ts'
 import type { MachineState } from '../../hypervisor/hypervisor.ts'
-import type { PumpPhase } from '../../contracts/protection.ts'
+import type { ProtectionConfig, PumpPhase } from '../../contracts/protection.ts'
 import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
 import { decideOfPair, type PairAction } from './decide-pair.ts'
 import type { VmState } from './vm-state.ts'
@@ -20,6 +20,8 @@ export interface VmView {
   readonly isDriven: boolean
   /** As the pump of a pair says; undefined while none is known to run. */
   readonly pumpPhase: PumpPhase | undefined
+  /** By which configuration, and by whom, the pump of a primary is bound, where the record names an older one. */
+  readonly decides?: Pick<ProtectionConfig, 'n' | 'arbiter'>
 }
 
 export type VmAction =

@@ -5,11 +5,20 @@
  */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import type { HostId } from '../../base/ids.ts'
+import { configurationOf } from '../../contracts/protection.ts'
+import { anotherArbiter } from '../../sim/held-pair.ts'
 import { AgentWorld, testVm, type SimulatedHost } from '../../sim/agent-world.ts'
 
-type Story = 'is ended' | 'is handed over' | 'loses the primary' | 'loses the second'
+type Story =
+  | 'is ended'
+  | 'is handed over'
+  | 'loses the primary'
+  | 'loses the second'
+  | 'has another arbiter'
+  | 'has another arbiter, the old one being gone'
 type Side = 'a' | 'b'
-/** The agent of a host that the story itself ends dies by that. */
+/** The agent of a host that the story itself ends dies by that; one of a second has no part in a change of the arbiter. */
 const cases: readonly (readonly [Story, Side])[] = [
   ['is ended', 'a'],
   ['is ended', 'b'],
@@ -17,6 +26,8 @@ const cases: readonly (readonly [Story, Side])[] = [
   ['is handed over', 'b'],
   ['loses the primary', 'b'],
   ['loses the second', 'a'],
+  ['has another arbiter', 'a'],
+  ['has another arbiter, the old one being gone', 'a'],
 ]
 const noSignal = (): AbortSignal => new AbortController().signal
 
@@ -32,6 +43,11 @@ async function tell(world: AgentWorld, story: Story, onProtected: () => void): P
   const keeper = await world.a.keeper()
   if (story === 'is ended') await keeper.unprotect({ generation, n: 1, how: 'end' })
   if (story === 'is handed over') await keeper.unprotect({ generation, n: 1, how: 'hand-over' })
+  if (story === 'has another arbiter') await keeper.changeArbiter(anotherArbiter(world, 'asked'))
+  if (story === 'has another arbiter, the old one being gone') {
+    world.pairs.gone.add('host-3' as HostId)
+    await keeper.changeArbiter(anotherArbiter(world, 'gone'))
+  }
   if (story === 'loses the primary') world.a.crash()
   if (story === 'loses the second') world.b.crash()
 }
@@ -68,6 +84,12 @@ async function expectOne(world: AgentWorld, what: string): Promise<void> {
   const phases = observed.map(({ protection }) => protection?.phase ?? null)
   const expected = record.protection == null ? [null, null] : ['protecting', 'following']
   assert.deepEqual(phases, expected, `${what}: the record says ${record.protection?.phase ?? 'alone'}`)
+  if (record.protection == null) return
+  const decides = { n: configurationOf(record.protection), arbiter: record.protection.arbiter }
+  for (const { pumps, id } of [world.a, world.b]) {
+    const { n, arbiter } = (await pumps.memory(testVm))!.config
+    assert.deepEqual({ n, arbiter }, decides, `${what}: ${id} is bound by what the record says`)
+  }
 }
 
 /** How many calls its agent had made when it was protected, and in the end. */
@@ -104,6 +126,26 @@ for (const [story, side] of cases) {
     })
   })
 }
+
+describe('a pump that is killed while another arbiter is put in the place of the old one', () => {
+  for (const side of ['a', 'b'] as const) {
+    test(`the ${side === 'a' ? 'primary' : 'second'}'s, at any moment: one copy, by the record`, async () => {
+      for (let atMs = 0; atMs <= 14; atMs++) {
+        const world = await AgentWorld.boot()
+        await world.startOnA()
+        await world.protect()
+        const change = (await world.a.keeper()).changeArbiter(anotherArbiter(world, 'asked'))
+        change.catch(() => undefined)
+        await world.clock.advance(atMs)
+        world[side].pumps.process(testVm)?.kill()
+        await world.clock.advance(10_000)
+        await unwind(world)
+        await world.clock.advance(5000)
+        await expectOne(world, `killed after ${atMs} ms`)
+      }
+    })
+  }
+})
 
 describe('a pump that is killed', () => {
   for (const side of ['a', 'b'] as const) {

@@ -1,13 +1,14 @@
 /** Carries out what `decide` says, step by step until nothing is left to do. Runs in the VM's queue. */
 import { describeError } from '../../base/errors.ts'
+import { configurationOf } from '../../contracts/protection.ts'
 import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
-import { decide, type VmAction } from './decide.ts'
+import { decide, type VmAction, type VmView } from './decide.ts'
 import type { PairAction } from './decide-pair.ts'
 import type { PendingTransition, VmState } from './vm-state.ts'
-import { forgetPair, giveUp } from './pair.ts'
+import { forgetPair, giveUp, memoryOf } from './pair.ts'
 import { dropSecond } from './second.ts'
 import { newAttempt } from './transitions.ts'
-import type { VmCore } from './vm-core.ts'
+import { isHeldPrimary, type VmCore } from './vm-core.ts'
 
 /** More than any chain of actions is long; a circle would be a fault, and must not spin. */
 const mostSteps = 8
@@ -19,13 +20,23 @@ export async function reconcile(core: VmCore): Promise<void> {
     const machine = await core.askMachine()
     const { state, witnessed, hasRun, isDriven } = core
     const pumpPhase = core.pump?.status.phase
-    const view = { me: core.ports.host, record, state, machine, witnessed: witnessed && !hasRun, isDriven, pumpPhase }
-    const action = decide(view)
+    const seen = { state, machine, witnessed: witnessed && !hasRun, isDriven, pumpPhase }
+    const decides = await newlyDecidedBy(core, record)
+    const action = decide({ me: core.ports.host, record, ...seen, ...(decides === undefined ? {} : { decides }) })
     if (action.do !== 'nothing')
       core.log.info({ action: action.do, phase: record.phase, machine }, 'the record and QEMU are brought together')
     if (!(await carryOut(core, action))) return
   }
   core.log.error({}, 'the VM does not come to rest')
+}
+
+/** Who decides by the primary's pump, where that has put another in the place of whom the record names. */
+async function newlyDecidedBy(core: VmCore, { protection }: RunRecord): Promise<VmView['decides']> {
+  const held = core.state.protection
+  if (held == null || protection == null || !isHeldPrimary(core.state)) return undefined
+  if ((core.pump?.status.n ?? 0) <= configurationOf(protection)) return undefined
+  const memory = await memoryOf(core, held)
+  return memory === undefined ? undefined : { n: memory.config.n, arbiter: memory.config.arbiter }
 }
 
 /** Whether to look again afterwards. */
@@ -71,6 +82,12 @@ async function carryOutOfPair(core: VmCore, action: PairAction): Promise<boolean
   switch (action.do) {
     case 'end-protection':
       core.background.endProtection()
+      return false
+    case 'tell-arbiter':
+      if (core.state.pending === null) {
+        await core.save({ pending: newAttempt(core, 'new-arbiter', { decides: action.decides }) })
+      }
+      core.background.tell()
       return false
     case 'quit-held':
       core.log.error({}, 'QEMU met an internal error and cannot go on: it is ended, and the pair decides')
@@ -133,7 +150,7 @@ async function beginTransition(core: VmCore, event: AgentRunEvent, cause: StopCa
   // One at a time: what is asked already may answer this too. After its answer everything is decided anew.
   if (core.state.pending === null) {
     const isOver = core.machineState === 'gone' && event === 'stopped'
-    await core.save({ ...(isOver ? { role: 'none' as const } : {}), pending: newAttempt(core, event, cause) })
+    await core.save({ ...(isOver ? { role: 'none' as const } : {}), pending: newAttempt(core, event, { cause }) })
     if (core.machineState === 'gone') await core.ports.places.release(core.vm)
   }
   core.background.tell()
@@ -159,7 +176,7 @@ async function end(core: VmCore, cause: StopCause): Promise<void> {
   const problem = cause === 'crashed' ? 'QEMU met an internal error and could not go on' : null
   await core.save({
     problem,
-    ...(isMine && core.state.pending === null ? { pending: newAttempt(core, 'stopped', cause) } : {}),
+    ...(isMine && core.state.pending === null ? { pending: newAttempt(core, 'stopped', { cause }) } : {}),
   })
   await endMachine(core)
   if (core.state.pending !== null) core.background.tell()

@@ -107,7 +107,7 @@ export async function stopVm(core: VmCore, request: Static<typeof StopRequest>):
   refuseHeld(core, 'stopped')
   if (state.role === 'none' && core.machine === undefined) return
   // The cause is durable before QEMU ends, so that its end is not taken for a crash.
-  const pending = state.pending?.event === 'stopped' ? state.pending : newAttempt(core, 'stopped', 'asked')
+  const pending = state.pending?.event === 'stopped' ? state.pending : newAttempt(core, 'stopped', { cause: 'asked' })
   await core.save({ pending, lastStop: request.generation })
   await endMachine(core)
   core.background.tell()

@@ -4,7 +4,7 @@
  */
 import { HoldfastError } from '../../base/errors.ts'
 import type { TransitionResponse } from '../../contracts/manager-api.ts'
-import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
+import type { AgentRunEvent, RunRecord } from '../../contracts/run-record.ts'
 import type { VmCore } from './vm-core.ts'
 import type { PendingTransition } from './vm-state.ts'
 
@@ -12,8 +12,13 @@ const firstPauseMs = 100
 const longestPauseMs = 3000
 
 /** A new attempt on the newest known record; not durable yet. */
-export function newAttempt(core: VmCore, event: AgentRunEvent, cause: StopCause | null = null): PendingTransition {
-  return { event, cause, generation: core.state.generation, attempt: core.ports.random.uuid() }
+export function newAttempt(
+  core: VmCore,
+  event: AgentRunEvent,
+  { cause = null, decides }: Partial<Pick<PendingTransition, 'cause' | 'decides'>> = {},
+): PendingTransition {
+  const attempt = { event, cause, generation: core.state.generation, attempt: core.ports.random.uuid() }
+  return decides === undefined ? attempt : { ...attempt, decides }
 }
 
 /** Asks until the manager answers, for as long as this agent lives; undefined when it knows no such VM. */
@@ -21,10 +26,7 @@ export async function askUntilAnswered(
   core: VmCore,
   pending: PendingTransition,
 ): Promise<TransitionResponse | undefined> {
-  const { event, generation, cause, attempt } = pending
-  return persist(core, `transition ${event}`, () =>
-    core.ports.manager.transition({ vm: core.vm, event, generation, cause, attempt }),
-  )
+  return persist(core, `transition ${pending.event}`, () => core.ports.manager.transition({ vm: core.vm, ...pending }))
 }
 
 /** The manager's record, however long it takes; undefined when it knows no such VM. */

@@ -198,7 +198,7 @@ export class VmCore {
     this.pumpStatus = pump.status
     const listening = pump.onChange((status) => {
       if (this.pump !== pump) return
-      const hasTurned = status.phase !== this.pumpStatus?.phase
+      const hasTurned = status.phase !== this.pumpStatus?.phase || status.n !== this.pumpStatus.n
       this.pumpStatus = status
       if (hasTurned) this.background.look()
       this.#changed()

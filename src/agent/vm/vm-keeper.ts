@@ -5,6 +5,7 @@
 import { describeError } from '../../base/errors.ts'
 import type { DatastoreId, VmId } from '../../base/ids.ts'
 import type {
+  ChangeArbiterRequest,
   DiscardResponse,
   JobProgress,
   MigrateOutcome,
@@ -24,6 +25,7 @@ import type { SecondEndpoint } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Static } from '../../contracts/schema.ts'
 import type { Machine, MachineEvent } from '../../hypervisor/hypervisor.ts'
+import { changeArbiter } from './change-arbiter.ts'
 import { beginDiskMove, noteDiskMoved, settleDiskMove } from './disk-move.ts'
 import { discardIncoming, onComplete, prepareIncoming, releaseIncoming } from './incoming.ts'
 import { followPump, takeUp } from './follow-pump.ts'
@@ -168,6 +170,10 @@ export class VmKeeper implements AsyncDisposable {
 
   unprotect(request: UnprotectRequest): Promise<VmObservation> {
     return unprotect(this.#core, this.#work(), request)
+  }
+
+  changeArbiter(request: ChangeArbiterRequest): Promise<VmObservation> {
+    return changeArbiter(this.#core, this.#work(), request)
   }
 
   #work(): KeeperWork {

@@ -14,6 +14,7 @@ import {
   VmDeployment,
 } from '../../contracts/agent-api.ts'
 import { DatastoreIdSchema, VmIdSchema } from '../../contracts/ids.ts'
+import { TransitionRequest } from '../../contracts/manager-api.ts'
 import { ProtectionConfig, protectionSides, SecondEndpoint } from '../../contracts/protection.ts'
 import { agentEvents, stopCauses } from '../../contracts/run-record.ts'
 import { Nullable, OneOf, Open, Type, type Static } from '../../contracts/schema.ts'
@@ -41,6 +42,8 @@ export const PendingTransition = Open({
   event: OneOf(agentEvents),
   generation: Generation,
   cause: Nullable(OneOf(stopCauses)),
+  /** With `new-arbiter`. */
+  decides: TransitionRequest.properties.decides,
   attempt: Type.String(),
 })
 export type PendingTransition = Static<typeof PendingTransition>

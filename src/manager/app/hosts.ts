@@ -117,7 +117,7 @@ export class Hosts {
     if (decides.length > 0) {
       const names = decides.map(({ id }) => mirror.get('vm', id)?.name ?? id).join(', ')
       throw new HoldfastError('wrong-state', `${record.name} decides who goes on with protected VMs: ${names}`, {
-        mend: 'Unprotect them, remove the host, and protect them again.',
+        mend: 'Put it into maintenance first: then another decides. If it is off, confirm that, and another does within seconds.',
       })
     }
     const only = mirror.list('datastore').filter((each) => each.hosts.length === 1 && each.hosts[0] === record.id)

@@ -16,6 +16,7 @@ export function lazyAgent(find: () => Promise<AgentApi>): AgentApi {
     prepareSecond: async (request) => (await find()).prepareSecond(request),
     discardSecond: async (vm, n) => (await find()).discardSecond(vm, n),
     unprotect: async (vm, request) => (await find()).unprotect(vm, request),
+    changeArbiter: async (vm, request) => (await find()).changeArbiter(vm, request),
     arbiterLife: async () => (await find()).arbiterLife(),
     arbiterOpen: async (request) => (await find()).arbiterOpen(request),
     arbiterClaim: async (request) => (await find()).arbiterClaim(request),

@@ -161,8 +161,14 @@ function datastoreFor(
   return rooms.sort((a, b) => b.free - a.free || idNumber(a.id) - idNumber(b.id))[0]?.id
 }
 
+/** What there is to choose from: hosts, and the pairs that there are. */
+export interface Choice {
+  readonly hosts: readonly Pick<HostView, 'id' | 'name' | 'state' | 'maintenance'>[]
+  readonly vms: readonly Pick<VmView, 'run'>[]
+}
+
 /** A third host that answers and is not about to go; where there is none, the managers. Spread by what each decides already. */
-function chooseArbiter(cluster: ClusterView, not: readonly HostId[]): ArbiterId {
+export function chooseArbiter(cluster: Choice, not: readonly HostId[]): ArbiterId {
   const decides = (id: HostId): number => cluster.vms.filter((vm) => vm.run.protection?.arbiter === id).length
   const third = cluster.hosts
     .filter((host) => !not.includes(host.id) && host.state === 'connected' && host.maintenance === 'off')

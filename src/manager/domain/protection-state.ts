@@ -25,7 +25,8 @@ export function protectionState(sight: ProtectionSight): Protection {
   if (!protection) return withoutSecond(sight)
   const pair = { second: sight.second, arbiter: sight.arbiter, n: protection.n }
   const ofThisPair = (seen: ProtectionObservation | null): ProtectionObservation | null =>
-    seen?.n === protection.n ? seen : null
+    // A newer number of the same pair says that another arbiter decides.
+    seen !== null && seen.n >= protection.n ? seen : null
   const [primary, second] = [ofThisPair(sight.primarySees), ofThisPair(sight.secondSees)]
   if (protection.phase === 'syncing') {
     return { state: 'syncing', ...pair, progress: primary?.progress ?? 0, bytesPerSecond: primary?.bytesPerSecond ?? 0 }

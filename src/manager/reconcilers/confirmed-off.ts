@@ -8,6 +8,7 @@ import { describeError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
 import type { VmObservation } from '../../contracts/host.ts'
 import type { Host } from '../../contracts/inventory.ts'
+import { configurationOf, type ArbiterId, type RegisterAnswer } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import { planFencingOf, settledBy, type Fencing } from '../domain/protection-fencing.ts'
 import { arbiterOf } from '../sagas/arbiters.ts'
@@ -87,11 +88,7 @@ export class ConfirmedOff implements Reconciler {
       const seen = await this.#deps.hosts.agent(fencing.second).discardSecond(vm, fencing.n)
       if (seen.process !== 'none') return
     }
-    const answer = await arbiterOf(this.#deps, protection.arbiter).arbiterClaim({
-      vm,
-      n: protection.n,
-      side: 'primary',
-    })
+    const answer = await this.#claim(vm, configurationOf(protection), protection.arbiter)
     const neverBegan = fencing.is === 'discard-and-claim' && protection.phase === 'syncing'
     const settled = settledBy(answer, neverBegan)
     if (settled.is === 'unknown') return this.#tell(run, settled.why)
@@ -107,6 +104,14 @@ export class ConfirmedOff implements Reconciler {
     // It had won, and has lost its guest since: what it wrote is the VM's all the same, and the record says so in its name,
     // since it may never come to it. Then it is found down like any other.
     await transitionRun(this.#deps, vm, { event: 'took-over', by: protection.second }, { generation })
+  }
+
+  /** For the primary. An arbiter that another has taken the place of, which the record may not say yet, sends on to it. */
+  async #claim(vm: VmId, n: number, arbiter: ArbiterId): Promise<RegisterAnswer> {
+    const answer = await arbiterOf(this.#deps, arbiter).arbiterClaim({ vm, n, side: 'primary' })
+    // Each is sent on to a higher number, so this ends.
+    if (answer.is !== 'superseded' || answer.next.n <= n) return answer
+    return this.#claim(vm, answer.next.n, answer.next.arbiter)
   }
 
   async #tell({ vm }: RunRecord, why: string): Promise<void> {

@@ -1,5 +1,6 @@
 /** Runs every reconciler at its own pace, one look after the other, until disposed. A look that fails is tried again. */
 import { ConfirmedOff } from './confirmed-off.ts'
+import { DecidingKeeper } from './deciding.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
 import { HistoryRetention } from './history-retention.ts'
 import { ProtectionKeeper } from './protection.ts'
@@ -23,6 +24,7 @@ export class Reconcilers implements AsyncDisposable {
       new VmPower(deps),
       new ConfirmedOff(deps),
       new ProtectionKeeper(deps),
+      new DecidingKeeper(deps),
       new RunRecordWatch(deps),
       new StaleCopies(deps),
       new HistoryRetention(deps),

@@ -4,6 +4,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { DatastoreId, DiskId, HostId, VmId } from '../../base/ids.ts'
 import type {
   AgentApi,
+  ChangeArbiterRequest,
   JobProgress,
   JobRequest,
   JobStatus,
@@ -16,6 +17,7 @@ import type {
 } from '../../contracts/agent-api.ts'
 import type { VmObservation } from '../../contracts/host.ts'
 import type { ArbiterAskRequest, RegisterAnswer } from '../../contracts/protection.ts'
+import type { TransitionRequest } from '../../contracts/manager-api.ts'
 import type { AgentRunEvent, RunRecord, StopCause } from '../../contracts/run-record.ts'
 import { answerTransition } from './run-records.ts'
 import type { FakeAgents } from './fake-agents.ts'
@@ -104,11 +106,16 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
     return (await this.#world.store.get('run', vm))?.value.run
   }
 
-  async move(vm: VmId, event: AgentRunEvent, cause: StopCause | null = null, generation?: number): Promise<boolean> {
+  async move(
+    vm: VmId,
+    event: AgentRunEvent,
+    cause: StopCause | null = null,
+    more: Partial<Pick<TransitionRequest, 'generation' | 'decides'>> = {},
+  ): Promise<boolean> {
     const run = await this.record(vm)
     if (run === undefined) return false
     const attempt = `${this.id}-${++this.#attempts}`
-    const request = { vm, event, cause, attempt, generation: generation ?? run.generation }
+    const request = { vm, event, cause, attempt, generation: run.generation, ...more }
     const answer = await answerTransition(this.#world, this.id, request)
     this.vm(vm).generation = Math.max(this.vm(vm).generation, answer.record.generation)
     return answer.isAccepted
@@ -160,7 +167,7 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
     this.needFiles(deployment)
     vm.deployment = deployment
     vm.generation = generation
-    if (!(await this.move(id, 'started', null, generation))) {
+    if (!(await this.move(id, 'started', null, { generation }))) {
       throw new HoldfastError('stale-generation', 'the record does not permit the start')
     }
     this.run(id)
@@ -273,8 +280,16 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
     return this.pairs.unprotect(id, request)
   }
 
+  changeArbiter(id: VmId, request: ChangeArbiterRequest): Promise<VmObservation> {
+    return this.pairs.changeArbiter(id, request)
+  }
+
   arbiterClaim(request: ArbiterAskRequest): Promise<RegisterAnswer> {
     return this.pairs.claimHere(request)
+  }
+
+  arbiterLook(request: ArbiterAskRequest): Promise<RegisterAnswer> {
+    return this.pairs.lookHere(request)
   }
 
   async deleteDisk(disk: DiskId, datastore: DatastoreId): Promise<void> {

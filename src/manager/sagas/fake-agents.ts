@@ -5,6 +5,7 @@
 import type { Clock } from '../../base/clock.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
 import type { VmProcessState } from '../../contracts/host.ts'
+import type { ProtectionConfig } from '../../contracts/protection.ts'
 import type { Store } from '../store/store.ts'
 import { FakeAgent } from './fake-agent.ts'
 
@@ -18,6 +19,9 @@ export class FakeAgents {
   readonly failingWork = new Set<string>()
   /** Kinds of work of which the next job that ends is forgotten, as by an agent that is started again. */
   readonly forgottenWork = new Set<string>()
+
+  /** By which configuration the pair of a VM is bound, as the memories of both its pumps have it. */
+  readonly bound = new Map<VmId, ProtectionConfig>()
 
   constructor(store: Store, clock: Clock) {
     this.store = store

@@ -4,10 +4,16 @@
  */
 import { HoldfastError } from '../../base/errors.ts'
 import type { VmId } from '../../base/ids.ts'
-import type { PrepareSecondRequest, ProtectRequest, UnprotectRequest } from '../../contracts/agent-api.ts'
+import type {
+  ChangeArbiterRequest,
+  PrepareSecondRequest,
+  ProtectRequest,
+  UnprotectRequest,
+} from '../../contracts/agent-api.ts'
 import type { VmObservation } from '../../contracts/host.ts'
-import { claimed, opened } from '../../contracts/protection-register.ts'
+import { claimed, looked, opened, superseded } from '../../contracts/protection-register.ts'
 import {
+  configurationOf,
   managersArbiter as managersId,
   type ArbiterAskRequest,
   type ProtectionConfig,
@@ -15,6 +21,7 @@ import {
   type RegisterAnswer,
   type RegisterRecord,
 } from '../../contracts/protection.ts'
+import type { RunRecord } from '../../contracts/run-record.ts'
 import { managersArbiter } from './managers-arbiter.ts'
 import type { FakeAgent } from './fake-agent.ts'
 import type { FakeAgents } from './fake-agents.ts'
@@ -85,6 +92,52 @@ export class FakePairs {
     return this.#agent.seen(id)
   }
 
+  async changeArbiter(id: VmId, request: ChangeArbiterRequest): Promise<VmObservation> {
+    await this.#agent.reached()
+    const { generation, n, next, arbiter, old } = request
+    const run = await this.#agent.record(id)
+    const { protection } = run ?? {}
+    const second = protection && this.#world.agent(protection.second)
+    const isInStep = protection?.phase === 'protected' && second?.isUp === true && second.vm(id).process === 'second'
+    if (
+      !isInStep ||
+      run?.host !== this.#agent.id ||
+      protection.n !== n ||
+      this.#world.agent(run.host).vm(id).process === 'none'
+    )
+      throw new HoldfastError('wrong-state', 'it is not held in step from here')
+    const bound = this.#boundBy(run)
+    if (bound === undefined) throw new HoldfastError('wrong-state', 'it is not held in step from here')
+    if (bound.n !== next) {
+      this.#agent.refuseOlder(id, generation)
+      if (next <= bound.n) throw new HoldfastError('wrong-state', 'that number was used')
+      const config = { ...bound, n: next, arbiter: arbiter.arbiter }
+      if (!(await this.#open(config))) throw new HoldfastError('wrong-state', 'the new one does not open it')
+      if (old === 'asked' && !(await this.#supersede(bound, config)))
+        throw new HoldfastError('wrong-state', 'the old one did not step back')
+      this.#world.bound.set(id, config)
+    }
+    await this.#tellArbiter(id)
+    return this.#agent.seen(id)
+  }
+
+  /** The record follows what the pair is bound by. */
+  async #tellArbiter(id: VmId): Promise<void> {
+    const run = await this.#agent.record(id)
+    const bound = run && this.#boundBy(run)
+    if (bound === undefined || !run?.protection || bound.n <= configurationOf(run.protection)) return
+    const { n, arbiter } = bound
+    await this.#agent.move(id, 'new-arbiter', null, { decides: { n, arbiter } })
+  }
+
+  #boundBy({ vm, host, protection }: RunRecord): ProtectionConfig | undefined {
+    if (!protection || host === null) return undefined
+    const { second, arbiter } = protection
+    const bound = this.#world.bound.get(vm)
+    const n = configurationOf(protection)
+    return bound !== undefined && bound.n >= n ? bound : { vm, n, primary: host, second, arbiter }
+  }
+
   /** Whether this host, which the record names, is the only copy now; a loser ends its guest. */
   async mayGoOn(id: VmId): Promise<boolean> {
     const run = await this.#agent.record(id)
@@ -92,7 +145,7 @@ export class FakePairs {
     const { protection } = run
     if (!protection) return true
     if (protection.phase === 'protected') {
-      const answer = await this.#claim(id, protection.n, protection.arbiter, 'primary')
+      const answer = await this.#claim(run, 'primary')
       if (answer.is === 'lost') this.#agent.vm(id).process = 'none'
       if (answer.is !== 'won') return false
     }
@@ -104,7 +157,7 @@ export class FakePairs {
     const [vm, run] = [this.#agent.vm(id), await this.#agent.record(id)]
     const protection = run?.protection
     if (run?.host === null || run === undefined || protection?.n !== vm.second?.n || !protection) return
-    if ((await this.#claim(id, protection.n, protection.arbiter, 'second')).is !== 'won') return
+    if ((await this.#claim(run, 'second')).is !== 'won') return
     // The loser ends its guest before the winner's is seen.
     const primary = this.#world.agent(run.host)
     if (primary.isUp) primary.vm(id).process = 'none'
@@ -125,6 +178,7 @@ export class FakePairs {
       if (isSecond && isPrimaryGone) await this.takeOver(id).catch(falseWhenUnreachable)
       const second = this.#world.agent(protection.second)
       const isSecondGone = !second.isUp || second.vm(id).process !== 'second'
+      if (run.host === this.#agent.id) await this.#tellArbiter(id)
       if (run.host === this.#agent.id && isSecondGone) await this.mayGoOn(id).catch(falseWhenUnreachable)
     }
   }
@@ -132,6 +186,11 @@ export class FakePairs {
   async claimHere({ vm, n, side }: ArbiterAskRequest): Promise<RegisterAnswer> {
     await this.#agent.reached()
     return this.decide(vm, n, side)
+  }
+
+  async lookHere({ vm, n, side }: ArbiterAskRequest): Promise<RegisterAnswer> {
+    await this.#agent.reached()
+    return looked(this.registers.get(vm), n, side)
   }
 
   decide(vm: VmId, n: number, side: ProtectionSide): RegisterAnswer {
@@ -153,16 +212,32 @@ export class FakePairs {
     return true
   }
 
-  async #claim(
-    vm: VmId,
-    n: number,
-    arbiter: ProtectionConfig['arbiter'],
-    side: ProtectionSide,
-  ): Promise<RegisterAnswer> {
-    if (arbiter === managersId) return managersArbiter(this.#world.store).arbiterClaim({ vm, n, side })
+  /** True: it has stepped back for this one. */
+  async #supersede(config: ProtectionConfig, next: ProtectionConfig): Promise<boolean> {
+    const { vm, n, arbiter } = config
+    const request = { vm, n, next }
+    if (arbiter === managersId)
+      return (await managersArbiter(this.#world.store).arbiterSupersede(request)).is === 'superseded'
     const host = this.#world.agent(arbiter)
     if (!host.isUp) throw new HoldfastError('unreachable', `${arbiter} does not answer`)
-    return host.pairs.decide(vm, n, side)
+    const { answer, record } = superseded(host.pairs.registers.get(vm), n, next)
+    if (record !== null) host.pairs.registers.set(vm, record)
+    return answer.is === 'superseded' && answer.next.n === next.n
+  }
+
+  async #claim(run: RunRecord, side: ProtectionSide): Promise<RegisterAnswer> {
+    const bound = this.#boundBy(run)
+    if (bound === undefined) return { is: 'unknown' }
+    const { vm, n, arbiter } = bound
+    const host = arbiter === managersId ? undefined : this.#world.agent(arbiter)
+    if (host?.isUp === false) throw new HoldfastError('unreachable', `${arbiter} does not answer`)
+    const answer =
+      host === undefined
+        ? await managersArbiter(this.#world.store).arbiterClaim({ vm, n, side })
+        : host.pairs.decide(vm, n, side)
+    if (answer.is !== 'superseded') return answer
+    this.#world.bound.set(vm, answer.next)
+    return this.#claim(run, side)
   }
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { HoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId } from '../../base/ids.ts'
 import { silentLogger } from '../../base/log.ts'
 import { SeededRandom } from '../../sim/seeded-random.ts'
@@ -9,7 +10,8 @@ import { registerSagas } from './all.ts'
 import type { OperationsPort } from './deps.ts'
 import { SagaEngine } from './engine.ts'
 import { setMaintenance } from './host-maintenance.ts'
-import { addVm, fakeWorld, host1, locals, shared, type FakeWorld } from './fake-world.ts'
+import { all, protect } from './fake-protected.ts'
+import { addVm, fakeWorld, host1, host2, host3, locals, shared, type FakeWorld } from './fake-world.ts'
 import { beginOperation } from './operation.ts'
 import type { TaskView } from './task-view.ts'
 import { maintenanceOperation, migrateOperation } from './vm-operations.ts'
@@ -118,5 +120,28 @@ test('a host that is taken out of maintenance while it is emptied stays out of i
   assert.equal(view.record.state, 'failed')
   assert.equal(view.record.problem?.code, 'wrong-state')
   await made.clock.advance(60_000)
+  assert.equal((await made.store.get('host', host1))!.value.maintenance, 'off')
+})
+
+test('of pairs for which the host decides another does before it counts as empty', async () => {
+  const made = await bench()
+  const { world, clock } = made
+  await addVm(world, { on: host2, datastore: shared })
+  await clock.run(protect(world, host3), 600_000)
+  assert.equal((await all(world)).run.protection?.arbiter, host1)
+  const view = await ended(made, await enter(made))
+  assert.equal(view.record.state, 'done', view.record.problem?.detail)
+  assert.equal((await all(world)).run.protection?.arbiter, 'managers')
+})
+
+test('a host that decides stays in use where nobody else can be put in its place, and says for which VM', async () => {
+  const made = await bench()
+  const { world, clock } = made
+  await addVm(world, { on: host2, datastore: shared })
+  await clock.run(protect(world, host3), 600_000)
+  world.agents.agent(host2).changeArbiter = () => Promise.reject(new HoldfastError('wrong-state', 'not in step'))
+  const view = await ended(made, await enter(made))
+  assert.equal(view.record.state, 'failed')
+  assert.match(view.record.problem?.detail ?? '', /one: this host decides who goes on with it alone: not in step/)
   assert.equal((await made.store.get('host', host1))!.value.maintenance, 'off')
 })

@@ -1,13 +1,14 @@
 /**
- * Empties a host: every VM that runs there is moved away, and every second copy there ends, two at a time; the host is then
- * kept empty.
+ * Empties a host: every VM that runs there is moved away, and every second copy there ends, two at a time; of pairs for
+ * which it decides another does from then on. The host is then kept empty.
  *
  *   enter (entering) ─▶ evacuate ─▶ empty (on)        undo: off again; what has moved stays where it is
  */
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { HostRecord, TaskRecord } from '../store/records.ts'
-import { hostsHeldBy, type VmView } from '../domain/cluster-view.ts'
+import { hostsHeldBy, type ClusterView, type VmView } from '../domain/cluster-view.ts'
+import { decideElsewhere } from './arbiters.ts'
 import type { OperationsPort, SagaDeps } from './deps.ts'
 import { saga, type StepContext } from './saga.ts'
 import { commitChanges } from './vm-records.ts'
@@ -24,6 +25,7 @@ type Context = StepContext<MaintenanceParams, unknown, MaintenanceDeps>
 
 const movesAtATime = 2
 const lookAgainMs = 500
+const [decideAgainMs, decidePatienceMs] = [2000, 30_000]
 
 export const maintenanceSaga = saga<MaintenanceParams, MaintenanceDeps>('host.maintenance/1')
   .step({
@@ -69,6 +71,8 @@ class Evacuation {
   readonly #context: Context
   readonly #moving = new Map<VmId, { task: TaskId; ended: Promise<TaskRecord> }>()
   readonly #stays = new Map<VmId, Stay>()
+  /** Since when, and when last, another was to decide about a pair. */
+  readonly #deciding = new Map<VmId, { readonly since: number; readonly at: number }>()
   #moved = 0
 
   constructor(context: Context) {
@@ -81,10 +85,12 @@ class Evacuation {
     try {
       for (;;) {
         signal.throwIfAborted()
-        const { vms, hasQemu } = await this.#whatIsHere()
-        if (vms.length === 0 && this.#moving.size === 0 && !hasQemu) return { moved: this.#moved }
+        const { vms, hasQemu, deciding } = await this.#whatIsHere()
+        const all = [...vms, ...deciding.vms]
+        if (all.length === 0 && this.#moving.size === 0 && !hasQemu) return { moved: this.#moved }
         for (const vm of vms) await this.#moveIfPossible(vm)
-        if (vms.length > 0 && this.#moving.size === 0 && vms.every((vm) => this.#stays.has(vm.id)))
+        for (const vm of deciding.vms) await this.#decideElsewhere(deciding.cluster, vm)
+        if (all.length > 0 && this.#moving.size === 0 && all.every((vm) => this.#stays.has(vm.id)))
           throw this.#refusal()
         const total = vms.length + this.#moved
         this.#context.progress(this.#moved / total)
@@ -96,15 +102,36 @@ class Evacuation {
     }
   }
 
-  async #whatIsHere(): Promise<{ vms: VmView[]; hasQemu: boolean }> {
+  async #whatIsHere(): Promise<{ vms: VmView[]; hasQemu: boolean; deciding: { vms: VmView[]; cluster: ClusterView } }> {
     const { deps, params } = this.#context
-    const { hosts, vms } = await deps.cluster()
+    const cluster = await deps.cluster()
+    const { hosts, vms } = cluster
     const here = hosts.find(({ id }) => id === params.host)
     if (here !== undefined) mustBeEntering(here)
     // The last of a VM that has moved may still be ending. Of a host that does not answer nothing newer can be known.
     const report = here?.state === 'connected' ? deps.hosts.report(params.host) : undefined
     const hasQemu = report?.vms.some(({ process }) => process !== 'none') ?? false
-    return { vms: vms.filter((vm) => hostsHeldBy(vm).includes(params.host)), hasQemu }
+    const deciding = vms.filter(({ run }) => run.protection?.arbiter === params.host)
+    return {
+      vms: vms.filter((vm) => hostsHeldBy(vm).includes(params.host)),
+      hasQemu,
+      deciding: { vms: deciding, cluster },
+    }
+  }
+
+  /** A pair that is only being brought in step is waited for. */
+  async #decideElsewhere(cluster: ClusterView, vm: VmView): Promise<void> {
+    const { deps } = this.#context
+    const now = deps.clock.monotonic()
+    const tried = this.#deciding.get(vm.id) ?? { since: now, at: -Infinity }
+    if (vm.run.protection?.phase !== 'protected' || this.#stays.has(vm.id) || now - tried.at < decideAgainMs) return
+    this.#deciding.set(vm.id, { ...tried, at: now })
+    try {
+      await decideElsewhere(deps, cluster, vm)
+    } catch (thrown) {
+      const reason = toHoldfastError(thrown).message
+      if (now - tried.since > decidePatienceMs) this.#stay(vm, `this host decides who goes on with it alone: ${reason}`)
+    }
   }
 
   async #moveIfPossible(vm: VmView): Promise<void> {

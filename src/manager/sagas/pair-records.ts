@@ -2,7 +2,7 @@
 import { HoldfastError } from '../../base/errors.ts'
 import type { DiskId } from '../../base/ids.ts'
 import { nvramKey, type MachineSpec } from '../../contracts/machine-spec.ts'
-import { defaultProtectionSettings } from '../../contracts/protection.ts'
+import { defaultProtectionSettings, type ArbiterId } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { FormerCopy, SecondCopy, VmProtectionRecord, VmRecord } from '../store/records.ts'
 import type { Change } from '../store/store.ts'
@@ -27,6 +27,17 @@ export function pairBegins(vm: VmRecord, second: SecondCopy): { vm: VmRecord; ch
     value: { id: disk, v: 1, datastore, vm: vm.id, sizeBytes, kind: key === nvramKey ? 'nvram' : 'disk' },
   }))
   return { vm: { ...vm, protection: { ...before, lastN: second.n, second, reason: null } }, changes }
+}
+
+/** The VM's record with another who decides: its number is used up, whoever chose it. */
+export function arbiterChanges(
+  vm: VmRecord,
+  { n, arbiter }: { readonly n: number; readonly arbiter: ArbiterId },
+): VmRecord {
+  const { protection } = vm
+  if (protection === undefined || protection.second === null) return vm
+  const lastN = Math.max(protection.lastN, n)
+  return { ...vm, protection: { ...protection, lastN, second: { ...protection.second, arbiter } } }
 }
 
 /**

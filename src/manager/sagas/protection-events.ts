@@ -1,5 +1,6 @@
 /** What people are told when a VM's protection begins, stands and ends. */
 import type { HostId } from '../../base/ids.ts'
+import { managersArbiter } from '../../contracts/protection.ts'
 import type { RunRecord, RunTransition } from '../../contracts/run-record.ts'
 import type { TaskRecord, VmRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
@@ -23,13 +24,20 @@ export async function endReason(deps: Reads, vm: VmRecord, before: RunRecord): P
   return `the second copy on ${name} was lost`
 }
 
+const ofProtection = ['protect', 'protected', 'alone', 'took-over', 'new-arbiter'] as const
+export type OfProtection = (typeof ofProtection)[number]
+
+export function isOfProtection(event: RunTransition['event']): event is OfProtection {
+  return ofProtection.some((each) => each === event)
+}
+
 /** Type and sentence of the event of a transition of protection. */
 export async function protectionWords(
   deps: Reads,
   vm: VmRecord,
   before: RunRecord,
   after: RunRecord,
-  event: Extract<RunTransition['event'], 'protect' | 'protected' | 'alone' | 'took-over'>,
+  event: OfProtection,
 ): Promise<[type: string, text: string]> {
   const nameOf = async (id: HostId | null): Promise<string> =>
     id === null ? 'no host' : ((await deps.store.get('host', id))?.value.name ?? id)
@@ -43,12 +51,25 @@ export async function protectionWords(
       return ['vm.protected', `${name} is protected: ${second} goes on with it when ${primary} fails`]
     case 'alone':
       return ['vm.unprotected', `${name} is not protected any more: ${await endReason(deps, vm, before)}`]
+    case 'new-arbiter': {
+      const [now, so] = [await arbiterName(deps, after), await arbiterName(deps, before)]
+      const words = `${now} decide${now === managers ? '' : 's'} now who goes on with ${name} alone, instead of ${so}`
+      return ['vm.arbiter-changed', words]
+    }
     case 'took-over': {
       const isPlanned = (await sagaOf(deps, vm)) === 'vm.hand-over'
       const why = isPlanned ? `${primary} has handed it over` : `${primary} failed`
       return ['vm.took-over', `${name} runs on ${second} now: ${why}; no connection was lost`]
     }
   }
+}
+
+const managers = 'the managers'
+
+async function arbiterName(deps: Reads, { protection }: RunRecord): Promise<string> {
+  const arbiter = protection?.arbiter ?? managersArbiter
+  if (arbiter === managersArbiter) return managers
+  return (await deps.store.get('host', arbiter))?.value.name ?? arbiter
 }
 
 async function sagaOf(deps: Reads, vm: VmRecord): Promise<string | undefined> {

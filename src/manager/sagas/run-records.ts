@@ -5,12 +5,12 @@
 import { HoldfastError } from '../../base/errors.ts'
 import { isoTime, type Clock } from '../../base/clock.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
-import type { TransitionRequest, TransitionResponse } from '../../contracts/manager-api.ts'
+import { transitionBy, type TransitionRequest, type TransitionResponse } from '../../contracts/manager-api.ts'
 import { stepRunRecord, type RunRecord, type RunTransition } from '../../contracts/run-record.ts'
 import { disksBetween } from '../domain/migrate-precheck.ts'
 import type { DiskSide } from '../domain/migrate-judge.ts'
-import { endReason, protectionWords } from './protection-events.ts'
-import { pairEnds } from './pair-records.ts'
+import { endReason, isOfProtection, protectionWords, type OfProtection } from './protection-events.ts'
+import { arbiterChanges, pairEnds } from './pair-records.ts'
 import type { DiskRecord, RunRecordStored, VmRecord } from '../store/records.ts'
 import type { Change, NewEvent, Store, Stored } from '../store/store.ts'
 
@@ -72,14 +72,8 @@ export async function answerTransition(
   const { vm, generation, event } = request
   // Attempts are named by each host for itself; with the host before it the name is good for all.
   const attempt = `${host}/${generation}/${event}/${request.attempt}`
-  const outcome = await transitionRun(deps, vm, transitionOf(host, request), { generation, attempt })
+  const outcome = await transitionRun(deps, vm, transitionBy(host, request), { generation, attempt })
   return { isAccepted: outcome.ok, reason: outcome.ok ? null : outcome.reason, record: outcome.run }
-}
-
-function transitionOf(by: HostId, { event, cause }: TransitionRequest): RunTransition {
-  if (event !== 'stopped') return { event, by }
-  if (cause === null) throw new HoldfastError('invalid-request', 'A stop needs its cause')
-  return { event, by, cause }
 }
 
 interface Consequences {
@@ -104,6 +98,7 @@ async function consequences(
     if (takesTarget) changes.push(...(await movedDisks(deps, vm)))
     vm = { ...vm, spec: takesTarget ? (vm.specAfterMove ?? vm.spec) : vm.spec, specAfterMove: null }
   }
+  if (transition.event === 'new-arbiter') vm = arbiterChanges(vm, transition)
   if (before.protection && !after.protection) {
     const reason = transition.event === 'alone' ? await endReason(deps, vm, before) : null
     vm = pairEnds(vm, before, after, vm.protection?.isWanted === true ? reason : null)
@@ -142,8 +137,6 @@ export function diskAlsoAt(disk: DiskRecord, place: DiskRecord['datastore']): Di
   return { ...disk, alsoAt: [...(disk.alsoAt ?? []), place] }
 }
 
-type OfProtection = 'protect' | 'protected' | 'alone' | 'took-over'
-
 const words: Record<
   Exclude<RunTransition['event'], OfProtection>,
   (vm: string, from: string, to: string) => [type: string, text: string]
@@ -160,10 +153,6 @@ const words: Record<
   restored: (vm) => ['vm.run-unknown', `whether ${vm} runs is not known after the restore`],
   adopted: (vm, _from, to) => ['vm.adopted', `${vm} was found running on ${to}`],
   absent: (vm) => ['vm.absent', `${vm} runs nowhere`],
-}
-
-function isOfProtection(event: RunTransition['event']): event is OfProtection {
-  return event === 'protect' || event === 'protected' || event === 'alone' || event === 'took-over'
 }
 
 async function eventOf(

@@ -31,7 +31,7 @@ const uploadMs = 60 * 60_000
 
 const longCalls = new Set<keyof typeof agentCalls>([
   ...(['start', 'stop', 'prepareIncoming', 'discardIncoming', 'settle'] as const),
-  ...(['prepareSecond', 'discardSecond', 'unprotect'] as const),
+  ...(['prepareSecond', 'discardSecond', 'unprotect', 'changeArbiter'] as const),
 ])
 
 export function httpAgent(host: AgentAddress, ports: HttpAgentPorts): AgentApi {
@@ -50,6 +50,7 @@ export function httpAgent(host: AgentAddress, ports: HttpAgentPorts): AgentApi {
     prepareSecond: (request) => line.call('prepareSecond', request),
     discardSecond: (vm, n) => line.call('discardSecond', { vm, n }),
     unprotect: (vm, request) => line.call('unprotect', { vm, request }),
+    changeArbiter: (vm, request) => line.call('changeArbiter', { vm, request }),
     arbiterLife: () => line.call('arbiterLife', {}),
     arbiterOpen: (request) => line.call('arbiterOpen', request),
     arbiterClaim: (request) => line.call('arbiterClaim', request),

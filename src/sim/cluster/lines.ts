@@ -13,7 +13,7 @@ export type Served<T> = () => { readonly process: SimulatedProcess; readonly api
 /** Methods that wait for QEMU have the longer deadline, as over the real wire. */
 const longCalls = new Set([
   ...['start', 'stop', 'prepareIncoming', 'discardIncoming', 'settle'],
-  ...['prepareSecond', 'discardSecond', 'unprotect'],
+  ...['prepareSecond', 'discardSecond', 'unprotect', 'changeArbiter'],
 ])
 const [usualMs, longMs, managerMs] = [30_000, 120_000, 10_000]
 

@@ -8,5 +8,7 @@ export const plantedProtection = [
   'forgets-last-epoch',
   /** A new arbiter decides before both sides have left the old one. */
   'opens-before-promise',
+  /** A primary that goes over to a new arbiter before that is durable. */
+  'adopts-before-durable',
 ] as const
 export type PlantedProtection = (typeof plantedProtection)[number]

@@ -5,10 +5,19 @@ import type { SecondState } from '../../agent/protect/second-side.ts'
 import type { ProtectionConfig, ProtectionSide, RegisterAnswer, RegisterRecord } from '../../contracts/protection.ts'
 import type { History } from './histories.ts'
 
+/** `durable`: the configuration that its pump remembers whatever becomes of it. */
 export type Copy =
-  | { readonly side: 'primary'; state: PrimaryState; readonly history: History }
+  | { readonly side: 'primary'; state: PrimaryState; durable: ProtectionConfig; readonly history: History }
   /** `of`: the history that it holds a copy of. */
-  | { readonly side: 'second'; state: SecondState; readonly of: History }
+  | { readonly side: 'second'; state: SecondState; durable: ProtectionConfig; readonly of: History }
+
+/** What follows a second's pump that has died: it gives the VM to the primary, then looks whether it had won before. */
+export interface GivingAway {
+  readonly ask: 'claim' | 'look'
+  readonly config: ProtectionConfig
+  readonly acked: number
+  readonly of: History
+}
 
 export interface RegisterQuestion {
   readonly ask: 'claim' | 'look' | 'supersede'
@@ -22,6 +31,7 @@ export class ProtectedHost {
   isUp = true
   frozenUntil = 0
   copy: Copy | null = null
+  givingAway: GivingAway | null = null
   /** Names the life of the arbiter's memory. */
   life = 1
   /** Faults that tests plant: what an arbiter that is written wrongly does. */

@@ -1,15 +1,16 @@
 /**
  * A protected VM on four simulated hosts: the real state machines of both sides and of the register, over wires that lose
- * and delay, on hosts that crash, freeze and forget. Virtual milliseconds; everything follows from the seed.
+ * and delay, on hosts that crash, freeze and forget, in pumps that die and are followed by others, which know no more than
+ * what was durable. Virtual milliseconds; everything follows from the seed.
  */
 import type { HostId, VmId } from '../../base/ids.ts'
 import { newPrimary, stepPrimary, type PrimaryAct, type PrimaryInput } from '../../agent/protect/primary-side.ts'
 import { newSecond, stepSecond, type SecondAct, type SecondInput } from '../../agent/protect/second-side.ts'
-import type { ProtectionConfig } from '../../contracts/protection.ts'
+import type { ProtectionConfig, RegisterAnswer } from '../../contracts/protection.ts'
 import type { SeededRandom } from '../seeded-random.ts'
-import { Histories } from './histories.ts'
+import { Histories, type History } from './histories.ts'
 import type { PlantedProtection } from './planted.ts'
-import { ProtectedHost, type RegisterQuestion } from './protected-host.ts'
+import { ProtectedHost, type GivingAway, type RegisterQuestion } from './protected-host.ts'
 import { Agenda, Wires } from './wires.ts'
 
 export const limits = { silenceMs: 300, askAgainMs: 150 }
@@ -71,10 +72,36 @@ export class ProtectedVm {
     const { copy } = host
     host.isUp = false
     host.copy = null
+    host.givingAway = null
+    this.count('crashes')
     if (copy === null) return
     // Most deaths are seen by the other side at once: its connection is reset.
     const { config } = copy.state
     const peer = this.host(copy.side === 'primary' ? config.second : config.primary)
+    if (this.random.chance(0.7)) this.breakConnection(host, peer)
+  }
+
+  /** The pump of a pair's side dies. What follows it holds nothing, and only finds out who may go on (pump/salvage.ts). */
+  killPump(host: ProtectedHost): void {
+    const { copy } = host
+    if (copy === null || ['alone', 'lost', 'candidate', 'running'].includes(copy.state.phase)) return
+    const { durable } = copy
+    this.say(() => `the pump of ${host.name} dies (${copy.side}, ${copy.state.phase}); ${durable.n} is durable`)
+    this.count('pumps that died')
+    if (copy.side === 'primary') {
+      const { cut, lastN } = copy.state
+      const state = {
+        ...newPrimary(durable, cut, this.agenda.now),
+        phase: 'claiming' as const,
+        lastN,
+        askedAt: -Infinity,
+      }
+      host.copy = { ...copy, state }
+    } else {
+      host.copy = null
+      host.givingAway = { ask: 'claim', config: durable, acked: copy.state.acked, of: copy.of }
+    }
+    const peer = this.host(copy.side === 'primary' ? durable.second : durable.primary)
     if (this.random.chance(0.7)) this.breakConnection(host, peer)
   }
 
@@ -95,14 +122,15 @@ export class ProtectedVm {
     const isAsked = this.host(primary.copy.state.config.arbiter).isUp && this.random.chance(0.7)
     const old = isAsked ? 'asked' : 'gone'
     this.say(() => `${primary.name} is told that ${arbiter.name} decides from now on (the old one is ${old})`)
-    const life = String(arbiter.life)
-    this.#input(primary, 'primary', { is: 'new-arbiter', arbiter: arbiter.name as HostId, life, old })
+    const next = { n: Math.max(this.#lastN, primary.copy.state.lastN) + 1, arbiter: arbiter.name as HostId }
+    this.#lastN = next.n
+    this.#input(primary, 'primary', { is: 'new-arbiter', next, life: String(arbiter.life), old })
   }
 
   /** A copy that runs alone gets a second on a host that has none, which is in step when it is told so. */
   protectAgain(primary: ProtectedHost, second: ProtectedHost, arbiter: ProtectedHost): void {
     const { copy } = primary
-    if (copy?.side !== 'primary' || copy.state.phase !== 'alone' || second.copy !== null || !second.isUp) return
+    if (copy?.side !== 'primary' || copy.state.phase !== 'alone' || !isFree(second)) return
     const n = Math.max(this.#lastN, copy.state.lastN) + 1
     const config = this.#config(n, primary, second, arbiter)
     if (!arbiter.isUp || !arbiter.open(config, String(arbiter.life))) return
@@ -110,8 +138,9 @@ export class ProtectedVm {
     this.say(() => `${primary.name} is protected again: second ${second.name}, arbiter ${arbiter.name}, n ${n}`)
     this.count('protected again')
     const { cut } = copy.state
-    second.copy = { side: 'second', state: newSecond(config, cut, this.agenda.now), of: copy.history }
+    second.copy = { side: 'second', state: newSecond(config, cut, this.agenda.now), durable: config, of: copy.history }
     copy.state = newPrimary(config, cut, this.agenda.now)
+    copy.durable = config
   }
 
   /** What follows happens on a host that is up: at once, or when it is thawed. */
@@ -125,8 +154,9 @@ export class ProtectedVm {
     const [primary, second, arbiter] = this.hosts as [ProtectedHost, ProtectedHost, ProtectedHost]
     const config = this.#config(1, primary, second, arbiter)
     arbiter.open(config, String(arbiter.life))
-    primary.copy = { side: 'primary', state: newPrimary(config, 0, 0), history: this.histories.begin() }
-    second.copy = { side: 'second', state: newSecond(config, 0, 0), of: primary.copy.history }
+    const history = this.histories.begin()
+    primary.copy = { side: 'primary', state: newPrimary(config, 0, 0), durable: config, history }
+    second.copy = { side: 'second', state: newSecond(config, 0, 0), durable: config, of: history }
   }
 
   #config(n: number, primary: ProtectedHost, second: ProtectedHost, arbiter: ProtectedHost): ProtectionConfig {
@@ -145,6 +175,7 @@ export class ProtectedVm {
   #tick(host: ProtectedHost): void {
     const { copy } = host
     if (copy !== null) this.#input(host, copy.side, { is: 'tick' })
+    if (host.givingAway !== null) this.#giveAway(host, host.givingAway)
   }
 
   #input(host: ProtectedHost, side: 'primary', input: PrimaryInput): void
@@ -175,6 +206,7 @@ export class ProtectedVm {
     switch (act.do) {
       case 'save':
         this.#lastN = Math.max(this.#lastN, act.lastN)
+        if (!this.#planted.has('adopts-before-durable')) copy.durable = act.config
         return
       case 'ship':
         if (this.#planted.has('releases-before-ack')) this.histories.release(copy.history, act.epoch)
@@ -211,6 +243,7 @@ export class ProtectedVm {
     const { primary } = copy.state.config
     switch (act.do) {
       case 'save':
+        copy.durable = act.config
         return
       case 'ack':
         return this.#toPrimary(host, primary, { is: 'ack', n: act.n, epoch: act.epoch })
@@ -232,9 +265,29 @@ export class ProtectedVm {
   #takeOver(host: ProtectedHost, copy: Extract<ProtectedHost['copy'], { side: 'second' }>, from: number): void {
     this.count('takeovers')
     const lost = this.#planted.has('forgets-last-epoch') ? 1 : 0
-    const history = this.histories.branch(copy.of, from - lost)
-    const state = { ...newPrimary(copy.state.config, from, this.agenda.now), phase: 'alone' as const }
-    host.copy = { side: 'primary', state, history }
+    this.#runsAlone(host, copy.state.config, from, this.histories.branch(copy.of, from - lost))
+  }
+
+  #runsAlone(host: ProtectedHost, config: ProtectionConfig, from: number, history: History): void {
+    const state = { ...newPrimary(config, from, this.agenda.now), phase: 'alone' as const }
+    host.copy = { side: 'primary', state, durable: config, history }
+  }
+
+  #giveAway(host: ProtectedHost, giving: GivingAway): void {
+    const { ask, config, acked, of } = giving
+    const side = ask === 'claim' ? 'primary' : 'second'
+    this.#put(host, config, { ask, n: config.n, side }, (answer) => {
+      if (host.givingAway !== giving) return
+      if (answer.is === 'superseded') host.givingAway = { ...giving, config: answer.next }
+      else if (ask === 'claim') host.givingAway = answer.is === 'open' ? giving : { ...giving, ask: 'look' }
+      else {
+        host.givingAway = null
+        // Its guest is gone: it is started from its images, which have all that was acknowledged.
+        if (answer.is !== 'won') return
+        this.count('seconds that had won before their pump died')
+        this.#runsAlone(host, config, acked, this.histories.branch(of, acked))
+      }
+    })
   }
 
   #toSecond(from: ProtectedHost, to: string, input: SecondInput): void {
@@ -246,15 +299,26 @@ export class ProtectedVm {
   }
 
   #ask(from: ProtectedHost, as: 'primary' | 'second', config: ProtectionConfig, question: RegisterQuestion): void {
-    const { arbiter } = config
+    const { copy } = from
+    this.#put(from, config, question, (answer) => {
+      // A pump that has died hears nothing any more.
+      if (from.copy === copy) this.#input(from, as, { is: 'answer', n: question.n, answer })
+    })
+  }
+
+  /** A question to an arbiter, and its answer. */
+  #put(
+    from: ProtectedHost,
+    { arbiter }: ProtectionConfig,
+    question: RegisterQuestion,
+    onAnswer: (answer: RegisterAnswer) => void,
+  ): void {
     this.wires.send(from.name, arbiter, () =>
       this.on(this.host(arbiter), (host) => {
         const answer = host.answer(question)
-        if (answer.is === 'won') this.histories.won(question.n, as)
+        if (answer.is === 'won') this.histories.won(question.n, question.side)
         this.say(() => `${arbiter} answers ${from.name}, ${question.ask} ${question.n}: ${answer.is}`)
-        this.wires.send(arbiter, from.name, () =>
-          this.on(from, () => this.#input(from, as, { is: 'answer', n: question.n, answer })),
-        )
+        this.wires.send(arbiter, from.name, () => this.on(from, () => onAnswer(answer)))
       }),
     )
   }
@@ -270,4 +334,9 @@ export class ProtectedVm {
       }),
     )
   }
+}
+
+/** Up, with nothing of the VM. */
+function isFree({ isUp, copy, givingAway }: ProtectedHost): boolean {
+  return isUp && copy === null && givingAway === null
 }

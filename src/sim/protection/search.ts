@@ -38,7 +38,7 @@ function trouble(vm: ProtectedVm): void {
   const { random, agenda } = vm
   const host = random.pick(vm.hosts)
   const forMs = 50 + random.int(random.chance(0.5) ? 300 : 2000)
-  switch (random.int(9)) {
+  switch (random.int(10)) {
     case 0:
       return vm.crash(host)
     case 1:
@@ -59,6 +59,8 @@ function trouble(vm: ProtectedVm): void {
       return protectAgain(vm)
     case 8:
       return breakConnection(vm)
+    case 9:
+      return vm.killPump(host)
   }
 }
 
@@ -70,6 +72,10 @@ function changeArbiter(vm: ProtectedVm, arbiter: ProtectedHost): void {
     vm.changeArbiter(primary, arbiter)
     if (vm.random.chance(0.3)) continue
     const soon = vm.agenda.now + vm.random.int(30)
+    if (vm.random.chance(0.2)) {
+      vm.agenda.at(soon, () => vm.killPump(vm.random.chance(0.5) ? primary : vm.host(config.second)))
+      continue
+    }
     vm.agenda.at(soon, () => cut(vm, primary, 400 + vm.random.int(1500), vm.host(config.second)))
   }
 }
@@ -131,6 +137,9 @@ function alive(vm: ProtectedVm): string[] {
   const stalled = able.filter(
     ({ copy }) => copy !== null && vm.host(copy.state.config.arbiter).knows(copy.state.config.n),
   )
+  const isLost = hosts.every(({ copy, givingAway }) => copy === null && givingAway === null)
+  // Only one that was told to end, with the other's end, may leave none.
+  if (isLost && vm.tally['crashes'] === undefined) return ['both copies were given up, although no host failed']
   return stalled.map(
     ({ name, copy }) =>
       `nobody runs, although ${name} (${copy?.side ?? ''}, ${copy?.state.phase ?? ''}) and its arbiter live`,

@@ -10,7 +10,7 @@ import {
   readLines,
   sendLine,
   toProblem,
-  type ControlAct,
+  type ControlCall,
   type ControlLine,
   type ControlRequest,
 } from './control.ts'
@@ -23,7 +23,7 @@ export class ControlServer implements AsyncDisposable {
   readonly #open = new Set<Duplex>()
   #listening: AsyncDisposable | undefined
   #first: ControlLine | undefined
-  #act: (act: ControlAct) => Promise<void> = () => Promise.resolve()
+  #act: (call: ControlCall) => Promise<void> = () => Promise.resolve()
   #status: (() => ProtectionObservation) | undefined
   #timer: Disposable | undefined
 
@@ -43,7 +43,7 @@ export class ControlServer implements AsyncDisposable {
   begun(
     endpoint: SecondEndpoint | null,
     pump: { readonly status: ProtectionObservation },
-    act: (act: ControlAct) => Promise<void>,
+    act: (call: ControlCall) => Promise<void>,
   ): void {
     this.#act = act
     this.#status = () => pump.status
@@ -82,10 +82,10 @@ export class ControlServer implements AsyncDisposable {
     readLines(stream, (line) => void this.#answer(stream, line as Partial<ControlRequest>))
   }
 
-  async #answer(stream: Duplex, { id = 0, do: act }: Partial<ControlRequest>): Promise<void> {
+  async #answer(stream: Duplex, { id = 0, do: act, change }: Partial<ControlRequest>): Promise<void> {
     const isKnown = act !== undefined && controlActs.includes(act)
     const problem = isKnown
-      ? await this.#act(act).then(() => null, toProblem)
+      ? await this.#act({ do: act, ...(change === undefined ? {} : { change }) }).then(() => null, toProblem)
       : toProblem(new Error(`there is no act ${act}`))
     sendLine(stream, { is: 'done', id, problem })
   }

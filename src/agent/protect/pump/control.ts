@@ -4,16 +4,22 @@
  */
 import type { Duplex } from 'node:stream'
 import { describeError, HoldfastError, type ErrorCode } from '../../../base/errors.ts'
+import type { ArbiterChange } from '../pumps.ts'
 import type { ProtectionObservation, SecondEndpoint } from '../../../contracts/protection.ts'
 
 export const controlSocket = 'pump.sock'
-export const controlActs = ['end', 'hand-over', 'pause', 'resume', 'drop'] as const
+export const controlActs = ['end', 'hand-over', 'pause', 'resume', 'change-arbiter', 'drop'] as const
 export type ControlAct = (typeof controlActs)[number]
 
 export interface ControlRequest {
   readonly id: number
   readonly do: ControlAct
+  /** Of `change-arbiter`. */
+  readonly change?: ArbiterChange
 }
+
+/** What a pump carries out. */
+export type ControlCall = Pick<ControlRequest, 'do' | 'change'>
 
 export interface ControlProblem {
   readonly code: ErrorCode

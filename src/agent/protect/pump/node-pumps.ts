@@ -9,7 +9,7 @@ import type { Logger } from '../../../base/log.ts'
 import type { ProcessId, Processes } from '../../../base/processes.ts'
 import type { Streams } from '../../../base/streams.ts'
 import { noFigures, type ProtectionObservation, type SecondEndpoint } from '../../../contracts/protection.ts'
-import type { PrimaryOrder, Pump, PumpMemory, Pumps, SecondOrder } from '../pumps.ts'
+import type { ArbiterChange, PrimaryOrder, Pump, PumpMemory, Pumps, SecondOrder } from '../pumps.ts'
 import type { TrackerChoice } from '../tracker-choice.ts'
 import {
   controlSocket,
@@ -216,6 +216,10 @@ class NodePump implements Pump {
     return this.#ask(isPaused ? 'pause' : 'resume')
   }
 
+  changeArbiter(change: ArbiterChange): Promise<void> {
+    return this.#ask('change-arbiter', change)
+  }
+
   drop(): Promise<void> {
     return this.#ask('drop')
   }
@@ -225,12 +229,12 @@ class NodePump implements Pump {
     this.#stream.destroy()
   }
 
-  async #ask(act: ControlAct): Promise<void> {
+  async #ask(act: ControlAct, change?: ArbiterChange): Promise<void> {
     if (this.#stream.destroyed) throw gone()
     const id = this.#nextId++
     const answer = Promise.withResolvers<void>()
     this.#open.set(id, answer)
-    sendLine(this.#stream, { id, do: act })
+    sendLine(this.#stream, { id, do: act, ...(change === undefined ? {} : { change }) })
     // Whether one that is silent has done it is unknown.
     await within(this.#clock, answer.promise, answerMs, 'the pump did not answer')
   }

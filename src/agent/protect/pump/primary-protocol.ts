@@ -46,11 +46,19 @@ export class PrimaryProtocol {
   async input(input: PrimaryInput): Promise<void> {
     await this.#queue.run(async () => {
       const { clock, limits } = this.#deps
-      const before = this.#state.phase
-      const { state, acts } = stepPrimary(this.#state, input, clock.monotonic(), limits)
+      const before = this.#state
+      const { state, acts } = stepPrimary(before, input, clock.monotonic(), limits)
       this.#state = state
-      for (const act of acts) await this.#carryOut(act)
-      if (state.phase !== before) this.#deps.onPhase(state)
+      for (const act of acts) {
+        try {
+          await this.#carryOut(act)
+        } catch (thrown) {
+          // What could not be made durable did not happen.
+          if (act.do === 'save') this.#state = before
+          throw thrown
+        }
+      }
+      if (state.phase !== before.phase) this.#deps.onPhase(state)
     })
   }
 

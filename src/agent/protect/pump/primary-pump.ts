@@ -15,7 +15,8 @@ import type { Processes } from '../../../base/processes.ts'
 import type { ArbiterApi, ProtectionConfig, ProtectionObservation, PumpPhase } from '../../../contracts/protection.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { newPrimary, type PrimaryState } from '../primary-side.ts'
-import type { MemoryPhase, PrimaryOrder } from '../pumps.ts'
+import type { ArbiterChange, MemoryPhase, PrimaryOrder } from '../pumps.ts'
+import { changeArbiter } from './arbiter-change.ts'
 import { Bell } from './bell.ts'
 import { EpochLoop } from './epoch-loop.ts'
 import { copyMemory } from './first-copy.ts'
@@ -170,6 +171,10 @@ export class PrimaryPump {
     this.#guest.isPaused = isPaused
     await (isPaused ? this.#guest.stop() : this.#guest.goOn())
     this.#bell.ring()
+  }
+
+  changeArbiter(change: ArbiterChange): Promise<void> {
+    return changeArbiter(this.#deps, this.#protocol, change)
   }
 
   async #synchronize(): Promise<void> {

@@ -4,11 +4,11 @@ import type { Logger } from '../../../base/log.ts'
 import type { Network } from '../../../base/network.ts'
 import type { Processes } from '../../../base/processes.ts'
 import type { StreamIdentity } from '../../../base/streams.ts'
-import type { ArbiterApi, SecondEndpoint } from '../../../contracts/protection.ts'
+import type { ArbiterApi, ProtectionConfig, SecondEndpoint } from '../../../contracts/protection.ts'
 import { IdentityFiles, type Identity } from '../../identity.ts'
 import type { PumpMemory } from '../pumps.ts'
-import { arbiterClient } from './arbiter-client.ts'
-import type { ControlAct } from './control.ts'
+import { arbitersOf } from './arbiters.ts'
+import type { ControlCall } from './control.ts'
 import { ControlServer } from './control-server.ts'
 import { PumpMemoryFile } from './memory-file.ts'
 import type { OrderFile } from './order-file.ts'
@@ -30,7 +30,7 @@ export interface PumpPorts extends GuestPorts {
 interface Running {
   readonly pump: PrimaryPump | SecondPump | Salvage
   readonly endpoint: SecondEndpoint | null
-  readonly act: (act: ControlAct) => Promise<void>
+  readonly act: (call: ControlCall) => Promise<void>
 }
 
 interface Context {
@@ -39,7 +39,8 @@ interface Context {
   readonly tls: StreamIdentity
   readonly memory: PumpMemoryFile
   readonly stack: AsyncDisposableStack
-  readonly arbiter: () => ArbiterApi
+  /** The arbiter of a configuration. */
+  readonly arbiter: (config: ProtectionConfig) => ArbiterApi
   readonly onStatus: () => void
 }
 
@@ -74,8 +75,8 @@ async function contextOf(
   if (identity === undefined) throw new HoldfastError('wrong-state', 'this machine is no host of a cluster')
   const tls = { ca: identity.ca, cert: identity.certificate, key: await store.readKey() }
   const memory = new PumpMemoryFile(ports.files, order.dataDirectory, order.order.vm)
-  const client = arbiterClient({ ...ports, identity: () => tls }, order.order.arbiter)
-  return { ports, identity, tls, memory, stack, arbiter: () => client, onStatus }
+  const arbiter = arbitersOf({ ...ports, identity: () => tls }, order.order.arbiter)
+  return { ports, identity, tls, memory, stack, arbiter, onStatus }
 }
 
 function begin(context: Context, order: OrderFile): Promise<Running> {
@@ -97,11 +98,12 @@ async function beginPrimary(
   const connect: ConstructorParameters<typeof PrimaryPump>[0]['connect'] = (link, signal) =>
     ports.streams.connect({ ...order.second[link], peerName }, tls, signal)
   const pump = new PrimaryPump({ ...ports, memory, arbiter, connect, onStatus }, order, record, guest, disks)
-  const act = async (what: ControlAct): Promise<void> => {
+  const act = async ({ do: what, change }: ControlCall): Promise<void> => {
     if (what === 'end') await pump.end()
     else if (what === 'hand-over') await pump.handOver()
+    else if (what === 'change-arbiter' && change !== undefined) await pump.changeArbiter(change)
     else if (what === 'pause' || what === 'resume') await pump.setPaused(what === 'pause')
-    else throw new HoldfastError('wrong-state', 'the primary does not drop its copy')
+    else throw new HoldfastError('wrong-state', `the primary cannot ${what}`)
   }
   return { pump, endpoint: null, act }
 }
@@ -125,7 +127,7 @@ async function beginSecond(
   }
   const [data, beats] = [await hear('data'), await hear('beats')]
   const endpoint = { data, beats, tlsName: identity.tlsName, nbd: order.nbd, exports: order.exports }
-  const act = async (what: ControlAct): Promise<void> => {
+  const act = async ({ do: what }: ControlCall): Promise<void> => {
     if (what !== 'drop') throw new HoldfastError('wrong-state', `the second cannot ${what}`)
     await pump.drop()
   }

@@ -56,6 +56,8 @@ export class SecondPump {
   #receivedBytes = 0
   #safeAt: number | null = null
   #reason: string | null = null
+  /** Whom it asks to run knows nothing of the pair. */
+  #isForgotten = false
   #heardAt: number
 
   constructor(deps: SecondDeps, order: SecondOrder, record: MachineRecord, qmp: Qmp, disks: SecondDisks) {
@@ -110,11 +112,11 @@ export class SecondPump {
     return end
   }
 
-  /** Gives the copy up; one that is given up already is. Throws `wrong-state` when it asks to run, or runs. */
+  /** Gives the copy up; one that is given up already is. Throws `wrong-state` when it asks an arbiter that may say yes, or runs. */
   async drop(): Promise<void> {
     const work = this.#queue.run(() => {
       const phase = this.#state?.phase
-      if (phase === 'claiming' || phase === 'running')
+      if ((phase === 'claiming' && !this.#isForgotten) || phase === 'running')
         throw new HoldfastError('wrong-state', 'the second copy is about to run, or runs')
       this.#giveUp('it was called off')
       return Promise.resolve()
@@ -242,16 +244,20 @@ export class SecondPump {
     const { state, acts } = stepSecond(this.#state, input, this.#deps.clock.monotonic(), limits)
     const held = this.#state
     this.#state = state
-    if (state.phase !== before) {
+    // What it may ask, and what it says that it has left, rests on what is durable.
+    const durably = async (write: () => Promise<void>): Promise<void> => {
       try {
-        await this.#onPhase(state)
+        await write()
       } catch (thrown) {
-        // What it may ask rests on what is durable.
         this.#state = held
         throw thrown
       }
     }
-    for (const act of acts) await this.#carryOut(act)
+    if (state.phase !== before) await durably(() => this.#onPhase(state))
+    for (const act of acts) {
+      if (act.do === 'save') await durably(() => this.#remember('bound', act.config))
+      else await this.#carryOut(act)
+    }
   }
 
   async #onPhase({ phase }: SecondState): Promise<void> {
@@ -262,10 +268,8 @@ export class SecondPump {
     this.#deps.onStatus()
   }
 
-  async #carryOut(act: SecondAct): Promise<void> {
+  async #carryOut(act: Exclude<SecondAct, { do: 'save' }>): Promise<void> {
     switch (act.do) {
-      case 'save':
-        return this.#remember('bound', act.config)
       case 'beat':
         // It is said by the clock (#beat).
         return
@@ -291,6 +295,7 @@ export class SecondPump {
       .arbiterClaim({ vm: config.vm, n: config.n, side: 'second' })
       .then((answer) => {
         log.info({ n: config.n, answer: answer.is }, 'the arbiter has answered')
+        this.#isForgotten = answer.is === 'unknown'
         this.#input({ is: 'answer', n: config.n, answer })
       })
       .catch((err: unknown) => log.warn({ err: describeError(err) }, 'the arbiter could not be asked'))

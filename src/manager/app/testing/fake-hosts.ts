@@ -80,6 +80,7 @@ export class FakeHost {
       prepareSecond: no,
       discardSecond: async (vm) => this.vms.get(vm) ?? this.#seen(vm, 'none', 0),
       unprotect: async (vm, { generation }) => this.#seen(vm, 'running', await this.#move(vm, generation, 'alone')),
+      changeArbiter: no,
       ...{ arbiterLife: no, arbiterOpen: no, arbiterClaim: no, arbiterLook: no, arbiterSupersede: no },
       report: async () => this.#reportNow(),
       configure: async (configuration) => {

@@ -1,0 +1,88 @@
+/** Who decides about a protected VM is followed by another while both copies live, in one lab of four hosts. */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import type { Host, Vm } from '../../src/contracts/inventory.ts'
+import { ProtectedVm, pumpLogs } from '../support/protected-vm.ts'
+import { TestLab } from '../support/lab.ts'
+
+let lab: TestLab
+let own: ProtectedVm
+
+before(async () => {
+  lab = await TestLab.open({ name: `fa${process.pid % 100_000}`, hosts: 4, diskGiB: 2 })
+  own = await ProtectedVm.open(lab, 'one')
+})
+after(async () => {
+  own?.[Symbol.dispose]()
+  await lab?.[Symbol.asyncDispose]()
+})
+
+function arbiterOf({ protection }: Vm): string {
+  assert.ok(protection.state === 'protected', JSON.stringify(protection))
+  return protection.arbiter
+}
+
+/** A person's word, as soon as the manager has missed it. */
+async function confirmOff(name: string): Promise<void> {
+  const host = await hostOf(name)
+  await lab.eventually(`${name} is confirmed off`, async () => {
+    return (
+      (await lab.client.call('confirmHostOff', { params: { host: host.id }, body: { iAmSure: true } })).state ===
+      'confirmed-off'
+    )
+  })
+}
+
+async function hostOf(name: string): Promise<Host> {
+  const host = (await lab.client.call('listHosts', { query: { name } })).items[0]
+  assert.ok(host)
+  return host
+}
+
+async function untilAnotherDecides(than: string): Promise<string> {
+  const decided = async (): Promise<string | false> => {
+    const vm = await own.vm()
+    return vm.protection.state === 'protected' && vm.protection.arbiter !== than && vm.protection.arbiter
+  }
+  return await lab.eventually(`another than ${than} decides`, decided, 120_000)
+}
+
+async function loudly<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (thrown) {
+    console.error(pumpLogs(lab, (await own.vm()).id))
+    throw thrown
+  }
+}
+
+test('the host that decides is lost for good; then the primary is lost, and the second goes on by the new one', async (t) => {
+  await loudly(async () => {
+    const lost = arbiterOf(await own.untilProtected())
+    await lab.crash(lost)
+    await confirmOff(lost)
+    const now = await untilAnotherDecides(lost)
+    t.diagnostic(`${lost} decided, now ${now} does`)
+    const { from, to, longestSilence } = await own.strike('primary host')
+    assert.ok(![lost, from].includes(to))
+    t.diagnostic(`${from} → ${to}, longest silence ${Math.round(longestSilence)} ms`)
+  })
+})
+
+test('a host that decides goes into maintenance: another does before it counts as empty', async (t) => {
+  await loudly(async () => {
+    const before = arbiterOf(await own.untilProtected())
+    const { id } = await hostOf(before)
+    await lab.finish(await lab.client.call('enterMaintenance', { params: { host: id }, body: {} }))
+    const now = arbiterOf(await own.vm())
+    assert.notEqual(now, before)
+    t.diagnostic(`${before} decided, now ${now} does`)
+    const { from, to } = await own.strike('primary QEMU')
+    assert.notEqual(from, to)
+  })
+})
+
+test('everything that was acknowledged is on the disk', async () => {
+  await own.verify()
+  assert.ok(own.acknowledged > 20 && own.ticks > 500)
+})
