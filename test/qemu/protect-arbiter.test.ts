@@ -71,7 +71,8 @@ test('the host that decides is lost for good; then the primary is lost, and the 
 
 test('a host that decides goes into maintenance: another does before it counts as empty', async (t) => {
   await loudly(async () => {
-    const before = arbiterOf(await own.untilProtected())
+    // The managers may decide while hosts come back; a third host does again when it has been there for a while.
+    const before = await untilAnotherDecides('managers')
     const { id } = await hostOf(before)
     await lab.finish(await lab.client.call('enterMaintenance', { params: { host: id }, body: {} }))
     const now = arbiterOf(await own.vm())

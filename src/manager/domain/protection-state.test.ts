@@ -14,7 +14,8 @@ const seen: ProtectionObservation = {
 }
 const sight = (change: Partial<ProtectionSight>): ProtectionSight => ({
   ...{ isWanted: true, reason: null, run: { ...running, protection }, host: 'connected', second: 'north' },
-  ...{ arbiter: 'west', primarySees: null, secondSees: null, ...change },
+  ...{ arbiter: 'west', secondState: 'connected', arbiterState: 'connected' },
+  ...{ primarySees: null, secondSees: null, ...change },
 })
 
 test('a VM that nobody wants protected is unprotected; one that is wanted so says why it is not', () => {
@@ -52,4 +53,25 @@ test('it fails over while the second goes on and the primary does not answer', (
   const second = { ...seen, side: 'second' as const, phase: 'claiming' as const }
   assert.equal(protectionState(sight({ host: 'unreachable', secondSees: second })).state, 'failing-over')
   assert.equal(protectionState(sight({ host: 'connected', secondSees: second })).state, 'protected')
+})
+
+test('where nobody could go on, or nobody can say who has, it is said what is to be done', () => {
+  const problem = (change: Partial<ProtectionSight>) => {
+    const shown = protectionState(sight(change))
+    return shown.state === 'protected' ? shown.problem : shown.state
+  }
+  assert.equal(problem({}), null)
+  assert.equal(problem({ arbiterState: null }), null, 'the managers decide')
+  assert.match(
+    problem({ arbiterState: 'unreachable' }) ?? '',
+    /^west, which decides, is out of reach: nobody could go on/,
+  )
+  assert.equal(problem({ host: 'confirmed-off' }), 'its host is confirmed off')
+  const both = problem({ host: 'confirmed-off', secondState: 'confirmed-off' })
+  assert.match(both ?? '', /confirmed off, and so is north, which may have gone on with it: bring north back/)
+})
+
+test('a number that another arbiter has brought is of the same pair', () => {
+  const shown = protectionState(sight({ primarySees: { ...seen, n: 6 } }))
+  assert.ok(shown.state === 'protected' && shown.lagMs === 25)
 })

@@ -11,9 +11,11 @@ export interface ProtectionSight {
   readonly run: RunRecord
   /** Of the primary; null when the record names none. */
   readonly host: HostState | null
-  /** Names of the second's host and of who decides. */
+  /** Names of the second's host and of who decides, and how their hosts are: null for the managers, or a host that is no more. */
   readonly second: string
   readonly arbiter: string
+  readonly secondState: HostState | null
+  readonly arbiterState: HostState | null
   /** The newest words of the two hosts, while they are connected. */
   readonly primarySees: ProtectionObservation | null
   readonly secondSees: ProtectionObservation | null
@@ -54,8 +56,18 @@ function withoutSecond({ isWanted, reason, run }: ProtectionSight): Protection {
   return { state: 'unprotected-because', reason: reason ?? 'its second copy is about to be made' }
 }
 
-function problemOf({ host }: ProtectionSight, seen: ProtectionObservation | null): string | null {
+function problemOf(sight: ProtectionSight, seen: ProtectionObservation | null): string | null {
+  const { host, second, secondState, arbiter, arbiterState } = sight
   if (seen !== null && seen.problem !== null) return seen.problem
-  if (host === 'connected') return null
-  return host === 'confirmed-off' ? 'its host is confirmed off' : 'its host is out of reach'
+  if (host === 'connected') {
+    if (arbiterState === null || arbiterState === 'connected') return null
+    return `${arbiter}, which decides, is ${howItIs(arbiterState)}: nobody could go on alone until it is back or another decides`
+  }
+  const itself = `its host is ${howItIs(host)}`
+  if (secondState === 'connected') return itself
+  return `${itself}, and so is ${second}, which may have gone on with it: bring ${second} back`
+}
+
+function howItIs(state: HostState | null): string {
+  return state === 'confirmed-off' ? 'confirmed off' : 'out of reach'
 }

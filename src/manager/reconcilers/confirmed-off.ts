@@ -97,8 +97,11 @@ export class ConfirmedOff implements Reconciler {
       return
     }
     if (fencing.is === 'claim') {
-      // Its images may lack what it has acknowledged: that is in a journal which only its own host has.
-      const why = `${protection.second} had won it, and went off before it could say so; bring that host back`
+      // Its images may lack what it has acknowledged: that is in a journal which only its own host has. So the record is not
+      // moved in its name: the VM would start elsewhere from images on a shared datastore that are older than what was seen.
+      const name =
+        this.#deps.inventory.list('host').find(({ id }) => id === protection.second)?.name ?? protection.second
+      const why = `${name} had gone on with it, and went off before it could say so; the newest state is on that host alone: bring it back, and the VM starts there by itself`
       return this.#tell(run, why)
     }
     // It had won, and has lost its guest since: what it wrote is the VM's all the same, and the record says so in its name,

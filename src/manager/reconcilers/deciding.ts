@@ -103,8 +103,8 @@ export class DecidingKeeper implements Reconciler {
     } catch (thrown) {
       const count = (this.#misses.get(vm)?.count ?? 0) + 1
       this.#misses.set(vm, { count, at: this.#deps.clock.monotonic() })
-      // The record moved meanwhile: the next look sees why.
-      if (toHoldfastError(thrown).code === 'stale-generation') return
+      // One that is out of reach is asked first, mostly in vain; and a record that moved meanwhile is no news.
+      if (count < 2 || toHoldfastError(thrown).code === 'stale-generation') return
       await this.#tell(plan, describeError(thrown))
     }
   }

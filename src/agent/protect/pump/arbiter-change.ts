@@ -16,7 +16,7 @@ interface Deps {
 }
 
 /** Longer than the primary is patient with an arbiter that is to step back; it goes on with what takes longer. */
-const waitMs = 15_000
+const waitMs = 8000
 const lookMs = 20
 
 /** As `Pump.changeArbiter`. */

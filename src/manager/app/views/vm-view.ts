@@ -21,6 +21,9 @@ export interface VmParts {
   /** Names of the second's host and of who decides; null while the record names none. */
   readonly secondName: string | null
   readonly arbiterName: string | null
+  /** Of the second's host and of the host that decides; null where there is none. */
+  readonly secondState: HostState | null
+  readonly arbiterState: HostState | null
   /** The newest word of the second's host on the VM, while it is connected. */
   readonly secondObservation: VmObservation | undefined
   /** The task that holds it. */
@@ -53,6 +56,8 @@ export function vmView(parts: VmParts): Vm {
       host: hostState,
       second: parts.secondName ?? '',
       arbiter: parts.arbiterName ?? '',
+      secondState: parts.secondState,
+      arbiterState: parts.arbiterState,
       primarySees: observation?.protection ?? null,
       secondSees: parts.secondObservation?.protection ?? null,
     }),

@@ -4,6 +4,7 @@
  * place but replaced; so nothing has to say that a view is old.
  */
 import type { Vm } from '../../../contracts/inventory.ts'
+import type { HostState } from '../../domain/cluster-view.ts'
 import type { VmRecord } from '../../store/records.ts'
 import type { HostRegistry } from '../host-registry.ts'
 import type { Mirror } from '../mirror.ts'
@@ -55,12 +56,14 @@ export class VmViews {
     const kept = this.#kept.get(vm)
     const host = mirror.get('host', run.host)
     const hostName = host?.name ?? null
-    const hostState = host === undefined ? null : this.#registry.stateOf(host)
+    const hostState = this.#stateOf(run.host)
     const observation = this.#registry.observation(run.host, vm.id)
     const task = mirror.get('task', vm.operation)
     const { protection = null } = run
     const secondName = protection === null ? null : this.#nameOf(protection.second)
     const arbiterName = protection === null ? null : this.#nameOf(protection.arbiter)
+    const secondState = this.#stateOf(protection?.second ?? null)
+    const arbiterState = this.#stateOf(protection?.arbiter ?? null)
     const secondObservation = protection === null ? undefined : this.#registry.observation(protection.second, vm.id)
     if (kept !== undefined) {
       const { parts } = kept
@@ -71,15 +74,23 @@ export class VmViews {
         parts.observation === observation &&
         parts.secondName === secondName &&
         parts.arbiterName === arbiterName &&
+        parts.secondState === secondState &&
+        parts.arbiterState === arbiterState &&
         parts.secondObservation === secondObservation &&
         parts.task === task
       if (isSame) return kept
     }
     const revision = mirror.revisionOf('vm', vm.id)
-    const seen = { hostName, hostState, observation, secondName, arbiterName, secondObservation }
+    const pair = { secondName, arbiterName, secondState, arbiterState, secondObservation }
+    const seen = { hostName, hostState, observation, ...pair }
     const made = new KeptView({ vm, revision, run, ...seen, task })
     this.#kept.set(vm, made)
     return made
+  }
+
+  #stateOf(id: string | null): HostState | null {
+    const host = this.#mirror.get('host', id)
+    return host === undefined ? null : this.#registry.stateOf(host)
   }
 
   #nameOf(host: string): string {
