@@ -43,6 +43,7 @@ import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { DiskImages } from '../hypervisor/images.ts'
 import { ConfigurationFile } from './configuration-file.ts'
 import type { ServedAgent } from './http/agent-server.ts'
+import { KnownFacts } from './known-facts.ts'
 import type { HostNetworks } from './network/host-networks.ts'
 import { Arbiter } from './protect/arbiter.ts'
 import type { Pumps } from './protect/pumps.ts'
@@ -59,9 +60,6 @@ import { VmStates } from './vm/vm-state.ts'
 import { VmTable } from './vm/vm-table.ts'
 
 const sweepEveryMs = 3_600_000
-
-/** What a host is changes seldom. */
-const factsMs = 60_000
 
 /** That a job began or ended is not urgent: whoever asked for it asks for its end too. */
 const jobChangeMs = 300
@@ -99,9 +97,8 @@ export class Agent implements ServedAgent, AsyncDisposable {
   readonly #loop: ReportLoop
   readonly #stop: AbortController
   readonly #session: string
+  readonly #facts: KnownFacts
   #sequence = 0
-  #facts: Promise<HostFacts>
-  #factsAt: number
 
   private constructor(
     deps: AgentDeps,
@@ -122,9 +119,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
     this.#session = deps.random.uuid()
     this.#uploads = new Uploads(deps.files, deps.datastores)
     this.#lines = new SerialLines(deps.clock)
-    this.#factsAt = deps.clock.monotonic()
-    this.#facts = deps.facts()
-    this.#facts.catch(() => undefined)
+    this.#facts = new KnownFacts(deps.clock, deps.facts)
     this.#jobs = new JobTable({
       clock: deps.clock,
       log: deps.log,
@@ -187,7 +182,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
   async report(): Promise<HostReport> {
     const deps = this.#deps
     const [facts, load, vms, datastores, networks] = await Promise.all([
-      this.#knownFacts(),
+      this.#facts.get(),
       deps.load(),
       this.#vms.observe(),
       deps.datastores.observe(),
@@ -340,25 +335,6 @@ export class Agent implements ServedAgent, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new HoldfastError('cancelled', 'the agent is ending'))
     await this.#vms[Symbol.asyncDispose]()
-  }
-
-  /**
-   * A host that cannot answer yet (QEMU is being installed) is asked again at the next report; one that has answered, from
-   * time to time: a self-test that has passed meanwhile is among its facts.
-   */
-  async #knownFacts(): Promise<HostFacts> {
-    const { clock, facts } = this.#deps
-    if (clock.monotonic() - this.#factsAt > factsMs) {
-      this.#factsAt = clock.monotonic()
-      const known = this.#facts
-      this.#facts = facts().catch(() => known)
-    }
-    try {
-      return await this.#facts
-    } catch {
-      this.#facts = facts()
-      return this.#facts
-    }
   }
 
   async #work(work: JobWork, context: JobContext): Promise<JobResult> {

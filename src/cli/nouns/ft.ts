@@ -33,7 +33,7 @@ export function define(command: Command, cli: Cli): void {
 A small guest that is part of Holdfast is held in step by two QEMUs on this host, in namespaces of their own; VMs that run
 here are not touched. At each epoch all of its memory is compared on both sides, and its QEMU is killed again and again.
 What has passed ${usualTakeovers} takeovers is noted in the data folder, and the agent protects VMs by KVM from then on
-(within a minute), until the accelerator, QEMU, the kernel or the processor changes. Takes about half an hour.`,
+(within a minute), until the accelerator, QEMU, the kernel or the processor changes. It says how long it still takes.`,
     )
     .action(async (options: { takeovers: number; data: string; ftTracker?: TrackerKind }) => {
       const { selftest } = await import('../../agent/main.ts')
