@@ -10,6 +10,7 @@ import { HoldfastError } from '../../../base/errors.ts'
 import { pageBytes } from '../../../base/process-memory.ts'
 import { Count, Open, Type, type Static } from '../../../contracts/schema.ts'
 import type { PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
+import { ClockBase } from './clock-lag.ts'
 
 const Head = Open({
   n: Count,
@@ -20,6 +21,8 @@ const Head = Open({
   pageBytes: Count,
   deviceBytes: Count,
   journalBytes: Count,
+  /** How far the guest's clock was behind when it was taken, and when that was. Absent: an older primary, or not known. */
+  clock: Type.Optional(ClockBase),
 })
 
 export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaused'> {
@@ -28,14 +31,16 @@ export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaus
   readonly pages: Uint8Array
   readonly devices: Uint8Array
   readonly journal: readonly Uint8Array[]
+  readonly clock?: ClockBase | undefined
 }
 
 export function encodeEpoch(epoch: Epoch): Uint8Array[] {
-  const { n, isPaused, ranges, pages, devices, journal } = epoch
+  const { n, isPaused, ranges, pages, devices, journal, clock } = epoch
   const journalBytes = journal.reduce((sum, part) => sum + part.length, 0)
   const head: Static<typeof Head> = {
     ...{ n, epoch: epoch.epoch, isPaused, ranges: ranges.length },
     ...{ pageBytes: pages.length, deviceBytes: devices.length, journalBytes },
+    ...(clock === undefined ? {} : { clock }),
   }
   const text = Buffer.from(JSON.stringify(head))
   const length = Buffer.alloc(4)
@@ -67,6 +72,7 @@ export function decodeEpoch(bytes: Buffer): Epoch & { readonly journal: readonly
     pages,
     devices,
     journal: [journal],
+    ...(head.clock === undefined ? {} : { clock: head.clock }),
   }
 }
 

@@ -3,6 +3,7 @@
  * of those that may not leave yet, and the figures of late ones.
  */
 import type { Clock } from '../../../base/clock.ts'
+import { momentOf, type ClockLag } from './clock-lag.ts'
 import { encodeEpoch } from './epoch.ts'
 import { Figures } from './figures.ts'
 import type { Cut, PrimaryGuest } from './primary-guest.ts'
@@ -16,20 +17,23 @@ interface Newest {
 
 export class TakenEpochs {
   readonly #clock: Clock
+  readonly #guestClock: ClockLag
   readonly #outputs = new Map<number, Cut['output']>()
   readonly figures = new Figures()
   #newest: Newest = { epoch: 0, takenAt: 0, pauseMs: 0, parts: [] }
   #safeAt: number | undefined
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, guestClock: ClockLag) {
     this.#clock = clock
+    this.#guestClock = guestClock
   }
 
   /** `sentBytes`: all that was sent so far. */
   keep(n: number, epoch: number, cut: Cut, sentBytes: number): void {
     const takenAt = this.#clock.monotonic()
     const { isPaused, ranges, pages, devices, journal, output, pauseMs } = cut
-    const parts = encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal })
+    const clock = this.#guestClock.note(momentOf(cut), pauseMs)
+    const parts = encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal, clock })
     this.#newest = { epoch, takenAt, pauseMs, parts }
     this.#outputs.set(epoch, output)
     this.figures.note(takenAt, pauseMs)
