@@ -17,6 +17,7 @@ import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { newPrimary, type PrimaryState } from '../primary-side.ts'
 import type { MemoryPhase, PrimaryOrder } from '../pumps.ts'
 import { Bell } from './bell.ts'
+import type { ClockLag } from './clock-lag.ts'
 import { copyMemory } from './first-copy.ts'
 import { frameKinds, writeWord } from './frames.ts'
 import { Links, type LinkName } from './links.ts'
@@ -34,6 +35,7 @@ export interface PrimaryDeps extends GuestPorts {
   readonly log: Logger
   readonly processes: Processes
   readonly memory: PumpMemoryFile
+  readonly guestClock: ClockLag
   arbiter(config: ProtectionConfig): ArbiterApi
   connect(link: LinkName, signal: AbortSignal): Promise<Duplex>
   /** Something that `status` tells has changed. */
@@ -56,6 +58,7 @@ export class PrimaryPump {
   readonly #disks: DiskCopy
   readonly #links: Links
   readonly #taken: TakenEpochs
+  readonly #clock: ClockLag
   readonly #bell: Bell
   readonly #end = Promise.withResolvers<MemoryPhase>()
   readonly #syncing = new AbortController()
@@ -83,7 +86,8 @@ export class PrimaryPump {
     this.#guest = guest
     this.#disks = disks
     this.#bell = new Bell(deps.clock)
-    this.#taken = new TakenEpochs(deps.clock)
+    this.#clock = deps.guestClock
+    this.#taken = new TakenEpochs(deps.clock, deps.guestClock)
     for (const { promise } of [this.#ready, this.#acked]) promise.catch(() => undefined)
     this.#links = new Links(deps.log, mostBytes, {
       onWord: (word) => this.#hear(word),
@@ -108,6 +112,7 @@ export class PrimaryPump {
       ...{ lagMs, pauseMs: figures.pauseMs, epochMs: figures.epochMs },
       bytesPerSecond: isSyncing ? this.#copyRate : figures.bytesPerSecond,
       ...{ progress: isSyncing ? this.#progress : 1, problem: this.#reason },
+      clock: this.#clock.seen(this.#deps.clock.monotonic()),
     }
   }
 
