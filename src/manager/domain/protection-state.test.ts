@@ -40,7 +40,7 @@ test('while it is brought in step the progress is shown, and figures of another 
 })
 
 test('a protected VM shows the figures of its primary, or of its second while that alone answers', () => {
-  const figures = { lagMs: 25, epoch: 90, epochMs: 22, pauseMs: 3, bytesPerSecond: 1000, problem: null }
+  const figures = { lagMs: 25, epoch: 90, epochMs: 22, pauseMs: 3, bytesPerSecond: 1000, clock: null, problem: null }
   const pair = { state: 'protected', second: 'north', arbiter: 'west', n: 4 }
   assert.deepEqual(protectionState(sight({ primarySees: seen })), { ...pair, ...figures })
   const second = { ...seen, side: 'second' as const, phase: 'following' as const }
@@ -52,4 +52,16 @@ test('it fails over while the second goes on and the primary does not answer', (
   const second = { ...seen, side: 'second' as const, phase: 'claiming' as const }
   assert.equal(protectionState(sight({ host: 'unreachable', secondSees: second })).state, 'failing-over')
   assert.equal(protectionState(sight({ host: 'connected', secondSees: second })).state, 'protected')
+})
+
+test('a clock that is too far behind is its problem, while nothing worse is', () => {
+  const problem = (isBeyondLimit: boolean, isMeasured: boolean): string | null => {
+    const shown = protectionState(
+      sight({ primarySees: { ...seen, clock: { lagMs: 1240, isMeasured, isBeyondLimit } } }),
+    )
+    return shown.state === 'protected' ? shown.problem : shown.state
+  }
+  assert.equal(problem(false, true), null)
+  assert.equal(problem(true, true), 'its clock is 1.2 s behind')
+  assert.equal(problem(true, false), 'its clock is 1.2 s behind, unless something in it has set it right')
 })

@@ -1,5 +1,5 @@
 /** A VM's protection for people, from what should be, what the record says, and what the two hosts see. Pure. */
-import type { ProtectionObservation } from '../../contracts/protection.ts'
+import type { GuestClock, ProtectionObservation } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Protection } from '../../contracts/vm-protection.ts'
 import type { HostState } from './cluster-view.ts'
@@ -41,6 +41,7 @@ export function protectionState(sight: ProtectionSight): Protection {
     epochMs: seen?.epochMs ?? null,
     pauseMs: seen?.pauseMs ?? null,
     bytesPerSecond: seen?.bytesPerSecond ?? null,
+    clock: seen?.clock ?? null,
     problem: problemOf(sight, seen),
   }
 }
@@ -54,6 +55,12 @@ function withoutSecond({ isWanted, reason, run }: ProtectionSight): Protection {
 
 function problemOf({ host }: ProtectionSight, seen: ProtectionObservation | null): string | null {
   if (seen !== null && seen.problem !== null) return seen.problem
-  if (host === 'connected') return null
+  if (host === 'connected') return clockProblem(seen?.clock ?? null)
   return host === 'confirmed-off' ? 'its host is confirmed off' : 'its host is out of reach'
+}
+
+function clockProblem(clock: GuestClock | null): string | null {
+  if (clock?.isBeyondLimit !== true) return null
+  const unless = clock.isMeasured ? '' : ', unless something in it has set it right'
+  return `its clock is ${(clock.lagMs / 1000).toFixed(1)} s behind${unless}`
 }

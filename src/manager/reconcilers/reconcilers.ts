@@ -1,4 +1,5 @@
 /** Runs every reconciler at its own pace, one look after the other, until disposed. A look that fails is tried again. */
+import { ClockAlarm } from './clock-alarm.ts'
 import { ConfirmedOff } from './confirmed-off.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
 import { HistoryRetention } from './history-retention.ts'
@@ -23,6 +24,7 @@ export class Reconcilers implements AsyncDisposable {
       new VmPower(deps),
       new ConfirmedOff(deps),
       new ProtectionKeeper(deps),
+      new ClockAlarm(deps),
       new RunRecordWatch(deps),
       new StaleCopies(deps),
       new HistoryRetention(deps),
