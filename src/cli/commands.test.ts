@@ -307,12 +307,13 @@ test('options of a protection reach the request, and nothing else does', async (
 test('vm show says who holds the second copy, who decides, and how far behind it is', async () => {
   const manager = kindManager()
   const pair = { second: 'host2', arbiter: 'host3', n: 2, epoch: 9, problem: null }
-  const figures = { lagMs: 24.6, epochMs: 22, pauseMs: 3.14, bytesPerSecond: 2 ** 20 }
+  const clock = { lagMs: 12.4, isMeasured: true, isBeyondLimit: false }
+  const figures = { lagMs: 24.6, epochMs: 22, pauseMs: 3.14, bytesPerSecond: 2 ** 20, clock }
   manager.answers.getVm = () => sampleVm({ protection: { state: 'protected', ...pair, ...figures } })
   const world = fakeWorld(manager)
   await world.run('vm', 'show', 'web')
   assert.match(world.terminal.written.out, /protected by host2, host3 decides/)
-  assert.match(world.terminal.written.out, /lag 25 ms, epoch 22 ms, pause 3.1 ms, 1 MiB\/s/)
+  assert.match(world.terminal.written.out, /lag 25 ms, epoch 22 ms, pause 3.1 ms, 1 MiB\/s, clock 12 ms behind/)
   manager.answers.getVm = () => sampleVm({ protection: { state: 'unprotected-because', reason: 'host2 is off' } })
   const other = fakeWorld(manager)
   await other.run('vm', 'show', 'web')

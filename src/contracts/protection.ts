@@ -113,14 +113,17 @@ export const ProtectionSettings = Open({
   shortestEpochMs: Type.Integer({ minimum: 5, maximum: 10_000 }),
   /** The longest, while nothing waits. */
   longestEpochMs: Type.Integer({ minimum: 5, maximum: 10_000 }),
+  /** An alarm is raised when the guest's clock is this far behind; 0: never. Absent (older managers): the default. */
+  clockLimitMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 86_400_000 })),
 })
 export type ProtectionSettings = Static<typeof ProtectionSettings>
 
-export const defaultProtectionSettings: ProtectionSettings = {
+export const defaultProtectionSettings: Required<ProtectionSettings> = {
   silenceMs: 500,
   beatMs: 50,
   shortestEpochMs: 20,
   longestEpochMs: 500,
+  clockLimitMs: 1000,
 }
 
 /** What a run record says of a VM's protection, while there is any. */
@@ -157,6 +160,17 @@ export const pumpPhases = [
 ] as const
 export type PumpPhase = (typeof pumpPhases)[number]
 
+/** How far the guest's clock is behind its host's, which is as good as that is. */
+export const GuestClock = Open({
+  /** Milliseconds that it lost to the stops of epochs and to takeovers, unless it was measured; negative: it is ahead. */
+  lagMs: Type.Number(),
+  /** By the guest's own word (its agent), and not only by what was taken from it. */
+  isMeasured: Type.Boolean(),
+  /** Of the setting `clockLimitMs`. */
+  isBeyondLimit: Type.Boolean(),
+})
+export type GuestClock = Static<typeof GuestClock>
+
 /** Live figures of a protected VM, from the host that says them. */
 export const ProtectionObservation = Open({
   side: OneOf(protectionSides),
@@ -175,6 +189,8 @@ export const ProtectionObservation = Open({
   heldBack: Type.Number({ minimum: 0, maximum: 1 }),
   /** While syncing: 0–1. */
   progress: Type.Number({ minimum: 0, maximum: 1 }),
+  /** Null or absent: not known (yet). */
+  clock: Type.Optional(Nullable(GuestClock)),
   /** What is wrong, in words. */
   problem: Nullable(Type.String()),
 })

@@ -1,5 +1,5 @@
 /** A VM's protection against the loss of its host, as the API shows it and is asked for it. */
-import { ProtectionSettings } from './protection.ts'
+import { GuestClock, ProtectionSettings } from './protection.ts'
 import { Count, Nullable, OneOf, Open, Strict, Type, type Static } from './schema.ts'
 
 /** What people see of a VM's protection against the loss of its host, made from intent, run record and observation. */
@@ -24,6 +24,7 @@ export const Protection = Type.Union([
     bytesPerSecond: Nullable(Count),
     /** Share of the time in which the guest stands still because it writes faster than the link carries: 0–1. */
     heldBack: Nullable(Type.Number()),
+    clock: Nullable(GuestClock),
     problem: Nullable(Type.String()),
   }),
   /** Its host is lost, and the second goes on in this moment. */
@@ -47,6 +48,7 @@ export const ProtectVm = Strict({
       beatMs: Type.Optional(ProtectionSettings.properties.beatMs),
       shortestEpochMs: Type.Optional(ProtectionSettings.properties.shortestEpochMs),
       longestEpochMs: Type.Optional(ProtectionSettings.properties.longestEpochMs),
+      clockLimitMs: ProtectionSettings.properties.clockLimitMs,
     }),
   ),
 })

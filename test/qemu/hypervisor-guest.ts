@@ -40,12 +40,15 @@ let guestFolder: Promise<string> | undefined
 
 /** Folder with `vmlinuz` and `initrd.gz`. */
 export function guest(): Promise<string> {
-  const build = join(import.meta.dirname, '../../dev/guests/build')
-  guestFolder ??=
-    process.env['HOLDFAST_GUEST'] !== undefined
-      ? Promise.resolve(process.env['HOLDFAST_GUEST'])
-      : run(build, ['busybox']).then(({ stdout }) => stdout.trim().split('\n').at(-1) ?? '')
+  const given = process.env['HOLDFAST_GUEST']
+  guestFolder ??= given !== undefined ? Promise.resolve(given) : guestNamed('busybox')
   return guestFolder
+}
+
+/** Of another small guest: `busybox-agent`. */
+export async function guestNamed(name: string): Promise<string> {
+  const { stdout } = await run(join(import.meta.dirname, '../../dev/guests/build'), [name])
+  return stdout.trim().split('\n').at(-1) ?? ''
 }
 
 /** Waits until `look` gives something; fails with `what` after 90 s. */

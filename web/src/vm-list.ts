@@ -122,9 +122,20 @@ function protectionTitle(protection: Vm['protection']): string {
       return protection.reason
     case 'syncing':
       return `on ${protection.second}, ${Math.floor(protection.progress * 100)} %`
-    default:
+    case 'failing-over':
       return `second copy on ${protection.second}, ${protection.arbiter} decides`
+    case 'protected':
+      return [`second copy on ${protection.second}, ${protection.arbiter} decides`, ...clockWords(protection)].join(
+        '\n',
+      )
   }
+}
+
+function clockWords({ clock, problem }: Extract<Vm['protection'], { state: 'protected' }>): string[] {
+  const said = problem === null ? [] : [problem]
+  if (clock === null) return said
+  const how = clock.isMeasured ? '' : 'about '
+  return [`clock ${how}${Math.round(Math.abs(clock.lagMs))} ms ${clock.lagMs < 0 ? 'ahead' : 'behind'}`, ...said]
 }
 
 type ButtonName = 'start' | 'resume' | 'move' | 'screen' | 'shutdown' | 'stop'

@@ -1,16 +1,17 @@
 #!/bin/bash
-# build.sh busybox|busybox-general: builds the small guest, Debian's kernel and a static busybox in an initrd.
+# build.sh busybox|busybox-general|busybox-agent: builds the small guest, Debian's kernel and a static busybox in an initrd.
 # `busybox` has Debian's cloud kernel, which boots fastest but knows neither e1000 nor AHCI; `busybox-general` has the
-# general one, which knows both. The last line of standard output is the folder: vmlinuz, initrd.gz, manifest.json.
+# general one, which knows both. `busybox-agent` is the first with the QEMU guest agent in it. The last line of standard
+# output is the folder: vmlinuz, initrd.gz, manifest.json.
 set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 . "$here/../cache.sh"
 
 name=${1:-busybox}
 case $name in
-  busybox) metapackage=linux-image-cloud-amd64 ;;
+  busybox | busybox-agent) metapackage=linux-image-cloud-amd64 ;;
   busybox-general) metapackage=linux-image-amd64 ;;
-  *) fail "there is no small guest '$name'" 'There are busybox and busybox-general.' ;;
+  *) fail "there is no small guest '$name'" 'There are busybox, busybox-general and busybox-agent.' ;;
 esac
 
 for tool in cpio gzip dpkg-deb; do
@@ -19,6 +20,15 @@ done
 # What tcpserver runs on, from this machine.
 loader=/lib64/ld-linux-x86-64.so.2
 libc=/lib/x86_64-linux-gnu/libc.so.6
+
+# The guest agent, and the libraries that it is linked with beside libc.
+agent_packages=''
+if [ "$name" = busybox-agent ]; then
+  # Debian 13 has another name for it.
+  glib=libglib2.0-0
+  [ -z "$(apt-cache madison "${glib}t64")" ] || glib=${glib}t64
+  agent_packages="qemu-guest-agent $glib libpcre2-8-0 libudev1 libnuma1 liburing2"
+fi
 
 # Modules for the devices that Holdfast gives its guests; what these need comes by their dependencies.
 modules='virtio_pci virtio_net virtio_blk virtio_scsi virtio_balloon virtio_rng virtio-rng virtio_console virtio_mem
@@ -56,12 +66,26 @@ want_module() {
   done
 }
 
+# copy_agent PACKAGE ROOT: the agent and its libraries, and the hwclock that it calls.
+copy_agent() {
+  local package=$1 root=$2 one
+  for one in $agent_packages; do fetch_package "$one" "$(candidate "$one")" "$package"; done
+  cp "$package/usr/sbin/qemu-ga" "$root/usr/sbin/"
+  for one in glib-2.0 gmodule-2.0 pcre2-8 udev numa uring; do
+    find "$package" -path '*/x86_64-linux-gnu/*' -name "lib$one.so.?" -exec cp -L {} "$root/lib/x86_64-linux-gnu/" \;
+  done
+  cp -L "$(dirname "$libc")/libm.so.6" "$root/lib/x86_64-linux-gnu/"
+  ln -s ../bin/busybox "$root/sbin/hwclock"
+}
+
 resolve() {
+  local one
   kernel=$(kernel_package "$metapackage")
   kernel_version=$(candidate "$kernel")
   tcpserver_version=$(candidate ucspi-tcp)
   busybox_version=$(candidate busybox-static)
   versions="$kernel=$kernel_version busybox=$busybox_version ucspi-tcp=$tcpserver_version libc=$(sha256_of "$libc")"
+  for one in $agent_packages; do versions="$versions $one=$(candidate "$one")"; done
 }
 
 build() {
@@ -88,6 +112,7 @@ build() {
   done
   ln -s bin/busybox "$root/init"
   for applet in reboot poweroff init modprobe getty; do ln -s ../bin/busybox "$root/sbin/$applet"; done
+  [ -z "$agent_packages" ] || copy_agent "$package" "$root"
   copy_modules "$(dirname "$(find "$package" -path "*/modules/$release/kernel" -type d)")/kernel" "$root/lib/modules/$release"
   "$busybox" depmod -b "$root" "$release"
   chmod -R u=rwX,go=rX "$root"

@@ -23,6 +23,7 @@ interface ProtectFlags extends WaitFlags {
   readonly beat?: number
   readonly shortestEpoch?: number
   readonly longestEpoch?: number
+  readonly clockLimit?: number
   readonly check?: true
 }
 
@@ -41,6 +42,11 @@ export function defineVmProtect(command: Command, cli: Cli): void {
     .option('--beat <ms>', 'between two words of life, milliseconds', countOption)
     .option('--shortest-epoch <ms>', 'while output waits to leave, milliseconds', countOption)
     .option('--longest-epoch <ms>', 'while nothing waits, milliseconds', countOption)
+    .option(
+      '--clock-limit <ms>',
+      "raise an alarm when the guest's clock is so far behind, milliseconds; 0: never",
+      countOption,
+    )
     .option('--check', 'say whether it would work, and do nothing')
     .action(async (word: string, options: ProtectFlags) => {
       const session = await cli.session()
@@ -72,6 +78,7 @@ function protectBody(options: ProtectFlags): ProtectVm {
     beatMs: options.beat,
     shortestEpochMs: options.shortestEpoch,
     longestEpochMs: options.longestEpoch,
+    clockLimitMs: options.clockLimit,
   })
   const hasSettings = Object.keys(settings).length > 0
   return given({ host: options.host, mode: options.mode, settings: hasSettings ? settings : undefined })

@@ -8,7 +8,7 @@ type Mode = (typeof protectionModes)[number]
 /** `throughput`: fewer, larger epochs cost the guest less, and its answers wait longer. */
 const modes: Record<Mode, ProtectionSettings> = {
   latency: defaultProtectionSettings,
-  throughput: { silenceMs: 1000, beatMs: 100, shortestEpochMs: 100, longestEpochMs: 1000 },
+  throughput: { silenceMs: 1000, beatMs: 100, shortestEpochMs: 100, longestEpochMs: 1000, clockLimitMs: 1000 },
 }
 
 /** Words of life that fit into the silence after which a side is given up: fewer, and a lost one is a takeover. */

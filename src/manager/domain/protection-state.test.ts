@@ -41,7 +41,10 @@ test('while it is brought in step the progress is shown, and figures of another 
 })
 
 test('a protected VM shows the figures of its primary, or of its second while that alone answers', () => {
-  const figures = { lagMs: 25, epoch: 90, epochMs: 22, pauseMs: 3, bytesPerSecond: 1000, heldBack: 0, problem: null }
+  const figures = {
+    ...{ lagMs: 25, epoch: 90, epochMs: 22, pauseMs: 3, bytesPerSecond: 1000, heldBack: 0, clock: null },
+    problem: null,
+  }
   const pair = { state: 'protected', second: 'north', arbiter: 'west', n: 4 }
   assert.deepEqual(protectionState(sight({ primarySees: seen })), { ...pair, ...figures })
   const second = { ...seen, side: 'second' as const, phase: 'following' as const }
@@ -74,4 +77,16 @@ test('where nobody could go on, or nobody can say who has, it is said what is to
 test('a number that another arbiter has brought is of the same pair', () => {
   const shown = protectionState(sight({ primarySees: { ...seen, n: 6 } }))
   assert.ok(shown.state === 'protected' && shown.lagMs === 25)
+})
+
+test('a clock that is too far behind is its problem, while nothing worse is', () => {
+  const problem = (isBeyondLimit: boolean, isMeasured: boolean): string | null => {
+    const shown = protectionState(
+      sight({ primarySees: { ...seen, clock: { lagMs: 1240, isMeasured, isBeyondLimit } } }),
+    )
+    return shown.state === 'protected' ? shown.problem : shown.state
+  }
+  assert.equal(problem(false, true), null)
+  assert.equal(problem(true, true), 'its clock is 1.2 s behind')
+  assert.equal(problem(true, false), 'its clock is 1.2 s behind, unless something in it has set it right')
 })

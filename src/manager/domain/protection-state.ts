@@ -1,5 +1,5 @@
 /** A VM's protection for people, from what should be, what the record says, and what the two hosts see. Pure. */
-import type { ProtectionObservation } from '../../contracts/protection.ts'
+import type { GuestClock, ProtectionObservation } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Protection } from '../../contracts/vm-protection.ts'
 import type { HostState } from './cluster-view.ts'
@@ -45,6 +45,7 @@ export function protectionState(sight: ProtectionSight): Protection {
     pauseMs: seen?.pauseMs ?? null,
     bytesPerSecond: seen?.bytesPerSecond ?? null,
     heldBack: seen?.heldBack ?? null,
+    clock: seen?.clock ?? null,
     problem: problemOf(sight, seen),
   }
 }
@@ -60,7 +61,7 @@ function problemOf(sight: ProtectionSight, seen: ProtectionObservation | null): 
   const { host, second, secondState, arbiter, arbiterState } = sight
   if (seen !== null && seen.problem !== null) return seen.problem
   if (host === 'connected') {
-    if (arbiterState === null || arbiterState === 'connected') return null
+    if (arbiterState === null || arbiterState === 'connected') return clockProblem(seen?.clock ?? null)
     return `${arbiter}, which decides, is ${howItIs(arbiterState)}: nobody could go on alone until it is back or another decides`
   }
   const itself = `its host is ${howItIs(host)}`
@@ -70,4 +71,10 @@ function problemOf(sight: ProtectionSight, seen: ProtectionObservation | null): 
 
 function howItIs(state: HostState | null): string {
   return state === 'confirmed-off' ? 'confirmed off' : 'out of reach'
+}
+
+function clockProblem(clock: GuestClock | null): string | null {
+  if (clock?.isBeyondLimit !== true) return null
+  const unless = clock.isMeasured ? '' : ', unless something in it has set it right'
+  return `its clock is ${(clock.lagMs / 1000).toFixed(1)} s behind${unless}`
 }

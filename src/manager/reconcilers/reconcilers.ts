@@ -1,4 +1,5 @@
 /** Runs every reconciler at its own pace, one look after the other, until disposed. A look that fails is tried again. */
+import { ClockAlarm } from './clock-alarm.ts'
 import { ConfirmedOff } from './confirmed-off.ts'
 import { DecidingKeeper } from './deciding.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
@@ -25,6 +26,7 @@ export class Reconcilers implements AsyncDisposable {
       new ConfirmedOff(deps),
       new ProtectionKeeper(deps),
       new DecidingKeeper(deps),
+      new ClockAlarm(deps),
       new RunRecordWatch(deps),
       new StaleCopies(deps),
       new HistoryRetention(deps),

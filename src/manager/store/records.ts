@@ -106,6 +106,8 @@ export interface VmProtectionRecord {
   readonly former: readonly FormerCopy[]
   /** Why it is not protected although that is wanted, in words. */
   readonly reason: string | null
+  /** People were told that the guest's clock is too far behind, and not yet that it is right again. */
+  readonly isClockBehind?: boolean
 }
 
 export interface SecondCopy {

@@ -9,6 +9,7 @@ import Value from 'typebox/value'
 import { HoldfastError } from '../../../base/errors.ts'
 import { Count, Open, Type, type Static } from '../../../contracts/schema.ts'
 import type { PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
+import { ClockBase } from './clock-lag.ts'
 import { pack, unpack } from './packing.ts'
 import { checkKinds, type CodedPages } from './page-coding.ts'
 
@@ -25,6 +26,8 @@ const Head = Open({
   journalBytes: Count,
   /** In test mode: checksums of all memory, as it is once the epoch is in place. */
   check: Type.Optional(Type.Array(Count)),
+  /** How far the guest's clock was behind when it was taken, and when that was. Absent: an older primary, or not known. */
+  clock: Type.Optional(ClockBase),
 })
 
 export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaused'> {
@@ -32,6 +35,7 @@ export interface Epoch extends Pick<Static<typeof Head>, 'n' | 'epoch' | 'isPaus
   readonly pages: CodedPages
   readonly devices: Uint8Array
   readonly journal: readonly Uint8Array[]
+  readonly clock?: ClockBase | undefined
   readonly check?: readonly number[] | undefined
 }
 
@@ -44,11 +48,12 @@ export interface EncodedEpoch {
 }
 
 export async function encodeEpoch(epoch: Epoch, isPacked: boolean): Promise<EncodedEpoch> {
-  const { n, isPaused, ranges, pages, devices, journal, check } = epoch
+  const { n, isPaused, ranges, pages, devices, journal, check, clock } = epoch
   const head: Static<typeof Head> = {
     ...{ n, epoch: epoch.epoch, isPaused, isPacked, ranges: ranges.length, pages: pages.kinds.length },
     ...{ pageBytes: pages.bytes.length, deviceBytes: devices.length, journalBytes: lengthOf(journal) },
     ...(check === undefined ? {} : { check: [...check] }),
+    ...(clock === undefined ? {} : { clock }),
   }
   const text = Buffer.from(JSON.stringify(head))
   const length = Buffer.alloc(4)
@@ -82,8 +87,8 @@ export async function decodeEpoch(
   if (ranges.reduce((sum, { count }) => sum + count, 0) !== head.pages) throw broken('its pages are not those it names')
   checkKinds(pages.kinds, head.pageBytes)
   const [devices, journal] = [next(head.deviceBytes), next(head.journalBytes)]
-  const { n, epoch, isPaused, check } = head
-  return { n, epoch, isPaused, ranges, pages, devices, journal: [journal], ...(check === undefined ? {} : { check }) }
+  const { n, epoch, isPaused, check, clock } = head
+  return { n, epoch, isPaused, ranges, pages, devices, journal: [journal], check, clock }
 }
 
 export function encodeRanges(ranges: readonly PageRange[]): Uint8Array {

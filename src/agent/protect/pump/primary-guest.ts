@@ -32,6 +32,8 @@ export interface Cut {
   readonly output: ReadonlyMap<number, readonly Buffer[]>
   /** How long the guest stood still, milliseconds. */
   readonly pauseMs: number
+  /** When it began to, by the host's wall clock, milliseconds since 1970. */
+  readonly stoppedAt: number
   /** The guest has shut down: it will not run on. */
   readonly isShutDown: boolean
 }
@@ -203,7 +205,7 @@ export class PrimaryGuest implements AsyncDisposable {
     this.#disks.admitAll()
     let mayGoOn = how.isLast !== true && !this.isPaused
     const stood = this.#standstill()
-    let taken: Omit<Cut, 'devices' | 'pauseMs' | 'isPaused'>
+    let taken: Omit<Cut, 'devices' | 'pauseMs' | 'stoppedAt' | 'isPaused'>
     try {
       // Said in one breath: QEMU does one after the other, and each way there and back is time that the guest stands still.
       const answers = [qmp.execute('stop'), qmp.execute<{ status: string }>('query-status')] as const
@@ -222,21 +224,20 @@ export class PrimaryGuest implements AsyncDisposable {
       ...taken,
       devices: await readDevices(this.#ports.files, this.#runDirectory),
       isPaused: this.isPaused,
-      pauseMs: stood(),
+      ...stood(),
     }
   }
 
   /** Measures by QEMU's own word how long the guest stands still from now on. */
-  #standstill(): () => number {
-    const { clock } = this.#ports
-    let [from, to] = [clock.monotonic(), 0]
+  #standstill(): () => Pick<Cut, 'pauseMs' | 'stoppedAt'> {
+    let [from, to] = [this.#ports.clock.now(), 0]
     const listening = this.qmp.onEvent(({ event, at }) => {
       if (event === 'STOP') from = at
       if (event === 'RESUME') to = at
     })
     return () => {
       listening[Symbol.dispose]()
-      return Math.max(0, to - from)
+      return { pauseMs: Math.max(0, to - from), stoppedAt: from }
     }
   }
 

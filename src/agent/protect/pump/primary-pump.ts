@@ -18,6 +18,7 @@ import { newPrimary, type PrimaryState } from '../primary-side.ts'
 import type { ArbiterChange, MemoryPhase, PrimaryOrder } from '../pumps.ts'
 import { changeArbiter } from './arbiter-change.ts'
 import { Bell } from './bell.ts'
+import type { ClockLag } from './clock-lag.ts'
 import { EpochLoop } from './epoch-loop.ts'
 import { copyMemory } from './first-copy.ts'
 import { writeWord } from './frames.ts'
@@ -35,6 +36,7 @@ export interface PrimaryDeps extends GuestPorts {
   readonly log: Logger
   readonly processes: Processes
   readonly memory: PumpMemoryFile
+  readonly guestClock: ClockLag
   arbiter(config: ProtectionConfig): ArbiterApi
   connect(link: LinkName, signal: AbortSignal): Promise<Duplex>
   /** Something that `status` tells has changed. */
@@ -58,6 +60,7 @@ export class PrimaryPump {
   readonly #disks: DiskCopy
   readonly #links: Links
   readonly #taken: TakenEpochs
+  readonly #clock: ClockLag
   readonly #bell: Bell
   readonly #end = Promise.withResolvers<MemoryPhase>()
   readonly #syncing = new AbortController()
@@ -86,7 +89,8 @@ export class PrimaryPump {
     this.#guest = guest
     this.#disks = disks
     this.#bell = new Bell(deps.clock)
-    this.#taken = new TakenEpochs(deps.clock)
+    this.#clock = deps.guestClock
+    this.#taken = new TakenEpochs(deps.clock, deps.guestClock)
     for (const { promise } of [this.#ready, this.#acked]) promise.catch(() => undefined)
     this.#links = new Links(deps, mostBytes, {
       onWord: (word) => this.#hear(word),
@@ -111,6 +115,7 @@ export class PrimaryPump {
       ...{ lagMs, pauseMs: figures.pauseMs, epochMs: figures.epochMs, heldBack: figures.heldBack },
       bytesPerSecond: isSyncing ? this.#copyRate : figures.bytesPerSecond,
       ...{ progress: isSyncing ? this.#progress : 1, problem: this.#reason },
+      clock: this.#clock.seen(this.#deps.clock.monotonic()),
     }
   }
 

@@ -4,10 +4,19 @@ import type { Logger } from '../../../base/log.ts'
 import type { Network } from '../../../base/network.ts'
 import type { Processes } from '../../../base/processes.ts'
 import type { StreamIdentity } from '../../../base/streams.ts'
-import type { ArbiterApi, ProtectionConfig, SecondEndpoint } from '../../../contracts/protection.ts'
+import {
+  defaultProtectionSettings,
+  type ArbiterApi,
+  type ProtectionConfig,
+  type SecondEndpoint,
+} from '../../../contracts/protection.ts'
+import { runPaths, type MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { IdentityFiles, type Identity } from '../../identity.ts'
 import type { PumpMemory } from '../pumps.ts'
 import { arbitersOf } from './arbiters.ts'
+import { takeClockFile } from './clock-file.ts'
+import { ClockKeeper } from './clock-keeper.ts'
+import { ClockLag } from './clock-lag.ts'
 import type { ControlCall } from './control.ts'
 import { ControlServer } from './control-server.ts'
 import { PumpMemoryFile } from './memory-file.ts'
@@ -88,7 +97,7 @@ async function beginPrimary(
   context: Context,
   { order, tracking }: Extract<OrderFile, { mode: 'start'; side: 'primary' }>,
 ): Promise<Running> {
-  const { ports, tls, memory, arbiter, onStatus } = context
+  const { ports, tls, memory, arbiter, onStatus, stack } = context
   const record = await machineRecord(ports.files, order.runDirectory)
   const qmp = await openControl(ports, record)
   const disks = order.copies.length === 0 ? noDisks : new MirroredDisks(ports, record, qmp, order)
@@ -97,7 +106,11 @@ async function beginPrimary(
   const { tlsName: peerName } = order.second
   const connect: ConstructorParameters<typeof PrimaryPump>[0]['connect'] = (link, signal) =>
     ports.streams.connect({ ...order.second[link], peerName }, tls, signal)
-  const pump = new PrimaryPump({ ...ports, memory, arbiter, connect, onStatus }, order, record, guest, disks)
+  const limitMs = order.settings.clockLimitMs ?? defaultProtectionSettings.clockLimitMs
+  const guestClock = new ClockLag(limitMs, await takeClockFile(ports.files, record))
+  stack.use(keepClock(ports, record, guest, guestClock))
+  const deps = { ...ports, memory, arbiter, connect, onStatus, guestClock }
+  const pump = new PrimaryPump(deps, order, record, guest, disks)
   const act = async ({ do: what, change }: ControlCall): Promise<void> => {
     if (what === 'end') await pump.end()
     else if (what === 'hand-over') await pump.handOver()
@@ -106,6 +119,25 @@ async function beginPrimary(
     else throw new HoldfastError('wrong-state', `the primary cannot ${what}`)
   }
   return { pump, endpoint: null, act }
+}
+
+/** Looks after the guest's clock until it is disposed. */
+function keepClock(ports: PumpPorts, record: MachineRecord, guest: PrimaryGuest, lag: ClockLag): AsyncDisposable {
+  const { guestAgent } = runPaths(record.config.runDirectory)
+  const listening = guest.qmp.onEvent(({ event }) => event === 'RESET' && lag.rebooted())
+  const ending = new AbortController()
+  const keeper = new ClockKeeper({
+    ...{ clock: ports.clock, log: ports.log, lag, isPaused: () => guest.isPaused },
+    connect: async () => (await ports.streams.connectUnix(guestAgent, record.process.pid)).stream,
+  })
+  const kept = keeper.run(ending.signal)
+  return {
+    async [Symbol.asyncDispose]() {
+      listening[Symbol.dispose]()
+      ending.abort()
+      await kept
+    },
+  }
 }
 
 async function beginSecond(

@@ -15,6 +15,8 @@ import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { SerialQueue } from '../../vm/serial-queue.ts'
 import type { MemoryPhase, SecondOrder } from '../pumps.ts'
 import { newSecond, stepSecond, type SecondAct, type SecondInput, type SecondState } from '../second-side.ts'
+import { writeClockFile } from './clock-file.ts'
+import { takenOver } from './clock-takeover.ts'
 import { decodeEpoch, decodeRanges, type Epoch } from './epoch.ts'
 import { Figures } from './figures.ts'
 import { frameKinds, type Frame } from './frames.ts'
@@ -80,10 +82,9 @@ export class SecondPump {
   }
 
   get status(): ProtectionObservation {
-    const now = this.#deps.clock.monotonic()
     return {
       ...{ side: 'second', n: this.#config.n, phase: this.#phase, epoch: this.#state?.acked ?? 0 },
-      lagMs: this.#safeAt === null ? null : Math.round(now - this.#safeAt),
+      lagMs: this.#sinceSafe === null ? null : Math.round(this.#sinceSafe),
       ...{ pauseMs: null, epochMs: this.#figures.epochMs, heldBack: 0, bytesPerSecond: this.#figures.bytesPerSecond },
       ...{ progress: this.#state === undefined ? 0 : 1, problem: this.#reason },
     }
@@ -125,6 +126,11 @@ export class SecondPump {
     await work.catch((thrown: unknown) => {
       if (this.#phase !== 'dropped') throw thrown
     })
+  }
+
+  /** Milliseconds since the newest epoch came; null before there is any. */
+  get #sinceSafe(): number | null {
+    return this.#safeAt === null ? null : this.#deps.clock.monotonic() - this.#safeAt
   }
 
   get #config(): ProtectionConfig {
@@ -303,13 +309,15 @@ export class SecondPump {
 
   /** The guest goes on here, from everything that was acknowledged. */
   async #takeOver(): Promise<void> {
-    const { clock, log } = this.#deps
+    const { clock, log, files } = this.#deps
     const [guest, newest] = [this.#guest, this.#newest]
     if (guest === undefined || newest === undefined) throw new HoldfastError('internal', 'there is no epoch to run')
     const started = clock.monotonic()
     await this.#disks.finish()
     await this.#remember('running')
-    await guest.run(newest)
+    const { base, devices } = takenOver(newest, this.#record.config.accelerator, clock.now(), this.#sinceSafe ?? 0)
+    if (base !== undefined) await writeClockFile(files, this.#record, base)
+    await guest.run({ ...newest, devices })
     log.info({ epoch: newest.epoch, tookMs: clock.monotonic() - started }, 'the guest runs here now')
     this.#end.resolve('running')
   }

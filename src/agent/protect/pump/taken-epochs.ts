@@ -3,6 +3,7 @@
  * of those that may not leave yet, and the figures of late ones.
  */
 import type { Clock } from '../../../base/clock.ts'
+import { momentOf, type ClockLag } from './clock-lag.ts'
 import { encodeEpoch } from './epoch.ts'
 import { Figures } from './figures.ts'
 import { PackingChoice, Rate } from './packing.ts'
@@ -24,6 +25,7 @@ const tellingBytes = 256 * 1024
 
 export class TakenEpochs {
   readonly #clock: Clock
+  readonly #guestClock: ClockLag
   readonly #outputs = new Map<number, Cut['output']>()
   readonly #sent = new SentPages()
   readonly #packing = new PackingChoice()
@@ -32,8 +34,9 @@ export class TakenEpochs {
   #newest: Newest = { epoch: 0, takenAt: 0, readyAt: 0, pauseMs: 0, parts: [], bytes: 0, writtenBytes: 0 }
   #safeAt: number | undefined
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, guestClock: ClockLag) {
     this.#clock = clock
+    this.#guestClock = guestClock
   }
 
   /**
@@ -48,12 +51,13 @@ export class TakenEpochs {
   ): Promise<void> {
     const takenAt = this.#clock.monotonic()
     const { isPaused, ranges, devices, journal, check, output, pauseMs } = cut
+    const clock = this.#guestClock.note(momentOf(cut), pauseMs)
     // From here on it waits for the second to have the epoch, also while that is made ready.
     this.#outputs.set(epoch, output)
     const isPacked = this.#packing.next()
     if (!isPacked) this.#sent.clear()
     const pages = await codePages(ranges, cut.pages, isPacked ? this.#sent : undefined, () => this.#clock.sleep(0))
-    const encoded = await encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal, check }, isPacked)
+    const encoded = await encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal, check, clock }, isPacked)
     const readyAt = this.#clock.monotonic()
     if (isPacked) this.#packing.notePacked(encoded.plainBytes, encoded.sentBytes, readyAt - takenAt)
     const { parts, sentBytes: bytes } = encoded
