@@ -65,8 +65,9 @@ describe('frames', () => {
 describe('an epoch', () => {
   test('is the same after the wire, packed or not', async () => {
     for (const bytes of [plain, packed]) {
-      const { journal, pages, devices, ...rest } = await decodeEpoch(bytes, most)
+      const { journal, pages, devices, check, clock, ...rest } = await decodeEpoch(bytes, most)
       const { journal: sent, ...before } = epoch
+      assert.deepEqual([check, clock], [undefined, undefined])
       const copied = { kinds: Buffer.from(pages.kinds), bytes: Buffer.from(pages.bytes) }
       assert.deepEqual({ ...rest, pages: copied, devices: Buffer.from(devices) }, before)
       assert.deepEqual(Buffer.from(journal[0]), Buffer.concat(sent))
