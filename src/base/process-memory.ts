@@ -24,6 +24,8 @@ export interface TrackerTrial {
 export interface ProcessMemory extends AsyncDisposable {
   /** Fills `into` with what the process has at `address`. Throws `host-error` where nothing is mapped. */
   read(address: number, into: Uint8Array): void
+  /** The same for many ranges, one after the other in `into`, which they fill. */
+  readMany(ranges: readonly MemoryRange[], into: Uint8Array): void
   /** Writes into the process. Throws `host-error` where nothing is mapped, or it was not opened for writing. */
   write(address: number, bytes: Uint8Array): void
   /**

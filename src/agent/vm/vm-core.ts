@@ -71,6 +71,8 @@ export interface VmBackground {
 }
 
 const calmMs = 300
+/** Mere figures of a pump are told no sooner: they change all the time, and a report is work. */
+const [syncingMs, figuresMs] = [250, 1000]
 
 export class VmCore {
   readonly vm: VmId
@@ -198,10 +200,12 @@ export class VmCore {
     this.pumpStatus = pump.status
     const listening = pump.onChange((status) => {
       if (this.pump !== pump) return
-      const hasTurned = status.phase !== this.pumpStatus?.phase || status.n !== this.pumpStatus.n
+      const before = this.pumpStatus
+      const hasTurned = status.phase !== before?.phase || status.n !== before.n
       this.pumpStatus = status
       if (hasTurned) this.background.look()
-      this.#changed()
+      if (hasTurned || status.problem !== before?.problem) this.#changed()
+      else this.ports.onChange(status.phase === 'syncing' ? syncingMs : figuresMs)
     })
     void pump.gone.then(() => {
       listening[Symbol.dispose]()

@@ -13,6 +13,11 @@ export interface Libc {
   pidfdSendSignal(pidfd: number, signal: number): number
   /** 0, or minus errno. */
   ioctl(fd: number, request: bigint, argument: Uint8Array): number
+  /**
+   * Reads ranges of another process, one after the other, into memory of this one. Pairs of address and length; the number
+   * of bytes, or minus errno.
+   */
+  processVmRead(pid: number, into: BigUint64Array, from: BigUint64Array): number
   /** The process that listens (or connected) at the other end of a unix socket, as it was when that began; -1: none. */
   peerPid(fd: number): number
   /** Sets a parameter of the allocator, by its number in malloc.h. */
@@ -38,6 +43,9 @@ function load(): Libc {
   const pidfdSendSignal = library.func('int pidfd_send_signal(int fd, int signal, void *info, unsigned int flags)')
   const ioctl = library.func('int ioctl(int fd, unsigned long request, void *argument)')
   const getsockopt = library.func('int getsockopt(int fd, int level, int name, void *value, void *length)')
+  const processVmRead = library.func(
+    'long process_vm_readv(int pid, void *into, unsigned long intoCount, void *from, unsigned long fromCount, unsigned long flags)',
+  )
   const mallopt = library.func('int mallopt(int parameter, int value)')
   const mallocTrim = library.func('int malloc_trim(size_t pad)')
   const timespec = new BigInt64Array(2)
@@ -50,6 +58,10 @@ function load(): Libc {
     pidfdSendSignal: (pidfd, signal) => pidfdSendSignal(pidfd, signal, null, 0) as number,
     ioctl(fd, request, argument) {
       const result = ioctl(fd, request, argument) as number
+      return result < 0 ? -koffi.errno() : result
+    },
+    processVmRead(pid, into, from) {
+      const result = processVmRead(pid, into, into.length / 2, from, from.length / 2, 0) as number
       return result < 0 ? -koffi.errno() : result
     },
     peerPid(fd) {

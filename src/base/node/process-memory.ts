@@ -1,10 +1,12 @@
 /** Reading other processes' memory, and knowing what they write, by whatever the kernel has for it. */
 import { open as openFile, type FileHandle } from 'node:fs/promises'
 import { readSync, writeSync } from 'node:fs'
+import koffi from 'koffi'
 import { HoldfastError } from '../errors.ts'
 import { fileErrorCode } from '../files.ts'
 import { ComparisonTracking } from '../comparison-tracking.ts'
 import type { MemoryRange, ProcessMemories, ProcessMemory, TrackerKind, WriteTracking } from '../process-memory.ts'
+import { libc } from './libc.ts'
 import { trackBySoftDirty } from './soft-dirty.ts'
 import { tryTrackers } from './tracker-trials.ts'
 import { trackByUserfaultfd } from './userfaultfd.ts'
@@ -25,6 +27,9 @@ export function nodeProcessMemories(): ProcessMemories {
   return memories
 }
 
+/** No more pieces are taken by one call (UIO_MAXIOV). */
+const rangesAtOnce = 1024
+
 class NodeProcessMemory implements ProcessMemory {
   readonly #pid: number
   readonly #memory: FileHandle
@@ -40,6 +45,25 @@ class NodeProcessMemory implements ProcessMemory {
       if (count === 0) throw new HoldfastError('host-error', `process ${this.#pid} has nothing at ${address + done}`)
       done += count
     }
+  }
+
+  readMany(ranges: readonly MemoryRange[], into: Uint8Array): void {
+    let done = 0
+    for (let at = 0; at < ranges.length; at += rangesAtOnce) {
+      const some = ranges.slice(at, at + rangesAtOnce)
+      const bytes = some.reduce((sum, range) => sum + range.bytes, 0)
+      this.#readSome(some, into.subarray(done, done + bytes))
+      done += bytes
+    }
+  }
+
+  #readSome(ranges: readonly MemoryRange[], into: Uint8Array): void {
+    const from = new BigUint64Array(ranges.flatMap(({ start, bytes }) => [BigInt(start), BigInt(bytes)]))
+    const target = new BigUint64Array([koffi.address(into), BigInt(into.length)])
+    if (libc().processVmRead(this.#pid, target, from) === into.length) return
+    // Refused, or a part of it is not there: one by one it is said what is wrong.
+    let done = 0
+    for (const { start, bytes } of ranges) this.read(start, into.subarray(done, (done += bytes)))
   }
 
   write(address: number, bytes: Uint8Array): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { HoldfastError } from '../../base/errors.ts'
-import type { ProcessMemory } from '../../base/process-memory.ts'
+import type { MemoryRange, ProcessMemory } from '../../base/process-memory.ts'
 import { GuestMemory, isZero } from './guest-memory.ts'
 import { parseRamBlocks } from './ram-blocks.ts'
 import { restoreStream } from './restore-stream.ts'
@@ -33,6 +33,10 @@ class FakeMemory implements ProcessMemory {
   readonly bytes = new Map<number, Uint8Array>()
   read(address: number, into: Uint8Array): void {
     for (let at = 0; at < into.length; at += 4096) into.set(this.bytes.get(address + at) ?? new Uint8Array(4096), at)
+  }
+  readMany(ranges: readonly MemoryRange[], into: Uint8Array): void {
+    let done = 0
+    for (const { start, bytes } of ranges) this.read(start, into.subarray(done, (done += bytes)))
   }
   write(address: number, bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += 4096) this.bytes.set(address + at, bytes.slice(at, at + 4096))

@@ -23,12 +23,12 @@ interface Place extends PlacedBlock {
 const zeroPage = new Uint8Array(pageBytes)
 
 export class GuestMemory {
-  readonly #memory: Pick<ProcessMemory, 'read' | 'write'>
+  readonly #memory: Pick<ProcessMemory, 'read' | 'readMany' | 'write'>
   readonly #places: readonly Place[]
   readonly #byAddress: readonly Place[]
   readonly pages: number
 
-  constructor(memory: Pick<ProcessMemory, 'read' | 'write'>, blocks: readonly PlacedBlock[]) {
+  constructor(memory: Pick<ProcessMemory, 'read' | 'readMany' | 'write'>, blocks: readonly PlacedBlock[]) {
     this.#memory = memory
     let firstPage = 0
     this.#places = blocks.map((block) => {
@@ -63,6 +63,15 @@ export class GuestMemory {
       done += bytes
     }
     return done
+  }
+
+  /** The bytes of the pages of all ranges, one after the other, into `into`, which they fill. */
+  readMany(ranges: readonly PageRange[], into: Uint8Array): void {
+    const pieces: MemoryRange[] = []
+    for (const { first, count } of ranges) {
+      for (const { address, bytes } of this.#pieces(first, count)) pieces.push({ start: address, bytes })
+    }
+    this.#memory.readMany(pieces, into)
   }
 
   write({ first, count }: PageRange, from: Uint8Array): void {

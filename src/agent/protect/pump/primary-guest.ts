@@ -6,7 +6,7 @@
  * and the pages last, since saving the devices writes to memory too.
  */
 import { HoldfastError } from '../../../base/errors.ts'
-import { pageBytes, type ProcessMemory, type WriteTracking } from '../../../base/process-memory.ts'
+import { pageBytes, type MemoryRange, type ProcessMemory, type WriteTracking } from '../../../base/process-memory.ts'
 import { machineTypeOf, readDevices, saveDevices } from '../../../hypervisor/checkpoint/device-state.ts'
 import { addressesOf, GuestMemory, isZero, type PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { OutputGate, type GatedNic } from '../../../hypervisor/checkpoint/output-gate.ts'
@@ -263,11 +263,10 @@ export class PrimaryGuest implements AsyncDisposable {
     if (buffer.length < bytes) buffer = Buffer.allocUnsafeSlow(roomFor(bytes))
     this.#buffers[0] = this.#buffers[1]
     this.#buffers[1] = buffer
+    this.#memory.readMany(ranges, buffer.subarray(0, bytes))
     let done = 0
     for (const range of ranges) {
-      const from = done
-      done += this.#memory.read(range, buffer.subarray(done))
-      this.#told?.told(range, buffer.subarray(from, done))
+      this.#told?.told(range, buffer.subarray(done, (done += range.count * pageBytes)))
     }
     return buffer.subarray(0, bytes)
   }
@@ -308,7 +307,7 @@ export class PrimaryGuest implements AsyncDisposable {
 }
 
 /** What is told of a page is what its tracker answers for. */
-class TrackedMemory implements Pick<ProcessMemory, 'read' | 'write'> {
+class TrackedMemory implements Pick<ProcessMemory, 'read' | 'readMany' | 'write'> {
   readonly #process: ProcessMemory
   readonly #tracking: WriteTracking
 
@@ -319,6 +318,12 @@ class TrackedMemory implements Pick<ProcessMemory, 'read' | 'write'> {
 
   read(address: number, into: Uint8Array): void {
     this.#tracking.read(address, into)
+  }
+
+  readMany(ranges: readonly MemoryRange[], into: Uint8Array): void {
+    if (this.#tracking.kind !== 'comparison') return this.#process.readMany(ranges, into)
+    let done = 0
+    for (const { start, bytes } of ranges) this.#tracking.read(start, into.subarray(done, (done += bytes)))
   }
 
   write(address: number, bytes: Uint8Array): void {
