@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
-import { connect } from 'node:net'
+import { connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { DatastoreId, DiskId, HostId, VmId } from '../../src/base/ids.ts'
@@ -36,19 +36,30 @@ const config: ProtectionConfig = {
   second: 'host-2' as HostId,
   arbiter: 'host-3' as HostId,
 }
-const bridge = 'hfpt0'
-const [gateway, address] = ['10.88.77.1', '10.88.77.50']
+const address = '10.88.77.50'
+/** The second NIC of a guest that has two is in a network of its own. */
+export const secondAddress = '10.88.78.50'
+const networks = [
+  { bridge: 'hfpt0', taps: ['hfpta', 'hfptb'], gateway: '10.88.77.1', address, mac: '52:54:00:88:77:50' },
+  {
+    ...{ bridge: 'hfpt1', taps: ['hfptc', 'hfptd'], gateway: '10.88.78.1' },
+    ...{ address: secondAddress, mac: '52:54:00:88:78:50' },
+  },
+] as const
 
 const sh = (line: string): void => void execFileSync('sh', ['-c', line], { stdio: 'pipe' })
 
-function makeNetwork(): Disposable {
-  const remove = (): void => sh(`for i in hfpta hfptb ${bridge}; do ip link del $i 2>/dev/null || true; done`)
+function makeNetworks(): Disposable {
+  const devices = networks.flatMap(({ bridge, taps }) => [...taps, bridge])
+  const remove = (): void => sh(`for i in ${devices.join(' ')}; do ip link del $i 2>/dev/null || true; done`)
   remove()
-  sh(
-    `ip link add ${bridge} type bridge && ip link set ${bridge} address 02:00:00:88:77:01 up && ip addr add ${gateway}/24 dev ${bridge}`,
-  )
-  for (const tap of ['hfpta', 'hfptb'])
-    sh(`ip tuntap add ${tap} mode tap vnet_hdr && ip link set ${tap} master ${bridge} up`)
+  for (const { bridge, taps, gateway } of networks) {
+    const mac = `02:00:00:88:${gateway.split('.')[2] ?? ''}:01`
+    sh(
+      `ip link add ${bridge} type bridge && ip link set ${bridge} address ${mac} up && ip addr add ${gateway}/24 dev ${bridge}`,
+    )
+    for (const tap of taps) sh(`ip tuntap add ${tap} mode tap vnet_hdr && ip link set ${tap} master ${bridge} up`)
+  }
   return { [Symbol.dispose]: remove }
 }
 
@@ -132,13 +143,14 @@ class Host {
 
 /** Counts the guest's ticks on one connection. */
 export class Ticks implements Disposable {
-  readonly #socket = connect({ host: address, port: 7001, noDelay: true })
+  readonly #socket
   readonly problems: string[] = []
   #rest = ''
   #last = 0
   count = 0
   longestSilence = 0
-  constructor() {
+  constructor(host: string = address) {
+    this.#socket = connect({ host, port: 7001, noDelay: true })
     this.#socket.on('error', (cause) => this.problems.push(cause.message))
     this.#socket.on('close', () => this.problems.push('closed'))
     this.#socket.on('data', (data) => {
@@ -161,8 +173,13 @@ export class Ticks implements Disposable {
 
 export interface PairOptions {
   readonly disk?: 'qcow2' | 'raw'
+  readonly bus?: 'virtio' | 'ide'
+  /** Of its NICs: one or two. Default: one virtio. */
+  readonly nics?: readonly ('virtio' | 'e1000')[]
   readonly more?: Partial<MachineConfig>
   readonly settings?: Partial<ProtectionSettings>
+  /** What the link between the two carries, bytes a second; default: all that comes. */
+  readonly bytesPerSecond?: number
   readonly tracker?: TrackerKind
   /** Test mode: each epoch is compared with all memory, on both sides. */
   readonly isVerified?: boolean
@@ -194,9 +211,9 @@ export class Pair implements AsyncDisposable {
   }
 
   static async open(options: PairOptions = {}): Promise<Pair> {
-    const { disk, more = {} } = options
+    const { disk, more = {}, bus = 'virtio', nics = ['virtio'] } = options
     await using stack = new AsyncDisposableStack()
-    stack.use(makeNetwork())
+    stack.use(makeNetworks())
     const host = stack.use(await TestHost.open())
     const certificates = join(host.folder, 'tls')
     makeAuthority(certificates)
@@ -204,18 +221,28 @@ export class Pair implements AsyncDisposable {
     const register = stack.use(await arbiter(certificates))
     const images = ['one', 'two'].map((name) => join(host.folder, name))
     if (disk !== undefined) for (const path of images) sh(`qemu-img create -q -f ${disk} ${path} 64M`)
-    const configOf = async (name: string, tap: string, path = ''): Promise<MachineConfig> => ({
-      ...(await host.config(name, more)),
-      nics: [{ key: 1, model: 'virtio', mac: '52:54:00:88:77:50', slot: '5', tap }],
-      disks: disk === undefined ? [] : [{ key: 2, path, format: disk, bus: 'virtio', slot: '6', cache: 'writeback' }],
+    const configOf = async (side: 0 | 1): Promise<MachineConfig> => ({
+      ...(await host.config(side === 0 ? 'a' : 'b', more)),
+      nics: nics.map((model, at) => {
+        const { mac, taps } = networks[at] ?? networks[0]
+        return { key: at + 1, model, mac, slot: String(at + 5), tap: taps[side] }
+      }),
+      disks: disk === undefined ? [] : [diskOf(images[side] ?? '', disk, bus)],
     })
-    const [a, b] = [await configOf('a', 'hfpta', images[0]), await configOf('b', 'hfptb', images[1])]
+    const [a, b] = [await configOf(0), await configOf(1)]
     const hosts = [
       new Host(certificates, 'host-1', a.runDirectory, options),
       new Host(certificates, 'host-2', b.runDirectory, options),
     ] as const
     const { machine, serial } = await host.boot(a)
-    await serial.command(`pkill udhcpc; ip link set eth0 up; ip addr add ${address}/24 dev eth0`)
+    for (const [at, nic] of networks.slice(0, nics.length).entries()) {
+      // Its driver may still be loading; DHCP begins when it is there, and takes away what is set before.
+      await serial.command(`until pidof udhcpc >/dev/null && [ -d /run/nic-eth${at} ]; do usleep 100000; done`)
+    }
+    await serial.command('killall udhcpc')
+    for (const [at, nic] of networks.slice(0, nics.length).entries()) {
+      await serial.command(`ip link set eth${at} up; ip addr add ${nic.address}/24 dev eth${at}`)
+    }
     const waiting = await host.start(b, 'incoming')
     const copies: CopyDisk[] =
       disk === undefined
@@ -244,7 +271,12 @@ export class Pair implements AsyncDisposable {
       ...{ ...order, runDirectory: b.runDirectory, primaryTlsName: 'host-1.holdfast', nbd, exports },
     })
     stack.defer(() => kill(b.runDirectory))
-    const pump = await hosts[0].pumps.startPrimary({ ...order, runDirectory: a.runDirectory, second: endpoint })
+    const { bytesPerSecond } = options
+    const link =
+      bytesPerSecond === undefined ? undefined : stack.use(await slowLink(endpoint.data.port, bytesPerSecond))
+    const data = link === undefined ? endpoint.data : { host: '127.0.0.1', port: link.port }
+    const second = { ...endpoint, data }
+    const pump = await hosts[0].pumps.startPrimary({ ...order, runDirectory: a.runDirectory, second })
     stack.defer(() => kill(a.runDirectory))
     await eventually(
       () => `protected; it is ${JSON.stringify(pump.status)}`,
@@ -273,6 +305,34 @@ export class Pair implements AsyncDisposable {
     await this.secondPump[Symbol.asyncDispose]()
     await this.#stack.disposeAsync()
   }
+}
+
+/** A link that carries no more than so much to the second. */
+async function slowLink(targetPort: number, bytesPerSecond: number): Promise<{ port: number } & Disposable> {
+  const sockets = new Set<Socket>()
+  const server = createTcpServer((source) => {
+    const target = connect({ host: '127.0.0.1', port: targetPort })
+    for (const socket of [source, target]) sockets.add(socket.on('error', () => undefined))
+    target.pipe(source)
+    void (async () => {
+      for await (const chunk of source) {
+        target.write(chunk as Buffer)
+        await deps.clock.sleep(((chunk as Buffer).length * 1000) / bytesPerSecond)
+      }
+      target.end()
+    })().catch(() => target.destroy())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  const close = (): void => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  }
+  return { port, [Symbol.dispose]: close }
+}
+
+function diskOf(path: string, format: 'qcow2' | 'raw', bus: 'virtio' | 'ide'): MachineConfig['disks'][number] {
+  return { key: 2, path, format, bus, slot: bus === 'virtio' ? '8' : null, cache: 'writeback' }
 }
 
 /** Ends the pump of a run folder, if it still runs. */
