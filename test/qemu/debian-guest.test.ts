@@ -1,8 +1,11 @@
-/** A complete Debian (systemd, ssh, guest agent) from an imported disk image, through manager and agent, by BIOS and UEFI. */
+/**
+ * A complete Debian (systemd, ssh, guest agent) from an imported disk image, through manager and agent, by BIOS and UEFI; the
+ * one by UEFI is held in step on a second host, and its host dies.
+ */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { join, resolve } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
@@ -24,7 +27,7 @@ before(async () => {
   const { stdout } = await run(build, ['debian'], { maxBuffer: 2 ** 26 })
   const guest = stdout.trim().split('\n').at(-1) ?? ''
   const manifest = JSON.parse(readFileSync(join(guest, 'manifest.json'), 'utf8')) as { sha256: Record<string, string> }
-  lab = await TestLab.open({ name: `pd${process.pid % 100_000}`, hosts: 1, hasGuest: false })
+  lab = await TestLab.open({ name: `pd${process.pid % 100_000}`, hosts: 2, hasGuest: false })
   cli = new Cli(lab, folder)
   const sha256 = manifest.sha256['disk.qcow2'] ?? ''
   const where = ['--file', join(guest, 'disk.qcow2'), '--datastore', 'shared', '--sha256', sha256]
@@ -60,6 +63,47 @@ async function sshBanner(address: string): Promise<string | undefined> {
   }
 }
 
+/** A connection to the guest's ssh server whose first line has come, and nothing more yet. */
+async function sshConnection(address: string): Promise<{ socket: Socket; text: () => string }> {
+  const socket = connect({ host: address, port: 22 })
+  let text = ''
+  socket.on('data', (data: Buffer) => (text += data.toString('latin1')))
+  socket.on('error', () => undefined)
+  await lab.eventually('the first line of ssh', async () => /^SSH-2\.0-.*\r\n/.test(text) || undefined, bootMs)
+  return { socket, text: () => text }
+}
+
+/** Its host dies: a connection of before goes on, and so does whoever is logged in, on the same files. */
+async function outlivesItsHost(
+  { host, addresses, name }: Vm,
+  line: { readonly text: () => string; readonly stream: Duplex },
+): Promise<void> {
+  line.stream.write('echo kept > /root/kept; sync; echo syn"ced"\n')
+  await lab.eventually('the file is written', async () => /^synced/m.test(line.text()) || undefined, bootMs)
+  await cli.json('vm', 'protect', name)
+  const { socket, text } = await sshConnection(addresses[0] ?? '')
+  await lab.crash(host ?? '')
+  const now = await lab.eventually('the VM on the other host', async () => {
+    const vm = await cli.json<Vm>('vm', 'show', name)
+    return (vm.state === 'running' && vm.host !== host && vm) || undefined
+  })
+  // Only who knows of this connection answers with the keys that it can exchange.
+  socket.write('SSH-2.0-holdfast\r\n')
+  await lab.eventually('the next word on that connection', async () => text().includes('kex') || undefined, bootMs)
+  assert.equal(socket.readyState, 'open')
+  socket.destroy()
+  // The serial line goes along with it.
+  line.stream.write('\necho "<$(cat /root/kept) $(systemctl is-system-running)"\n')
+  await lab.eventually('the shell of before', async () => /^<kept /m.test(line.text()) || undefined, bootMs)
+  assert.doesNotMatch(line.text(), /I\/O error|EXT4-fs error|Kernel panic/)
+  assert.notEqual(now.host, host)
+  await lab.heal()
+  await lab.eventually('it is protected again', async () => {
+    const vm = await cli.json<Vm>('vm', 'show', name)
+    return (vm.protection.state === 'protected' && vm.operation === null) || undefined
+  })
+}
+
 for (const firmware of ['bios', 'uefi'] as const) {
   test(`Debian boots by ${firmware}, answers ssh on its address, lets root in, and shuts down when asked`, async () => {
     const machine = ['--firmware', firmware, '--memory', '256M', '--image', 'debian', '--datastore', 'shared']
@@ -82,6 +126,7 @@ for (const firmware of ['bios', 'uefi'] as const) {
     await says(/^done\r?$/m, 120_000)
     assert.match(text(), new RegExp(`^<debian ${vm.addresses[0]?.replaceAll('.', '\\.')} `, 'm'))
     assert.equal(/^by-uefi\r?$/m.test(text()), firmware === 'uefi')
+    if (firmware === 'uefi') await outlivesItsHost(await cli.json<Vm>('vm', 'show', firmware), { text, stream })
     await cli.json('vm', 'shutdown', firmware, '--guest-timeout', '600')
     const off = await cli.json<Vm>('vm', 'show', firmware)
     assert.deepEqual([off.state, off.run.cause], ['stopped', 'guest-shutdown'])

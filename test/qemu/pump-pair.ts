@@ -235,7 +235,7 @@ export class Pair implements AsyncDisposable {
       new Host(certificates, 'host-2', b.runDirectory, options),
     ] as const
     const { machine, serial } = await host.boot(a)
-    for (const [at, nic] of networks.slice(0, nics.length).entries()) {
+    for (const at of nics.keys()) {
       // Its driver may still be loading; DHCP begins when it is there, and takes away what is set before.
       await serial.command(`until pidof udhcpc >/dev/null && [ -d /run/nic-eth${at} ]; do usleep 100000; done`)
     }
