@@ -204,7 +204,7 @@ export class VmCore {
       const hasTurned = status.phase !== before?.phase || status.n !== before.n
       this.pumpStatus = status
       if (hasTurned) this.background.look()
-      if (hasTurned || status.problem !== before?.problem) this.#changed()
+      if (hasTurned || status.problem !== before.problem) this.#changed()
       else this.ports.onChange(status.phase === 'syncing' ? syncingMs : figuresMs)
     })
     void pump.gone.then(() => {
