@@ -53,7 +53,7 @@ export class SecondPump {
   #guest: SecondGuest | undefined
   #state: SecondState | undefined
   /** Of the newest epoch that is in place: what it takes to run it. */
-  #newest: Pick<Epoch, 'epoch' | 'devices' | 'isPaused'> | undefined
+  #newest: Pick<Epoch, 'epoch' | 'devices' | 'isPaused' | 'clock'> | undefined
   #phase: PumpPhase = 'candidate'
   #receivedBytes = 0
   #safeAt: number | null = null
@@ -226,7 +226,8 @@ export class SecondPump {
     await this.#guest?.apply(epoch)
     void this.#disks.apply().catch((err: unknown) => this.#giveUp(describeError(err)))
     // A copy: what came holds all of its pages.
-    this.#newest = { epoch: epoch.epoch, isPaused: epoch.isPaused, devices: Buffer.from(epoch.devices) }
+    const { isPaused, clock } = epoch
+    this.#newest = { epoch: epoch.epoch, isPaused, clock, devices: Buffer.from(epoch.devices) }
     this.#safeAt = now
     this.#figures.note(now, 0, 0)
     this.#figures.noteSent(now, this.#receivedBytes)
