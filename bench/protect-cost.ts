@@ -65,7 +65,7 @@ async function measureGuest(memoryMiB: number): Promise<void> {
   const began = performance.now()
   await lab.finish(await lab.client.call('protectVm', { params: { vm: id }, body: {} }))
   syncs.push({ name: `${memoryMiB} MiB`, values: [performance.now() - began] })
-  const pids = await pumps(id)
+  const pids = await pumps(name, id)
   using line = await GuestLine.open(lab, id)
   await line.run('[ -f /tmp/blob ] || dd if=/dev/urandom of=/tmp/blob bs=4k count=10000 2>/dev/null')
   for (const [load, pages] of Object.entries(loads)) {
@@ -85,8 +85,8 @@ async function measureGuest(memoryMiB: number): Promise<void> {
 }
 
 /** The processes that hold a VM in step. */
-async function pumps(vm: string): Promise<{ primary: number; second: number }> {
-  const host = (await lab.vm(vm)).host
+async function pumps(name: string, vm: string): Promise<{ primary: number; second: number }> {
+  const { host } = await lab.vm(name)
   const found = { primary: 0, second: 0 }
   for (const one of lab.hosts) {
     const [pid] = await lab.processesOf(one, new RegExp(`/pump/main\\.ts .*/${vm}/`))

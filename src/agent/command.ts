@@ -3,6 +3,8 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { trackerKinds, type TrackerKind } from '../base/process-memory.ts'
 import { defaultAgentPort, defaultDataDirectory, defaultRunDirectory } from './defaults.ts'
 
+export { enoughTakeovers } from './defaults.ts'
+
 const main = () => import('./main.ts')
 
 export interface JoinFlags {

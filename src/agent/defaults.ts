@@ -2,3 +2,5 @@
 export const defaultDataDirectory = '/var/lib/holdfast/agent'
 export const defaultRunDirectory = '/run/holdfast'
 export const defaultAgentPort = 7444
+/** So many takeovers of `holdfast ft selftest` in a row prove that a host holds VMs in step. */
+export const enoughTakeovers = 1000

@@ -145,6 +145,11 @@ export function configurationOf({ n, currentN }: RunProtection): number {
   return currentN ?? n
 }
 
+/** Whether a host speaks of this pair: a newer number says that another arbiter decides. */
+export function isOfPair({ n }: Pick<ProtectionObservation, 'n'>, pair: Pick<RunProtection, 'n'>): boolean {
+  return n >= pair.n
+}
+
 /** How the pump of one side sees it. `primary`: syncing → protecting → … ; `second`: candidate → following → … */
 export const pumpPhases = [
   'syncing',

@@ -1,6 +1,6 @@
 /** `holdfast ft …`: fault tolerance of this machine itself. Protected VMs are `holdfast vm protect`. */
 import { InvalidArgumentError, type Command } from 'commander'
-import { dataOption, trackerOption } from '../../agent/command.ts'
+import { dataOption, enoughTakeovers, trackerOption } from '../../agent/command.ts'
 import type { SelftestReport } from '../../agent/main.ts'
 import type { TrackerKind } from '../../base/process-memory.ts'
 import type { Cli } from '../cli.ts'
@@ -10,9 +10,6 @@ import { writeJson } from '../output/show.ts'
 import { counted, durationWords } from '../output/words.ts'
 import { plainText } from '../terminal.ts'
 
-/** As many as make a proof. */
-const usualTakeovers = 1000
-
 type Figures = SelftestReport['figures']
 
 export function define(command: Command, cli: Cli): void {
@@ -21,9 +18,9 @@ export function define(command: Command, cli: Cli): void {
     .description('try on this host, with its own accelerator, kernel and QEMU, that a VM is held in step (as root)')
     .option(
       '--takeovers <number>',
-      'how often the guest loses its host; fewer than 1000 prove nothing',
+      `how often the guest loses its host; fewer than ${enoughTakeovers} prove nothing`,
       takeovers,
-      usualTakeovers,
+      enoughTakeovers,
     )
     .addOption(dataOption())
     .addOption(trackerOption())
@@ -32,7 +29,7 @@ export function define(command: Command, cli: Cli): void {
       `
 A small guest that is part of Holdfast is held in step by two QEMUs on this host, in namespaces of their own; VMs that run
 here are not touched. At each epoch all of its memory is compared on both sides, and its QEMU is killed again and again.
-What has passed ${usualTakeovers} takeovers is noted in the data folder, and the agent protects VMs by KVM from then on
+What has passed ${enoughTakeovers} takeovers is noted in the data folder, and the agent protects VMs by KVM from then on
 (within a minute), until the accelerator, QEMU, the kernel or the processor changes. It says how long it still takes.`,
     )
     .action(async (options: { takeovers: number; data: string; ftTracker?: TrackerKind }) => {
@@ -107,7 +104,7 @@ function reportText({ figures, proof }: SelftestReport, wanted: number): string 
     `Silence at a takeover: ${medianSilenceMs} ms in the middle, ${longestSilenceMs} ms at most. The guest stands still for`,
     `${pauseMs} ms an epoch, most of it for the comparison, which protected VMs do not have.`,
     proof === null
-      ? `Nothing was noted: ${counted(wanted, 'takeover')} prove less than ${usualTakeovers} do.`
+      ? `Nothing was noted: ${counted(wanted, 'takeover')} prove less than ${enoughTakeovers} do.`
       : `Noted in ${proof}. The agent takes it up within a minute.`,
   ]
   return lines.map((line) => `${plainText(line)}\n`).join('')

@@ -1,5 +1,5 @@
 /** A VM's protection for people, from what should be, what the record says, and what the two hosts see. Pure. */
-import type { GuestClock, ProtectionObservation } from '../../contracts/protection.ts'
+import { isOfPair, type GuestClock, type ProtectionObservation } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Protection } from '../../contracts/vm-protection.ts'
 import type { HostState } from './cluster-view.ts'
@@ -27,8 +27,7 @@ export function protectionState(sight: ProtectionSight): Protection {
   if (!protection) return withoutSecond(sight)
   const pair = { second: sight.second, arbiter: sight.arbiter, n: protection.n }
   const ofThisPair = (seen: ProtectionObservation | null): ProtectionObservation | null =>
-    // A newer number of the same pair says that another arbiter decides.
-    seen !== null && seen.n >= protection.n ? seen : null
+    seen !== null && isOfPair(seen, protection) ? seen : null
   const [primary, second] = [ofThisPair(sight.primarySees), ofThisPair(sight.secondSees)]
   if (protection.phase === 'syncing') {
     return { state: 'syncing', ...pair, progress: primary?.progress ?? 0, bytesPerSecond: primary?.bytesPerSecond ?? 0 }

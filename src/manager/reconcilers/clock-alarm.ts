@@ -3,7 +3,7 @@
  * again. Whether it is so is the pump's to judge; what was said last is in the VM's record, so that no manager says it again.
  */
 import type { VmId } from '../../base/ids.ts'
-import type { GuestClock } from '../../contracts/protection.ts'
+import { isOfPair, type GuestClock, type ProtectionObservation } from '../../contracts/protection.ts'
 import { commitChanges } from '../sagas/vm-records.ts'
 import type { RunRecordStored, VmRecord } from '../store/records.ts'
 import type { NewEvent } from '../store/store.ts'
@@ -14,18 +14,20 @@ export interface ClockNews {
   readonly clock: GuestClock
 }
 
-/** VMs of whose clock something is to be said. `seen`: as the host that runs it says it of this pair. Pure. */
+/** VMs of whose clock something is to be said. `seen`: by the word of the host that runs it. Pure. */
 export function planClockNews(
   vms: readonly VmRecord[],
   runs: readonly RunRecordStored[],
-  seen: (run: RunRecordStored) => GuestClock | null,
+  seen: (run: RunRecordStored) => ProtectionObservation | null,
 ): ClockNews[] {
   const runOf = new Map(runs.map((stored) => [stored.id, stored]))
   return vms.flatMap(({ id, protection }) => {
     const run = runOf.get(id)
     if (protection === undefined || run?.run.protection?.phase !== 'protected') return []
-    const clock = seen(run)
-    if (clock === null || clock.isBeyondLimit === (protection.isClockBehind ?? false)) return []
+    const word = seen(run)
+    if (word?.side !== 'primary' || !isOfPair(word, run.run.protection)) return []
+    const { clock } = word
+    if (clock == null || clock.isBeyondLimit === (protection.isClockBehind ?? false)) return []
     return [{ vm: id, clock }]
   })
 }
@@ -45,12 +47,9 @@ export class ClockAlarm implements Reconciler {
     for (const one of news) await say(this.#deps, one)
   }
 
-  #seen({ id, run }: RunRecordStored): GuestClock | null {
-    const { hosts } = this.#deps
-    const report = run.host === null ? undefined : hosts.report(run.host)
-    const protection = report?.vms.find(({ vm }) => vm === id)?.protection ?? null
-    const isOfThisPair = protection?.side === 'primary' && protection.n === run.protection?.n
-    return isOfThisPair ? (protection.clock ?? null) : null
+  #seen({ id, run }: RunRecordStored): ProtectionObservation | null {
+    const report = run.host === null ? undefined : this.#deps.hosts.report(run.host)
+    return report?.vms.find(({ vm }) => vm === id)?.protection ?? null
   }
 }
 

@@ -11,6 +11,7 @@ import { neverProtected } from '../sagas/pair-records.ts'
 import { neverStarted } from '../sagas/vm-create.ts'
 import { MemoryStore } from '../store/memory/memory-store.ts'
 import type { DiskRecord, RunRecordStored, VmRecord } from '../store/records.ts'
+import { noFigures } from '../../contracts/protection.ts'
 import { planClockNews } from './clock-alarm.ts'
 import { planFencing } from './confirmed-off.ts'
 import { keptRevisions, planCompaction } from './history-retention.ts'
@@ -206,11 +207,14 @@ test('after a restore nothing is started before each VM is adopted, or found now
 test('a clock that falls too far behind is news once, and once more when it is right again', () => {
   const held = on(host1, { protection: { n: 2, second: host2, arbiter: host3, phase: 'protected' } })
   const syncing = on(host1, { protection: { n: 2, second: host2, arbiter: host3, phase: 'syncing' } })
-  const news = (isBeyondLimit: boolean | null, said: boolean | undefined, run = held): number => {
+  const news = (isBeyondLimit: boolean | null, said: boolean | undefined, run = held, n = 2): number => {
     const protection = { ...neverProtected, ...(said === undefined ? {} : { isClockBehind: said }) }
     const clock = isBeyondLimit === null ? null : { lagMs: 1200, isMeasured: false, isBeyondLimit }
-    return planClockNews([vm({ protection })], [run], () => clock).length
+    const word = { side: 'primary', n, phase: 'protecting', ...noFigures, clock } as const
+    return planClockNews([vm({ protection })], [run], () => word).length
   }
+  assert.equal(news(true, false, held, 5), 1, 'another arbiter decides about the same pair')
+  assert.equal(news(true, false, held, 1), 0, 'a word about an earlier pair')
   assert.deepEqual([news(true, undefined), news(true, false), news(true, true)], [1, 1, 0])
   assert.deepEqual([news(false, true), news(false, false), news(false, undefined)], [1, 0, 0])
   assert.deepEqual([news(null, true), news(true, false, syncing), news(true, false, stopped('asked'))], [0, 0, 0])

@@ -7,6 +7,7 @@ import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { JobProgress, JobRequest, JobStatus } from '../../contracts/agent-api.ts'
 import type { UnprotectRequest } from '../../contracts/agent-api.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
+import type { HostState } from '../domain/cluster-view.ts'
 import { endJob, isNotFound, isUnknown, pollPauses } from './agent-jobs.ts'
 import type { SagaDeps } from './deps.ts'
 import { RecordWake } from './record-wake.ts'
@@ -71,7 +72,7 @@ class SyncWatch {
   async look(): Promise<SyncEnd | undefined> {
     const { vm, n, primary } = this.#syncing
     const run = await needRun(this.#deps, vm)
-    if (run.protection?.n !== n) return this.#ended(run)
+    if (run.protection?.n !== n) return await this.#ended(run)
     if (run.protection.phase === 'protected') return { is: 'committed', host: run.host ?? primary }
     if (await isOff(this.#deps, primary)) return { is: 'not-committed', reason: `${primary} is off` }
     try {
@@ -84,11 +85,15 @@ class SyncWatch {
     }
   }
 
-  #ended(run: RunRecord): SyncEnd {
-    const { second } = this.#syncing
+  async #ended(run: RunRecord): Promise<SyncEnd> {
+    const { second, primary, job } = this.#syncing
     // It was protected, and the second has taken over already.
     if (run.phase === 'running' && run.host === second) return { is: 'committed', host: second }
-    return { is: 'not-committed', reason: `the pair has ended before the second was in step (the VM is ${run.phase})` }
+    // The record may be told of the end before the work is, which knows why.
+    const isThere = (await stateOf(this.#deps, primary)) === 'connected'
+    const status = isThere ? await this.#deps.hosts.agent(primary).job(job.id).catch(noAnswer) : undefined
+    const reason = `the pair has ended before the second was in step (the VM is ${run.phase})`
+    return { is: 'not-committed', reason: status?.problem?.detail ?? reason }
   }
 
   async #job(): Promise<JobStatus | undefined> {
@@ -133,9 +138,18 @@ function undefinedWhenUnknown(thrown: unknown): undefined {
   return undefined
 }
 
+function noAnswer(): undefined {
+  return undefined
+}
+
 export async function isOff(deps: SagaDeps, host: HostId): Promise<boolean> {
+  const state = await stateOf(deps, host)
+  return state === undefined || state === 'confirmed-off'
+}
+
+async function stateOf(deps: SagaDeps, host: HostId): Promise<HostState | undefined> {
   const stored = await deps.store.get('host', host)
-  return stored === undefined || deps.hosts.stateOf(stored.value) === 'confirmed-off'
+  return stored === undefined ? undefined : deps.hosts.stateOf(stored.value)
 }
 
 /**

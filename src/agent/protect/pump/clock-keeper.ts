@@ -1,7 +1,7 @@
 /**
  * Keeps the clock of a held guest right where an agent in it lets that be done: asks for its time every second, and sets it
- * to this host's as soon as it must be behind by more than a little, by what is counted since it was asked. An agent that is absent, slow or hostile costs nothing but that:
- * it is tried again ever more seldom.
+ * to this host's as soon as it must be behind by more than a little, by what is counted since it was asked. An agent that is
+ * absent, slow or hostile costs nothing but that: it is tried again ever more seldom.
  *
  * Only what was taken from the guest is given back. A guest whose clock is off by more than it was held for has been set so
  * by somebody, and is left alone.

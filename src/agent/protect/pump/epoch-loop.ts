@@ -7,7 +7,7 @@ import type { Clock } from '../../../base/clock.ts'
 import { pageBytes } from '../../../base/process-memory.ts'
 import type { ProtectionSettings } from '../../../contracts/protection.ts'
 import type { Bell } from './bell.ts'
-import type { Links } from './links.ts'
+import type { PrimaryLinks } from './primary-links.ts'
 import { dueInMs, mostWaitingBytes } from './pacing.ts'
 import type { DiskCopy } from './primary-disks.ts'
 import type { PrimaryGuest } from './primary-guest.ts'
@@ -19,7 +19,7 @@ interface LoopDeps {
   readonly guest: PrimaryGuest
   readonly disks: DiskCopy
   readonly taken: TakenEpochs
-  readonly links: Links
+  readonly links: PrimaryLinks
   readonly bell: Bell
   readonly settings: ProtectionSettings
   readonly protocol: PrimaryProtocol
@@ -32,6 +32,8 @@ interface LoopDeps {
 /** Between two looks at how much the guest has written: so often, and never more than this share of the time. */
 const lookEveryMs = 100
 const lookShare = 0.05
+/** Held output waits no longer than the longer of these for an epoch that does not move. */
+const [leastPatienceMs, patienceInSilences] = [2000, 4]
 
 export class EpochLoop {
   readonly #deps: LoopDeps
@@ -40,6 +42,7 @@ export class EpochLoop {
   #lookedAt = 0
   #lookTookMs = 0
   #heldBackAt: number | undefined
+  #isLastTaken = false
 
   constructor(deps: LoopDeps) {
     this.#deps = deps
@@ -50,7 +53,21 @@ export class EpochLoop {
     return this.#heldBackAt !== undefined
   }
 
-  /** Resolves with why no more epochs are taken: `last` was wanted and is on its way, the guest has shut down, or it is over. */
+  /** The guest stands still by this loop's doing. */
+  get isStill(): boolean {
+    return this.isHeldBack || this.#isLastTaken
+  }
+
+  /** An epoch has been on its way for longer than anything takes, and nothing of it moves: a link may be cut without a word. */
+  get isStuck(): boolean {
+    const { clock, taken, links, protocol, settings } = this.#deps
+    const { phase, acked, cut } = protocol.state
+    if (phase !== 'protecting' || acked >= cut) return false
+    const patienceMs = Math.max(leastPatienceMs, patienceInSilences * settings.silenceMs)
+    return Math.min(taken.last.sinceMs, clock.monotonic() - links.movedAt) > patienceMs
+  }
+
+  /** Resolves with why no more epochs are taken: the second has the `last`, the guest has shut down, or it is over. */
   async run(): Promise<'last' | 'shut-down' | 'over'> {
     const { bell, protocol } = this.#deps
     for (;;) {
@@ -61,20 +78,34 @@ export class EpochLoop {
       const isLast = isFree && this.#deps.wantsLast()
       this.#look()
       if (isBound && !isFree) await this.#holdBack()
-      const dueMs = isLast ? 0 : this.#dueMs()
+      // One that is held back has stood still long enough, and writes nothing that were to be looked for.
+      const dueMs = isLast || this.isHeldBack ? 0 : this.#dueMs()
       if (!isFree || dueMs > 0) {
         const nextLookMs = Math.max(1, this.#nextLookAt - this.#deps.clock.monotonic())
-        await bell.rest(isFree ? Math.min(dueMs, nextLookMs) : nextLookMs)
+        if (isFree) await bell.rest(Math.min(dueMs, nextLookMs))
+        else await bell.rest(this.isHeldBack ? undefined : nextLookMs)
         continue
       }
       const isShutDown = await this.#take(cut + 1, isLast)
       if (isShutDown) return 'shut-down'
-      if (isLast) return 'last'
+      if (isLast) return await this.#given(cut + 1)
     }
+  }
+
+  /** Waits for the second to have the last epoch. */
+  async #given(epoch: number): Promise<'last' | 'over'> {
+    const { bell, protocol } = this.#deps
+    while (protocol.state.acked < epoch) {
+      const { phase } = protocol.state
+      if (phase !== 'protecting' && phase !== 'confirming') return 'over'
+      await bell.rest(undefined)
+    }
+    return 'last'
   }
 
   async #take(epoch: number, isLast: boolean): Promise<boolean> {
     const { clock, guest, taken, links, bell, protocol } = this.#deps
+    this.#isLastTaken = isLast
     const cut = await guest.cut(epoch, { isLast })
     const heldBackMs = this.#heldBackAt === undefined ? 0 : clock.monotonic() - this.#heldBackAt
     this.#heldBackAt = undefined

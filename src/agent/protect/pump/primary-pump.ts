@@ -8,7 +8,6 @@
  * for a while: the second is told to take it over.
  */
 import type { Duplex } from 'node:stream'
-import { deadline } from '../../../base/clock.ts'
 import { describeError, HoldfastError } from '../../../base/errors.ts'
 import type { Logger } from '../../../base/log.ts'
 import type { Processes } from '../../../base/processes.ts'
@@ -18,16 +17,16 @@ import { newPrimary, type PrimaryState } from '../primary-side.ts'
 import type { ArbiterChange, MemoryPhase, PrimaryOrder } from '../pumps.ts'
 import { changeArbiter } from './arbiter-change.ts'
 import { Bell } from './bell.ts'
+import { bringInStep } from './bring-in-step.ts'
 import type { ClockLag } from './clock-lag.ts'
 import { EpochLoop } from './epoch-loop.ts'
-import { copyMemory } from './first-copy.ts'
-import { writeWord } from './frames.ts'
-import { Links, type LinkName } from './links.ts'
+import type { LinkName } from './links.ts'
 import type { PumpMemoryFile } from './memory-file.ts'
 import type { DiskCopy } from './primary-disks.ts'
 import type { PrimaryGuest } from './primary-guest.ts'
+import { PrimaryLinks } from './primary-links.ts'
 import { PrimaryProtocol } from './primary-protocol.ts'
-import type { GuestPorts } from './qemu-of-vm.ts'
+import { doesAnswer, type GuestPorts } from './qemu-of-vm.ts'
 import { TakenEpochs } from './taken-epochs.ts'
 import { within } from './within.ts'
 import type { Word } from './words.ts'
@@ -47,10 +46,6 @@ export interface PrimaryDeps extends GuestPorts {
 const patienceMs = 10_000
 /** The second may take so long to say that it has everything. */
 const readyMs = 30_000
-const reconnectMs = 200
-const qemuAnswersMs = 1000
-/** The longest frame that the second ever sends: a word. */
-const mostBytes = 2 ** 20
 
 export class PrimaryPump {
   readonly #deps: PrimaryDeps
@@ -58,7 +53,7 @@ export class PrimaryPump {
   readonly #record: MachineRecord
   readonly #guest: PrimaryGuest
   readonly #disks: DiskCopy
-  readonly #links: Links
+  readonly #links: PrimaryLinks
   readonly #taken: TakenEpochs
   readonly #clock: ClockLag
   readonly #bell: Bell
@@ -72,7 +67,7 @@ export class PrimaryPump {
   #copyRate = 0
   #reason: string | null = null
   #claimingSince: number | undefined
-  /** The guest was stopped by this pump, not by somebody who wants it paused. */
+  /** The guest was stopped, since nobody can be asked who may go on. */
   #isStopped = false
   #handOver: PromiseWithResolvers<void> | undefined
   /** Until then the second is to take over, and this side asks for nothing. */
@@ -92,14 +87,18 @@ export class PrimaryPump {
     this.#clock = deps.guestClock
     this.#taken = new TakenEpochs(deps.clock, deps.guestClock)
     for (const { promise } of [this.#ready, this.#acked]) promise.catch(() => undefined)
-    this.#links = new Links(deps, mostBytes, {
-      onWord: (word) => this.#hear(word),
-      onFrame: () => undefined,
-      onEnd: (link, isLast) => {
-        // Before the pair is bound nothing is sent twice, so one connection is as good as both.
-        if (isLast || this.#protocol === undefined) this.#secondGone(`its connection ${link} has ended`)
+    const { vm, config } = order
+    this.#links = new PrimaryLinks(
+      deps,
+      { vm, n: config.n },
+      {
+        onWord: (word) => this.#hear(word),
+        onEnd: (link, isLast) => {
+          // Before the pair is bound nothing is sent twice, so one connection is as good as both.
+          if (isLast || this.#protocol === undefined) this.#secondGone(`its connection ${link} has ended`)
+        },
       },
-    })
+    )
     guest.qmp.closed.then(
       () => this.#guestGone(),
       () => undefined,
@@ -184,26 +183,17 @@ export class PrimaryPump {
 
   async #synchronize(): Promise<void> {
     const { clock } = this.#deps
-    const arbiter = this.#deps.arbiter(this.#order.config)
     const { config } = this.#order
-    const { signal } = this.#syncing
     await this.#remember('syncing', config, config.n)
-    // Whoever waits for a link that takes nothing is not called off otherwise.
-    signal.addEventListener('abort', () => this.#links[Symbol.dispose](), { once: true })
-    for (const link of ['data', 'beats'] as const) this.#add(link, await this.#deps.connect(link, signal))
-    const blocks = this.#guest.blocks.map(({ name, bytes, isRom }) => ({ name, bytes, isRom }))
-    this.#links.say({ is: 'memory', machineType: this.#guest.machineType, blocks })
-    await this.#within(this.#ready.promise, 'the second host did not get ready')
-    await this.#disks.copy((done, total) => this.#tellCopy((done / Math.max(1, total)) * 0.5, 0), signal)
-    await copyMemory(
-      { clock, guest: this.#guest },
-      (parts) => this.#links.send('pages', parts),
-      ({ doneBytes, totalBytes, bytesPerSecond }) => this.#tellCopy(doneBytes / totalBytes, bytesPerSecond),
-      signal,
+    const parts = { clock, config, guest: this.#guest, disks: this.#disks, links: this.#links }
+    await bringInStep(
+      {
+        ...{ ...parts, arbiter: this.#deps.arbiter(config) },
+        ready: () => this.#within(this.#ready.promise, 'the second host did not get ready'),
+        onProgress: (progress, bytesPerSecond) => this.#tellCopy(progress, bytesPerSecond),
+      },
+      this.#syncing.signal,
     )
-    const { life } = await arbiter.arbiterLife()
-    await arbiter.arbiterOpen({ config, life })
-    signal.throwIfAborted()
     await this.#firstEpoch()
   }
 
@@ -251,7 +241,9 @@ export class PrimaryPump {
   async #epochs(epochs: EpochLoop): Promise<void> {
     const end = await epochs.run()
     if (end === 'shut-down') this.#claim('the guest has shut down')
-    if (end === 'last') await this.#giveAway(this.#mustProtocol().state.cut)
+    if (end !== 'last') return
+    this.#yield()
+    this.#handOver?.resolve()
   }
 
   #newLoop(protocol: PrimaryProtocol): EpochLoop {
@@ -259,11 +251,7 @@ export class PrimaryPump {
     const parts = { guest: this.#guest, disks: this.#disks, taken: this.#taken, links: this.#links, bell: this.#bell }
     return new EpochLoop({
       ...{ clock, ...parts, protocol, settings: this.#order.settings },
-      wantsLast: () => {
-        const isWanted = this.#handOver !== undefined
-        this.#isStopped ||= isWanted
-        return isWanted
-      },
+      wantsLast: () => this.#handOver !== undefined,
       isOver: () => this.#yieldsUntil !== undefined,
     })
   }
@@ -271,17 +259,6 @@ export class PrimaryPump {
   /** Sends the newest epoch; lost where there is no connection, and sent again when there is one. */
   async #ship(): Promise<void> {
     await this.#links.send('epoch', this.#taken.parts)
-  }
-
-  /** The last epoch is on its way, and the guest stands still. */
-  async #giveAway(epoch: number): Promise<void> {
-    const protocol = this.#mustProtocol()
-    while (protocol.state.acked < epoch) {
-      if (protocol.state.phase !== 'protecting' && protocol.state.phase !== 'confirming') return
-      await this.#bell.rest(undefined)
-    }
-    this.#yield()
-    this.#handOver?.resolve()
   }
 
   /** Lets the second take over: this side asks for nothing for a while. */
@@ -312,16 +289,7 @@ export class PrimaryPump {
   async #broken(err: unknown): Promise<void> {
     this.#deps.log.error({ err: describeError(err) }, 'an epoch could not be taken')
     // One that has just ended may not have closed its connection yet.
-    const answer = within(
-      this.#deps.clock,
-      this.#guest.qmp.execute('query-status'),
-      qemuAnswersMs,
-      'QEMU does not answer',
-    )
-    const isThere = await answer.then(
-      () => true,
-      () => false,
-    )
+    const isThere = await doesAnswer(this.#deps.clock, this.#guest.qmp)
     if (isThere) this.#claim(`an epoch could not be taken: ${describeError(err)}`)
     else this.#yield()
   }
@@ -373,9 +341,7 @@ export class PrimaryPump {
       await protocol.look().catch(() => undefined)
       return
     }
-    const { acked, cut, phase } = protocol.state
-    const isStuck = phase === 'protecting' && acked < cut && this.#sinceMovedMs > this.#patienceMs
-    if (isStuck) return this.#claim('the second host does not acknowledge, although it lives')
+    if (this.#epochLoop?.isStuck) return this.#claim('the second host does not acknowledge, although it lives')
     await protocol.input({ is: 'tick' })
     await this.#reconnect()
     const isLong = this.#claimingSince !== undefined && now - this.#claimingSince > 2 * this.#order.settings.silenceMs
@@ -388,24 +354,9 @@ export class PrimaryPump {
   async #reconnect(): Promise<void> {
     const phase = this.#protocol?.state.phase
     if (phase !== 'protecting' && phase !== 'confirming') return
-    for (const link of ['data', 'beats'] as const) {
-      if (this.#links.has(link)) continue
-      using late = deadline(
-        this.#deps.clock,
-        reconnectMs,
-        new HoldfastError('timeout', 'the second host does not answer'),
-      )
-      const stream = await this.#deps.connect(link, late.signal).catch(() => undefined)
-      if (stream === undefined) continue
-      this.#add(link, stream)
-      const { acked, cut } = this.#mustProtocol().state
-      if (link === 'data' && acked < cut) void this.#ship()
-    }
-  }
-
-  #add(link: LinkName, stream: Duplex): void {
-    writeWord(stream, { is: 'hello', vm: this.#order.vm, n: this.#order.config.n, link } satisfies Word)
-    this.#links.add(link, stream)
+    const made = await this.#links.reconnect()
+    const { acked, cut } = this.#mustProtocol().state
+    if (made.includes('data') && acked < cut) void this.#ship()
   }
 
   #onPhase({ phase }: PrimaryState): void {
@@ -439,7 +390,7 @@ export class PrimaryPump {
     }
     await this.#remember(end, config, this.#protocol?.state.lastN ?? config.n)
     if (end === 'alone') {
-      if (this.#isStopped || this.#epochLoop?.isHeldBack) await this.#guest.goOn().catch(() => undefined)
+      if (this.#isStopped || this.#epochLoop?.isStill) await this.#guest.goOn().catch(() => undefined)
       await this.#guest[Symbol.asyncDispose]()
     }
     await this.#protocol?.close()
@@ -451,16 +402,6 @@ export class PrimaryPump {
     const { arbiter } = this.#order
     const reason = this.#reason
     await this.#deps.memory.write({ v: 1, side: 'primary', phase, config, arbiter, lastN, reason })
-  }
-
-  /** Since an epoch was taken, or some of it went on its way: one that is long takes its time. */
-  get #sinceMovedMs(): number {
-    return Math.min(this.#taken.last.sinceMs, this.#deps.clock.monotonic() - this.#links.movedAt)
-  }
-
-  /** Held output waits no longer than this for an epoch that is on its way: a link may be cut without any word of it. */
-  get #patienceMs(): number {
-    return Math.max(2000, 4 * this.#order.settings.silenceMs)
   }
 
   #mustProtocol(): PrimaryProtocol {

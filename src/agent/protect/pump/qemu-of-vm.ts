@@ -6,6 +6,7 @@ import type { ProcessMemories } from '../../../base/process-memory.ts'
 import type { Streams } from '../../../base/streams.ts'
 import { openQmp, type Qmp } from '../../../hypervisor/qmp.ts'
 import { runPaths, type MachineRecord } from '../../../hypervisor/run-directory.ts'
+import { within } from './within.ts'
 
 export interface GuestPorts {
   readonly clock: Clock
@@ -32,4 +33,15 @@ export async function machineRecord(files: Files, runDirectory: string): Promise
   const record = JSON.parse(await files.readText(runPaths(runDirectory).record)) as Partial<MachineRecord>
   if (record.config !== undefined && record.process !== undefined) return record as MachineRecord
   throw new HoldfastError('wrong-state', `no QEMU was started in ${runDirectory}`)
+}
+
+const answerMs = 1000
+
+/** Whether QEMU is there: asked, it says something soon. */
+export async function doesAnswer(clock: Clock, qmp: Qmp): Promise<boolean> {
+  const answer = within(clock, qmp.execute('query-status'), answerMs, 'QEMU does not answer')
+  return await answer.then(
+    () => true,
+    () => false,
+  )
 }

@@ -113,7 +113,10 @@ export class SecondPump {
     return end
   }
 
-  /** Gives the copy up; one that is given up already is. Throws `wrong-state` when it asks an arbiter that may say yes, or runs. */
+  /**
+   * Gives the copy up; one that is given up already is. Throws `wrong-state` when it asks an arbiter that may say yes, or
+   * runs.
+   */
   async drop(): Promise<void> {
     const work = this.#queue.run(() => {
       const phase = this.#state?.phase

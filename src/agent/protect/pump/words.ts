@@ -17,8 +17,6 @@ export const Word = Type.Union([
   }),
   /** The second is ready for pages and epochs. */
   Open({ ...said('ready') }),
-  /** The primary has sent everything of the first copy; what follows are epochs. */
-  Open({ ...said('copied') }),
   Open({ ...said('beat'), n: Count }),
   Open({ ...said('ack'), n: Count, epoch: Count }),
   Open({ ...said('configure'), next: ProtectionConfig }),

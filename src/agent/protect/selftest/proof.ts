@@ -8,9 +8,7 @@ import type { Files } from '../../../base/files.ts'
 import { trackerKinds, type TrackerKind } from '../../../base/process-memory.ts'
 import { Count, OneOf, Open, Time, Type, type Static } from '../../../contracts/schema.ts'
 import type { HypervisorFacts } from '../../../hypervisor/hypervisor.ts'
-
-/** So many takeovers in a row make a proof. */
-export const enoughTakeovers = 1000
+import { enoughTakeovers } from '../../defaults.ts'
 
 export const SelftestGround = Open({
   accelerator: OneOf(['kvm', 'tcg']),

@@ -11,8 +11,10 @@ import type { ProcessId } from '../../../base/processes.ts'
 import type { Random } from '../../../base/random.ts'
 import { defaultProtectionSettings, type ArbiterAddress } from '../../../contracts/protection.ts'
 import type { Hypervisor, Machine, MachineConfig } from '../../../hypervisor/hypervisor.ts'
+import { median } from '../pump/figures.ts'
 import { NodePumps, type NodePumpsDeps } from '../pump/node-pumps.ts'
 import { processFile, type PumpProcess } from '../pump/order-file.ts'
+import { within } from '../pump/within.ts'
 import type { Pump } from '../pumps.ts'
 import type { FrameJudge } from './frame-judge.ts'
 import type { SelftestFigures, SelftestPlan } from './plan.ts'
@@ -88,8 +90,8 @@ class Selftest {
     const { judge } = this.#deps
     return {
       ...{ takeovers: this.#silences.length, epochs: this.#epochs },
-      ...{ medianSilenceMs: median(this.#silences), longestSilenceMs: Math.max(0, ...this.#silences) },
-      ...{ pauseMs: median(this.#pauses), ticks: judge.last, lostFrames: judge.lost },
+      ...{ medianSilenceMs: median(this.#silences) ?? 0, longestSilenceMs: Math.max(0, ...this.#silences) },
+      ...{ pauseMs: median(this.#pauses) ?? 0, ticks: judge.last, lostFrames: judge.lost },
     }
   }
 
@@ -188,9 +190,7 @@ class Selftest {
   }
 
   async #within(what: string, work: Promise<void>): Promise<void> {
-    const { promise, reject } = Promise.withResolvers<never>()
-    using _timer = this.#deps.clock.timer(patienceMs, () => reject(notSo(what)))
-    await Promise.race([work, promise])
+    await within(this.#deps.clock, work, patienceMs, `not so: ${what}`)
   }
 }
 
@@ -208,8 +208,4 @@ function endedEarly({ status }: Pump, n: number): HoldfastError {
     'internal',
     `before takeover ${n}, after epoch ${status.epoch}, the pair ended by itself (${status.phase}): ${status.problem ?? 'no reason was given'}`,
   )
-}
-
-function median(values: readonly number[]): number {
-  return Math.round((values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0) * 10) / 10
 }

@@ -9,10 +9,11 @@ import type { Files } from '../../../base/files.ts'
 import type { ProcessMemories, TrackerKind } from '../../../base/process-memory.ts'
 import type { Processes } from '../../../base/processes.ts'
 import type { Hypervisor, HypervisorFacts } from '../../../hypervisor/hypervisor.ts'
+import { enoughTakeovers } from '../../defaults.ts'
 import { protectionObstacle } from '../obstacle.ts'
 import { chooseTracker } from '../tracker-choice.ts'
 import type { SelftestFigures, SelftestLine, SelftestPlan } from './plan.ts'
-import { enoughTakeovers, groundOf, proofPath, type SelftestGround, type SelftestProof } from './proof.ts'
+import { groundOf, proofPath, type SelftestGround, type SelftestProof } from './proof.ts'
 
 export interface SelftestPorts {
   readonly clock: Clock
