@@ -71,7 +71,7 @@ async function measureGuest(memoryMiB: number): Promise<void> {
   for (const [load, pages] of Object.entries(loads)) {
     if (pages > 0)
       await line.run(
-        `(while [ ! -f /tmp/enough ]; do dd if=/tmp/blob of=/tmp/copy bs=4k count=${pages} conv=notrunc 2>/dev/null; usleep 100000; done) >/dev/null 2>&1 &`,
+        `(while [ ! -f /tmp/enough ]; do dd if=/tmp/blob of=/tmp/copy bs=4k count=${pages} conv=notrunc; usleep 100000; done >/dev/null 2>&1 &)`,
       )
     for (const [how, isSending] of Object.entries(output)) {
       const title = `${memoryMiB} MiB, ${load}, ${how}`
