@@ -4,6 +4,7 @@
  *
  *   ./dev/bench protect-cost --seconds 8            guests of 256 MiB
  *   ./dev/bench protect-cost --seconds 8 --more 1   of 256 MiB, 1, 2 and 4 GiB
+ *   ./dev/bench protect-cost --legacy 1             with devices of virtio 0.9.5 alone
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BenchLab } from './support/bench-lab.ts'
@@ -12,7 +13,8 @@ import { cpuSeconds, residentMiB } from './support/process-usage.ts'
 import { median, numberOptions, Report } from './support/report.ts'
 import { GuestLine } from '../test/support/guest-line.ts'
 
-const { seconds, more } = numberOptions({ seconds: 8, more: 0 })
+const { seconds, more, legacy } = numberOptions({ seconds: 8, more: 0, legacy: 0 })
+const virtio = legacy === 0 ? 'transitional' : 'legacy'
 const memories = more === 0 ? [256] : [256, 1024, 2048, 4096]
 /** Pages that the guest writes again and again, as fast as it is told. */
 const loads = { idle: 0, '1,000 pages, ten times a second': 1000, '10,000 pages, ten times a second': 10_000 }
@@ -22,7 +24,7 @@ const sampleMs = 200
 await using _share = await largeCpuShare('protect-cost')
 await using bench = await BenchLab.open('cost', 3)
 const { lab } = bench
-const report = new Report('protect-cost', { seconds, accelerator: 'tcg' })
+const report = new Report('protect-cost', { seconds, accelerator: 'tcg', virtio })
 
 const columns = [
   'pause',
@@ -61,7 +63,7 @@ await report.write()
 
 async function measureGuest(memoryMiB: number): Promise<void> {
   const name = `held${memoryMiB}`
-  const { id, addresses } = await lab.createVm({ name, memoryMiB, video: 'none' })
+  const { id, addresses } = await lab.createVm({ name, memoryMiB, video: 'none', virtio })
   const began = performance.now()
   await lab.finish(await lab.client.call('protectVm', { params: { vm: id }, body: {} }))
   syncs.push({ name: `${memoryMiB} MiB`, values: [performance.now() - began] })

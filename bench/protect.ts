@@ -3,6 +3,7 @@
  * same hosts; then its host is crashed, again and again.
  *
  *   ./dev/bench protect --runs 3 --memory 256
+ *   ./dev/bench protect --runs 3 --legacy 1         with devices of virtio 0.9.5 alone
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GuestLine } from '../test/support/guest-line.ts'
@@ -12,15 +13,16 @@ import { BenchLab } from './support/bench-lab.ts'
 import { largeCpuShare } from './support/cpu-share.ts'
 import { median, numberOptions, Report, type Row } from './support/report.ts'
 
-const { runs, memory } = numberOptions({ runs: 3, memory: 256 })
+const { runs, memory, legacy } = numberOptions({ runs: 3, memory: 256, legacy: 0 })
+const virtio = legacy === 0 ? 'transitional' : 'legacy'
 await using _share = await largeCpuShare('protect')
 await using bench = await BenchLab.open('protect', 3)
 const { lab } = bench
 const { client } = lab
-const report = new Report('protect', { runs, accelerator: 'tcg', memoryMiB: memory })
+const report = new Report('protect', { runs, accelerator: 'tcg', memoryMiB: memory, virtio })
 
 const disks = [{ sizeBytes: 64 * 2 ** 20, datastore: 'shared' }]
-const { id, addresses } = await lab.createVm({ name: 'held', memoryMiB: memory, video: 'none', disks })
+const { id, addresses } = await lab.createVm({ name: 'held', memoryMiB: memory, video: 'none', virtio, disks })
 const address = addresses[0] ?? ''
 // It has booted when it ticks; what listens on would keep it busy.
 ;(await TickStream.open(lab, address))[Symbol.dispose]()

@@ -15,7 +15,16 @@ import {
   VmIdSchema,
 } from './ids.ts'
 import { DatastoreObservation, HostFacts, HostLoad, NetworkObservation } from './host.ts'
-import { diskBuses, diskFormats, firmwares, machineKinds, MachineSpec, nicModels, videoKinds } from './machine-spec.ts'
+import {
+  diskBuses,
+  diskFormats,
+  firmwares,
+  machineKinds,
+  MachineSpec,
+  nicModels,
+  videoKinds,
+  virtioKinds,
+} from './machine-spec.ts'
 import { RunRecord } from './run-record.ts'
 import {
   Count,
@@ -118,6 +127,12 @@ export const CreateVm = Strict({
   firmware: Type.Optional(OneOf(firmwares)),
   machine: Type.Optional(OneOf(machineKinds)),
   video: Type.Optional(OneOf(videoKinds)),
+  virtio: Type.Optional(
+    OneOf(virtioKinds, {
+      description:
+        'default: transitional. legacy: pauses half as long while protected, for guests with drivers for virtio 0.9.5',
+    }),
+  ),
   disks: Type.Optional(Type.Array(CreateDisk, { maxItems: 16 })),
   nics: Type.Optional(
     Type.Array(CreateNic, { maxItems: 10, description: 'default: one virtio NIC on the default network' }),
@@ -145,6 +160,7 @@ export const ChangeVm = Strict({
   policies: Type.Optional(CreateVm.properties.policies),
   vcpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 64, description: 'while stopped' })),
   memoryMiB: Type.Optional(Type.Integer({ minimum: 16, maximum: 4 * 1024 * 1024, description: 'while stopped' })),
+  virtio: Type.Optional(OneOf(virtioKinds, { description: 'while stopped' })),
   kernel: Type.Optional(
     Nullable(
       Strict({

@@ -54,6 +54,20 @@ test('the command lines are those of the golden file', () => {
   assert.equal(text, readFileSync(path, 'utf8'))
 })
 
+test('how virtio can be driven changes nothing else of a machine', () => {
+  const plain = qemuArguments(large, 'prelaunch')
+  const legacyIn = (virtio: 'transitional' | 'legacy'): string[] => {
+    const args = qemuArguments({ ...large, virtio }, 'prelaunch')
+    assert.deepEqual(
+      args.map((arg) => arg.replace(',disable-modern=on', '')),
+      plain,
+    )
+    return args.filter((arg) => arg.includes('disable-modern')).map((arg) => arg.split(',')[0] ?? '')
+  }
+  assert.deepEqual(legacyIn('transitional'), ['virtio-rng-pci', 'virtio-serial-pci'])
+  assert.deepEqual(legacyIn('legacy'), ['virtio-rng-pci', 'virtio-serial-pci', 'virtio-blk-pci', 'virtio-net-pci'])
+})
+
 test('no device is implicit and no vCPU runs by itself', () => {
   for (const config of [small, large]) {
     const args = qemuArguments(config, 'prelaunch')

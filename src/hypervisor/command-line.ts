@@ -22,6 +22,8 @@ export const randomSlot = '1d'
 /** Debian's place. */
 export const debianFirmware: FirmwareFiles = { uefiCode: '/usr/share/OVMF/OVMF_CODE_4M.fd' }
 
+const legacyOnly = ',disable-modern=on'
+
 /** First file descriptor that is inherited; NICs take theirs in the order of the spec. */
 const firstTapFd = 3
 
@@ -159,7 +161,9 @@ function screen(config: MachineConfig): string[] {
  */
 function guestChannels(config: MachineConfig): string[] {
   const paths = runPaths(config.runDirectory)
-  const place = (slot: string): string => `ioeventfd=off,bus=${rootBus(config)},addr=${slot}`
+  // Guests that know virtio 1.0 alone are rare, and boot and work without these two.
+  const kind = config.virtio === undefined ? '' : legacyOnly
+  const place = (slot: string): string => `ioeventfd=off${kind},bus=${rootBus(config)},addr=${slot}`
   return [
     ...['-object', 'rng-random,id=random,filename=/dev/urandom'],
     ...['-device', `virtio-rng-pci,id=random,rng=random,${place(randomSlot)}`],
@@ -175,7 +179,7 @@ function diskArguments(config: MachineConfig, disk: MachineDisk, at: number): st
   const common = `id=${id},drive=${id},bootindex=${at + 1},werror=stop,rerror=stop,write-cache=on,serial=${id}`
   const device =
     disk.bus === 'virtio'
-      ? `virtio-blk-pci,${common},bus=${rootBus(config)},addr=${needSlot(disk)}`
+      ? `virtio-blk-pci${virtioKind(config)},${common},bus=${rootBus(config)},addr=${needSlot(disk)}`
       : `ide-hd,${common},${idePlace(config, disk.key)}`
   return ['-blockdev', blockdev(id, disk.path, disk.format, disk.cache), '-device', device]
 }
@@ -189,7 +193,7 @@ function cdroms(config: MachineConfig): string[] {
 }
 
 function nicArguments(config: MachineConfig, nic: MachineNic, at: number): string[] {
-  const model = nic.model === 'virtio' ? 'virtio-net-pci' : 'e1000'
+  const model = nic.model === 'virtio' ? `virtio-net-pci${virtioKind(config)}` : 'e1000'
   const id = `nic-${nic.key}`
   return [
     ...['-netdev', `tap,id=${id},fd=${firstTapFd + at}${nic.model === 'virtio' ? ',vhost=off' : ''}`],
@@ -251,6 +255,10 @@ function idePlace(config: MachineConfig, key: number): string {
       mend: 'Use virtio disks.',
     })
   return config.machine === 'pc' ? `bus=ide.${at >> 1},unit=${at & 1}` : `bus=ide.${at}`
+}
+
+function virtioKind(config: MachineConfig): string {
+  return config.virtio === 'legacy' ? legacyOnly : ''
 }
 
 function rootBus(config: MachineConfig): string {

@@ -19,6 +19,8 @@ export interface MachineConfig {
   readonly firmware:
     { readonly kind: 'bios' } | { readonly kind: 'uefi'; readonly nvramPath: string; readonly key: number }
   readonly video: 'std' | 'none'
+  /** How disks and NICs can be driven; the channels and the random source are `legacy` where it is said at all. */
+  readonly virtio?: 'transitional' | 'legacy' | undefined
   readonly disks: readonly MachineDisk[]
   readonly nics: readonly MachineNic[]
   readonly cdroms: readonly { readonly key: number; readonly path: string | null; readonly format: 'raw' | 'qcow2' }[]

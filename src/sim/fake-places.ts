@@ -28,6 +28,7 @@ export class FakePlaces {
       memoryMiB: spec.memoryMiB,
       firmware: { kind: 'bios' },
       video: spec.video,
+      virtio: spec.virtio,
       disks: [],
       nics: [],
       cdroms: [],

@@ -40,6 +40,7 @@ export function machineConfig(deployment: VmDeployment, paths: HostPaths, place:
     memoryMiB: spec.memoryMiB,
     firmware: firmwareOf(spec, paths),
     video: spec.video,
+    virtio: spec.virtio,
     disks: spec.disks.map((disk) => diskOf(disk, paths)),
     nics: spec.nics.map((nic) => ({
       key: nic.key,

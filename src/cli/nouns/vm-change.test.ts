@@ -7,6 +7,7 @@ import { changeBody } from './vm-change.ts'
 test('each option of vm change is a part of the request, and what is not given stays out of it', () => {
   const of = changeBody
   assert.deepEqual(of({ vcpus: 2, memory: 512 }), { vcpus: 2, memoryMiB: 512 })
+  assert.deepEqual(of({ virtio: 'legacy' }), { virtio: 'legacy' })
   assert.deepEqual(of({ cdrom: ['empty', 'tools'] }), { cdroms: [{}, { image: 'tools' }] })
   assert.deepEqual(of({ kernel: false }), { kernel: null })
   assert.deepEqual(of({ cmdline: 'debug', initrd: false }), { kernel: { initrd: null, cmdline: 'debug' } })

@@ -12,6 +12,7 @@ interface ChangeFlags {
   readonly description?: string
   readonly vcpus?: number
   readonly memory?: number
+  readonly virtio?: 'transitional' | 'legacy'
   readonly kernel?: string | false
   readonly initrd?: string | false
   readonly cmdline?: string
@@ -36,6 +37,7 @@ export function defineVmChange(command: Command, cli: Cli): void {
     .option('--description <text>', 'words for people')
     .option('--vcpus <count>', 'number of vCPUs', countOption)
     .option('--memory <size>', 'memory, such as 512M or 2G', memoryOption)
+    .addOption(choice('--virtio <kind>', 'legacy: shorter pauses while protected', ['transitional', 'legacy']))
     .option('--kernel <image>', 'boot this kernel directly')
     .option('--no-kernel', 'boot from the disks')
     .option('--initrd <image>', 'with a kernel: its initial RAM disk')
@@ -71,6 +73,7 @@ export function changeBody(options: ChangeFlags): ChangeVm {
     description: options.description,
     vcpus: options.vcpus,
     memoryMiB: options.memory,
+    virtio: options.virtio,
     kernel: kernelOf(options),
     cdroms: options.cdrom?.map((image) => (image === 'empty' ? {} : { image })),
     policies: Object.keys(policies).length === 0 ? undefined : policies,

@@ -21,6 +21,7 @@ interface CreateFlags extends WaitFlags {
   readonly firmware?: 'bios' | 'uefi'
   readonly machine?: 'pc' | 'q35'
   readonly video?: 'std' | 'none'
+  readonly virtio?: 'transitional' | 'legacy'
   readonly kernel?: string
   readonly initrd?: string
   readonly cmdline?: string
@@ -77,6 +78,7 @@ function addMachineOptions(create: Command): void {
     .addOption(choice('--firmware <kind>', 'firmware', ['bios', 'uefi']))
     .addOption(choice('--machine <kind>', 'machine type', ['pc', 'q35']))
     .addOption(choice('--video <kind>', 'screen', ['std', 'none']))
+    .addOption(choice('--virtio <kind>', 'legacy: shorter pauses while protected', ['transitional', 'legacy']))
     .option('--description <text>', 'words for people')
     .option('--allow-post-copy', 'a migration may switch to post-copy')
     .option('--no-auto-converge', 'a migration may not slow the guest down')
@@ -153,6 +155,7 @@ export function createBody(name: string, options: CreateFlags): CreateVm {
     firmware: options.firmware,
     machine: options.machine,
     video: options.video,
+    virtio: options.virtio,
     disks: disks.length === 0 ? undefined : disks,
     nics: options.nic === false ? [] : options.nic,
     cdroms: options.cdrom?.map((image) => (image === 'empty' ? {} : { image })),

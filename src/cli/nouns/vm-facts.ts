@@ -27,7 +27,10 @@ export async function vmFacts(session: Session, vm: Vm, age: (time: string) => s
     ['addresses', vm.addresses.length === 0 ? undefined : vm.addresses.join(', ')],
     ['cpu', `${spec.vcpus} × ${spec.cpu.model}`],
     ['memory', memoryWords(spec.memoryMiB)],
-    ['machine', `${spec.machineType}, ${spec.firmware}, screen ${spec.video}`],
+    [
+      'machine',
+      `${spec.machineType}, ${spec.firmware}, screen ${spec.video}${spec.virtio === 'legacy' ? ', virtio legacy' : ''}`,
+    ],
     ['disks', linesOf(spec.disks.map((disk) => diskLine(disk, datastores)))],
     ['nics', linesOf(spec.nics.map((nic) => nicLine(nic, networks)))],
     ['cdroms', linesOf(spec.cdroms.map((cdrom) => cdrom.image ?? 'empty'))],

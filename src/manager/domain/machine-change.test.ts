@@ -33,8 +33,17 @@ test('what a change does not name stays as it was', () => {
   const spec = machine({ ...booting, cdroms: [{ image: 'tools' }] })
   assert.deepEqual(changed(spec, { vcpus: 2 }), { ...spec, vcpus: 2 })
   assert.deepEqual(changed(spec, {}), spec)
+  assert.deepEqual(changed(spec, { virtio: 'legacy' }), { ...spec, virtio: 'legacy' })
+  const { virtio: _, ...madeBefore } = spec
+  assert.deepEqual(changed(madeBefore, { vcpus: 1 }), madeBefore)
   assert.ok(!changesMachine({ name: 'site', description: 'x', policies: { restart: 'never' }, revision: 3 }))
-  for (const request of [{ vcpus: 1 }, { memoryMiB: 64 }, { kernel: null }, { cdroms: [] }]) {
+  for (const request of [
+    { vcpus: 1 },
+    { memoryMiB: 64 },
+    { virtio: 'legacy' as const },
+    { kernel: null },
+    { cdroms: [] },
+  ]) {
     assert.ok(changesMachine(request))
   }
 })

@@ -8,8 +8,8 @@ import { checkCapacity, readyImage } from './machine-plan.ts'
 
 /** Whether a request changes the machine, which it may only while the VM is stopped. */
 export function changesMachine(request: ChangeVm): boolean {
-  const { vcpus, memoryMiB, kernel, cdroms } = request
-  return [vcpus, memoryMiB, kernel, cdroms].some((field) => field !== undefined)
+  const { vcpus, memoryMiB, virtio, kernel, cdroms } = request
+  return [vcpus, memoryMiB, virtio, kernel, cdroms].some((field) => field !== undefined)
 }
 
 /**
@@ -22,6 +22,7 @@ export function changeMachine(cluster: ClusterView, spec: MachineSpec, request: 
     ...spec,
     vcpus: request.vcpus ?? spec.vcpus,
     memoryMiB: request.memoryMiB ?? spec.memoryMiB,
+    ...(request.virtio === undefined ? {} : { virtio: request.virtio }),
     kernelBoot: request.kernel === undefined ? spec.kernelBoot : kernelBootOf(spec, request.kernel, imageOf),
     cdroms: request.cdroms === undefined ? spec.cdroms : cdromsOf(spec, request.cdroms, imageOf),
   }

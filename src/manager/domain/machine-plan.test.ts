@@ -55,6 +55,11 @@ test('the CPU is the expanded baseline, and one that no host has is refused', ()
   assert.equal(refusal({ cpuModel: 'host' }), 'refused')
 })
 
+test('virtio devices speak both revisions unless the old one alone is asked for', () => {
+  assert.equal(plan({}).spec.virtio, 'transitional')
+  assert.equal(plan({ virtio: 'legacy' }).spec.virtio, 'legacy')
+})
+
 test('devices have keys and slots that never meet', () => {
   const { spec } = plan({
     firmware: 'uefi',

@@ -72,6 +72,7 @@ export function planMachine(cluster: ClusterView, request: CreateVm, ingredients
     vcpus: request.vcpus ?? 1,
     memoryMiB: request.memoryMiB ?? 512,
     video: request.video ?? 'std',
+    virtio: request.virtio ?? 'transitional',
     nvram: storage.nvram,
     disks: [...storage.devices],
     nics: [...nics.devices],
