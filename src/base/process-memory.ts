@@ -28,6 +28,8 @@ export interface ProcessMemory extends AsyncDisposable {
   readMany(ranges: readonly MemoryRange[], into: Uint8Array): void
   /** Writes into the process. Throws `host-error` where nothing is mapped, or it was not opened for writing. */
   write(address: number, bytes: Uint8Array): void
+  /** The writable data of the program itself: not of its libraries, its heap or its stacks. */
+  programData(): Promise<MemoryRange[]>
   /**
    * From now on it is known which pages of these ranges are written, by the process or by the kernel for it. What another
    * process notes already is taken over, and every page counts as written once. Throws `refused` where the kernel cannot

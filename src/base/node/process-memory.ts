@@ -1,5 +1,5 @@
 /** Reading other processes' memory, and knowing what they write, by whatever the kernel has for it. */
-import { open as openFile, type FileHandle } from 'node:fs/promises'
+import { open as openFile, readFile, readlink, type FileHandle } from 'node:fs/promises'
 import { readSync, writeSync } from 'node:fs'
 import koffi from 'koffi'
 import { HoldfastError } from '../errors.ts'
@@ -26,6 +26,22 @@ export function nodeProcessMemories(): ProcessMemories {
   }
   return memories
 }
+
+/** What is zero at first has no file: it follows on the data that the program's file begins. See proc_pid_maps(5). */
+function writableDataIn(maps: string, program: string): MemoryRange[] {
+  const found: MemoryRange[] = []
+  let end = -1
+  for (const [, from = '', to = '', rights = '', inode = '', path = ''] of maps.matchAll(mapLine)) {
+    const [start, next] = [Number.parseInt(from, 16), Number.parseInt(to, 16)]
+    const isOfProgram = path === program || (inode === '0' && path === '' && start === end)
+    if (!isOfProgram) continue
+    end = next
+    if (rights.startsWith('rw')) found.push({ start, bytes: next - start })
+  }
+  return found
+}
+
+const mapLine = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)$/gm
 
 /** No more pieces are taken by one call (UIO_MAXIOV). */
 const rangesAtOnce = 1024
@@ -72,6 +88,11 @@ class NodeProcessMemory implements ProcessMemory {
       if (count === 0) throw new HoldfastError('host-error', `process ${this.#pid} has nothing at ${address + done}`)
       done += count
     }
+  }
+
+  async programData(): Promise<MemoryRange[]> {
+    const program = await readlink(`/proc/${this.#pid}/exe`)
+    return writableDataIn(await readFile(`/proc/${this.#pid}/maps`, 'utf8'), program)
   }
 
   async trackWrites(ranges: readonly MemoryRange[], kind: TrackerKind): Promise<WriteTracking> {

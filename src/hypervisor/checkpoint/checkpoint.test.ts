@@ -41,6 +41,9 @@ class FakeMemory implements ProcessMemory {
   write(address: number, bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += 4096) this.bytes.set(address + at, bytes.slice(at, at + 4096))
   }
+  programData(): never {
+    throw new Error('there is no program')
+  }
   trackWrites(): never {
     throw new Error('nobody tracks')
   }

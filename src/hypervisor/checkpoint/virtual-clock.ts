@@ -13,10 +13,25 @@ const version = 2
 const headBytes = 8
 const bodyBytes = 24
 
-interface TimerSection {
-  readonly view: DataView
+/** Of QEMU's virtual clock: ticks of the TSC, and nanoseconds since the machine was made. */
+export interface ClockReading {
   readonly ticks: bigint
   readonly ns: bigint
+}
+
+interface TimerSection extends ClockReading {
+  readonly view: DataView
+}
+
+/** Undefined where the state has none, or in another form. */
+export function clockReading(devices: Uint8Array): ClockReading | undefined {
+  return timerSection(devices)
+}
+
+/** The same clock, a while later. Both began together, so their ratio is the frequency. */
+export function readingMovedOn({ ticks, ns }: ClockReading, ms: number): ClockReading {
+  const more = BigInt(Math.round(ms * 1e6))
+  return { ticks: ticks + (ticks * more) / ns, ns: ns + more }
 }
 
 /** Milliseconds since the machine was made; undefined where the state has none, or in another form. */
@@ -30,10 +45,9 @@ export function movedOn(devices: Uint8Array, ms: number): Uint8Array | undefined
   const copy = new Uint8Array(devices)
   const found = timerSection(copy)
   if (found === undefined || found.ns <= 0n) return undefined
-  const ns = BigInt(Math.round(ms * 1e6))
-  // Both began together, so their ratio is the frequency.
-  found.view.setBigInt64(0, found.ticks + (found.ticks * ns) / found.ns)
-  found.view.setBigInt64(16, found.ns + ns)
+  const { ticks, ns } = readingMovedOn(found, ms)
+  found.view.setBigInt64(0, ticks)
+  found.view.setBigInt64(16, ns)
   return copy
 }
 

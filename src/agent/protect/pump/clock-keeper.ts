@@ -104,7 +104,7 @@ export class ClockKeeper {
 
   async #set(agent: GuestAgent, { tookMs }: Measured): Promise<void> {
     const { clock, lag } = this.#deps
-    const leadMs = Math.min(mostLeadMs, Math.max(lag.lostShare * setEveryMs, lag.pauseMs) / 2)
+    const leadMs = Math.min(mostLeadMs, Math.max(lag.lostShare * setEveryMs, lag.lostMs) / 2)
     // It is carried out about as long after it was said as an answer takes half of.
     await agent.setTime(clock.now() + tookMs / 2 + leadMs)
   }

@@ -1,7 +1,8 @@
 /**
  * How far a guest's clock has fallen behind true time, which is its host's. QEMU's virtual clock, by which every clock of a
- * guest but its RTC goes, stands still whenever the guest does; each saved state says how far it has come, so what was lost
- * between two epochs is exact. What the guest itself did about it is known only where its agent tells its time.
+ * guest but its RTC goes, stands still whenever the guest does, unless that is given back (clock-giving.ts); each saved state
+ * says how far it has come, so what was lost between two epochs is exact. What the guest itself did about it is known only
+ * where its agent tells its time.
  */
 import type { GuestClock } from '../../../contracts/protection.ts'
 import { Open, Type, type Static } from '../../../contracts/schema.ts'
@@ -44,8 +45,8 @@ export class ClockLag {
   #isBeyondLimit = false
   /** Of late, the part of the time in which the guest stood still. */
   lostShare = 0
-  /** Of the newest epoch. */
-  pauseMs = 0
+  /** By the newest epoch. */
+  lostMs = 0
 
   /** `base`: of whoever held it before; the guest was this host's since then. */
   constructor(limitMs: number, base?: ClockBase) {
@@ -57,16 +58,16 @@ export class ClockLag {
     return this.#lagMs
   }
 
-  /** The guest stood still, and for so long. Gives what belongs into the epoch that was taken. */
-  note(moment: ClockMoment | undefined, pauseMs = 0): ClockBase | undefined {
+  /** The guest stood still, and has lost so much by it. Gives what belongs into the epoch that was taken. */
+  note(moment: ClockMoment | undefined, lostMs = 0): ClockBase | undefined {
     if (moment === undefined) return undefined
     this.#noteShare(moment)
     const isAnew = this.#base === undefined || this.#measured !== undefined
     const lagMs = isAnew || this.#base === undefined ? (this.#measured ?? 0) : since(this.#base, moment)
     if (isAnew) this.#base = { ...moment, lagMs }
     this.#measured = undefined
-    this.#lagMs = lagMs + pauseMs
-    this.pauseMs = pauseMs
+    this.#lagMs = lagMs + lostMs
+    this.lostMs = lostMs
     this.#judge()
     return { ...moment, lagMs }
   }

@@ -6,7 +6,9 @@
  * and the pages last, since saving the devices writes to memory too.
  */
 import { HoldfastError } from '../../../base/errors.ts'
+import type { Logger } from '../../../base/log.ts'
 import { pageBytes, type MemoryRange, type ProcessMemory, type WriteTracking } from '../../../base/process-memory.ts'
+import { ClockInMemory } from '../../../hypervisor/checkpoint/clock-in-memory.ts'
 import { machineTypeOf, readDevices, saveDevices } from '../../../hypervisor/checkpoint/device-state.ts'
 import { addressesOf, GuestMemory, isZero, type PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { OutputGate, type GatedNic } from '../../../hypervisor/checkpoint/output-gate.ts'
@@ -14,6 +16,7 @@ import { ramBlocks, type RamBlock } from '../../../hypervisor/checkpoint/ram-blo
 import type { Qmp } from '../../../hypervisor/qmp.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import { SerialQueue } from '../../vm/serial-queue.ts'
+import { ClockGiving } from './clock-giving.ts'
 import type { DiskCopy } from './primary-disks.ts'
 import type { PumpTracking } from './order-file.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
@@ -32,6 +35,8 @@ export interface Cut {
   readonly output: ReadonlyMap<number, readonly Buffer[]>
   /** How long the guest stood still, milliseconds. */
   readonly pauseMs: number
+  /** For so much of that, and of what was lost before, its clock was moved on, milliseconds. */
+  readonly givenMs: number
   /** When it began to, by the host's wall clock, milliseconds since 1970. */
   readonly stoppedAt: number
   /** The guest has shut down: it will not run on. */
@@ -49,6 +54,7 @@ interface GuestParts {
   readonly runDirectory: string
   readonly gates: readonly NicGate[]
   readonly disks: DiskCopy
+  readonly giving: ClockGiving | undefined
 }
 
 interface NicGate {
@@ -71,6 +77,8 @@ export class PrimaryGuest implements AsyncDisposable {
   readonly #runDirectory: string
   readonly #gates: readonly NicGate[]
   readonly #disks: DiskCopy
+  /** Undefined where a guest's clocks go by more than QEMU's virtual one: with KVM. */
+  readonly #giving: ClockGiving | undefined
   /** Two, in turn: one epoch is on its way while the next is taken. */
   readonly #buffers: [Buffer, Buffer] = [Buffer.alloc(0), Buffer.alloc(0)]
   readonly qmp: Qmp
@@ -92,11 +100,12 @@ export class PrimaryGuest implements AsyncDisposable {
     this.#runDirectory = parts.runDirectory
     this.#gates = parts.gates
     this.#disks = parts.disks
+    this.#giving = parts.giving
   }
 
   /** Begins to note what the guest writes. Nothing is held yet. Throws `refused` where it cannot be protected. */
   static async open(
-    ports: GuestPorts,
+    ports: GuestPorts & { readonly log: Logger },
     record: MachineRecord,
     qmp: Qmp,
     disks: DiskCopy,
@@ -105,7 +114,7 @@ export class PrimaryGuest implements AsyncDisposable {
     const { config, process: id } = record
     await using stack = new AsyncDisposableStack()
     const blocks = await ramBlocks(qmp)
-    const process = stack.use(await ports.memories.open(id.pid))
+    const process = stack.use(await ports.memories.open(id.pid, 'read-write'))
     const tracking = await process.trackWrites(addressesOf(blocks), tracker)
     stack.defer(() => tracking.stop())
     const memory = new GuestMemory(new TrackedMemory(process, tracking), blocks)
@@ -118,10 +127,13 @@ export class PrimaryGuest implements AsyncDisposable {
     }
     const { runDirectory } = config
     const machineType = await machineTypeOf(qmp)
+    const isTcg = config.accelerator === 'tcg'
+    const clock = isTcg ? new ClockInMemory(process, await process.programData()) : undefined
+    const giving = clock === undefined ? undefined : new ClockGiving(clock, ports.log)
     const { status } = await qmp.execute<{ status: string }>('query-status')
     stack.move()
     const guest = new PrimaryGuest(ports, {
-      ...{ qmp, blocks, machineType, process, memory, tracking, told, runDirectory, gates, disks },
+      ...{ qmp, blocks, machineType, process, memory, tracking, told, runDirectory, gates, disks, giving },
     })
     guest.isPaused = status === 'paused'
     return guest
@@ -205,7 +217,8 @@ export class PrimaryGuest implements AsyncDisposable {
     this.#disks.admitAll()
     let mayGoOn = how.isLast !== true && !this.isPaused
     const stood = this.#standstill()
-    let taken: Omit<Cut, 'devices' | 'pauseMs' | 'stoppedAt' | 'isPaused'>
+    let givenMs = 0
+    let taken: Omit<Cut, 'devices' | 'pauseMs' | 'givenMs' | 'stoppedAt' | 'isPaused'>
     try {
       // Said in one breath: QEMU does one after the other, and each way there and back is time that the guest stands still.
       const answers = [qmp.execute('stop'), qmp.execute<{ status: string }>('query-status')] as const
@@ -217,15 +230,24 @@ export class PrimaryGuest implements AsyncDisposable {
       if (how.begin === true) await this.#hold()
       await (saved ?? saveDevices(qmp, this.#runDirectory))
       taken = { ...(await this.#take(epoch)), isShutDown: status === 'shutdown' }
+      if (this.#giving?.isSought === true) this.#giving.find(await this.#devices())
     } finally {
-      if (mayGoOn) await qmp.execute('cont')
+      if (mayGoOn) {
+        givenMs = this.#giving?.giveBack(this.#ports.clock.monotonic()) ?? 0
+        await qmp.execute('cont')
+      } else this.#giving?.forget()
     }
     return {
       ...taken,
-      devices: await readDevices(this.#ports.files, this.#runDirectory),
+      devices: await this.#devices(),
       isPaused: this.isPaused,
+      givenMs,
       ...stood(),
     }
+  }
+
+  #devices(): Promise<Uint8Array> {
+    return readDevices(this.#ports.files, this.#runDirectory)
   }
 
   /** Measures by QEMU's own word how long the guest stands still from now on. */
@@ -291,6 +313,7 @@ export class PrimaryGuest implements AsyncDisposable {
 
   async goOn(): Promise<void> {
     await this.#turns.run(async () => {
+      this.#giving?.forget()
       if (!this.isPaused) await this.qmp.execute('cont')
     })
   }

@@ -50,8 +50,8 @@ export class TakenEpochs {
     { sentBytes, heldBackMs }: { readonly sentBytes: number; readonly heldBackMs: number },
   ): Promise<void> {
     const takenAt = this.#clock.monotonic()
-    const { isPaused, ranges, devices, journal, check, output, pauseMs } = cut
-    const clock = this.#guestClock.note(momentOf(cut), pauseMs)
+    const { isPaused, ranges, devices, journal, check, output, pauseMs, givenMs } = cut
+    const clock = this.#guestClock.note(momentOf(cut), pauseMs - givenMs)
     // From here on it waits for the second to have the epoch, also while that is made ready.
     this.#outputs.set(epoch, output)
     const isPacked = this.#packing.next()
