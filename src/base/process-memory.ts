@@ -28,6 +28,8 @@ export interface ProcessMemory extends AsyncDisposable {
   readMany(ranges: readonly MemoryRange[], into: Uint8Array): void
   /** Writes into the process. Throws `host-error` where nothing is mapped, or it was not opened for writing. */
   write(address: number, bytes: Uint8Array): void
+  /** The same for many ranges, one after the other in `from`, which they fill. */
+  writeMany(ranges: readonly MemoryRange[], from: Uint8Array): void
   /** The writable data of the program itself: not of its libraries, its heap or its stacks. */
   programData(): Promise<MemoryRange[]>
   /**

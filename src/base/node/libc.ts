@@ -18,6 +18,8 @@ export interface Libc {
    * of bytes, or minus errno.
    */
   processVmRead(pid: number, into: BigUint64Array, from: BigUint64Array): number
+  /** The other way: writes memory of this one into ranges of another process. */
+  processVmWrite(pid: number, from: BigUint64Array, into: BigUint64Array): number
   /** The process that listens (or connected) at the other end of a unix socket, as it was when that began; -1: none. */
   peerPid(fd: number): number
   /** Sets a parameter of the allocator, by its number in malloc.h. */
@@ -43,9 +45,12 @@ function load(): Libc {
   const pidfdSendSignal = library.func('int pidfd_send_signal(int fd, int signal, void *info, unsigned int flags)')
   const ioctl = library.func('int ioctl(int fd, unsigned long request, void *argument)')
   const getsockopt = library.func('int getsockopt(int fd, int level, int name, void *value, void *length)')
-  const processVmRead = library.func(
-    'long process_vm_readv(int pid, void *into, unsigned long intoCount, void *from, unsigned long fromCount, unsigned long flags)',
-  )
+  const processVm = (name: string): ReturnType<typeof library.func> =>
+    library.func(
+      `long ${name}(int pid, void *here, unsigned long hereCount, void *there, unsigned long thereCount, unsigned long flags)`,
+    )
+  const processVmRead = processVm('process_vm_readv')
+  const processVmWrite = processVm('process_vm_writev')
   const mallopt = library.func('int mallopt(int parameter, int value)')
   const mallocTrim = library.func('int malloc_trim(size_t pad)')
   const timespec = new BigInt64Array(2)
@@ -62,6 +67,10 @@ function load(): Libc {
     },
     processVmRead(pid, into, from) {
       const result = processVmRead(pid, into, into.length / 2, from, from.length / 2, 0) as number
+      return result < 0 ? -koffi.errno() : result
+    },
+    processVmWrite(pid, from, into) {
+      const result = processVmWrite(pid, from, from.length / 2, into, into.length / 2, 0) as number
       return result < 0 ? -koffi.errno() : result
     },
     peerPid(fd) {

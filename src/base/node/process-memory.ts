@@ -46,6 +46,33 @@ const mapLine = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)$/gm
 /** No more pieces are taken by one call (UIO_MAXIOV). */
 const rangesAtOnce = 1024
 
+/** As many ranges as go into one call, with their part of `bytes`. */
+function* someOf(
+  ranges: readonly MemoryRange[],
+  bytes: Uint8Array,
+): Generator<{ some: MemoryRange[]; part: Uint8Array }> {
+  let done = 0
+  for (let at = 0; at < ranges.length; at += rangesAtOnce) {
+    const some = ranges.slice(at, at + rangesAtOnce)
+    const length = some.reduce((sum, range) => sum + range.bytes, 0)
+    yield { some, part: bytes.subarray(done, (done += length)) }
+  }
+}
+
+/** As `struct iovec` has it. */
+function piecesOf(ranges: readonly MemoryRange[]): BigUint64Array {
+  const pieces = new BigUint64Array(ranges.length * 2)
+  for (const [index, { start, bytes }] of ranges.entries()) {
+    pieces[index * 2] = BigInt(start)
+    pieces[index * 2 + 1] = BigInt(bytes)
+  }
+  return pieces
+}
+
+function partsOf(bytes: Uint8Array): BigUint64Array {
+  return new BigUint64Array([koffi.address(bytes), BigInt(bytes.length)])
+}
+
 class NodeProcessMemory implements ProcessMemory {
   readonly #pid: number
   readonly #memory: FileHandle
@@ -64,22 +91,12 @@ class NodeProcessMemory implements ProcessMemory {
   }
 
   readMany(ranges: readonly MemoryRange[], into: Uint8Array): void {
-    let done = 0
-    for (let at = 0; at < ranges.length; at += rangesAtOnce) {
-      const some = ranges.slice(at, at + rangesAtOnce)
-      const bytes = some.reduce((sum, range) => sum + range.bytes, 0)
-      this.#readSome(some, into.subarray(done, done + bytes))
-      done += bytes
+    for (const { some, part } of someOf(ranges, into)) {
+      if (libc().processVmRead(this.#pid, partsOf(part), piecesOf(some)) === part.length) continue
+      // Refused, or a part of it is not there: one by one it is said what is wrong.
+      let done = 0
+      for (const { start, bytes } of some) this.read(start, part.subarray(done, (done += bytes)))
     }
-  }
-
-  #readSome(ranges: readonly MemoryRange[], into: Uint8Array): void {
-    const from = new BigUint64Array(ranges.flatMap(({ start, bytes }) => [BigInt(start), BigInt(bytes)]))
-    const target = new BigUint64Array([koffi.address(into), BigInt(into.length)])
-    if (libc().processVmRead(this.#pid, target, from) === into.length) return
-    // Refused, or a part of it is not there: one by one it is said what is wrong.
-    let done = 0
-    for (const { start, bytes } of ranges) this.read(start, into.subarray(done, (done += bytes)))
   }
 
   write(address: number, bytes: Uint8Array): void {
@@ -87,6 +104,15 @@ class NodeProcessMemory implements ProcessMemory {
       const count = writeSync(this.#memory.fd, bytes, done, bytes.length - done, address + done)
       if (count === 0) throw new HoldfastError('host-error', `process ${this.#pid} has nothing at ${address + done}`)
       done += count
+    }
+  }
+
+  writeMany(ranges: readonly MemoryRange[], from: Uint8Array): void {
+    for (const { some, part } of someOf(ranges, from)) {
+      if (libc().processVmWrite(this.#pid, partsOf(part), piecesOf(some)) === part.length) continue
+      // Refused, or a part of it may be read only, which is no hindrance to the other way.
+      let done = 0
+      for (const { start, bytes } of some) this.write(start, part.subarray(done, (done += bytes)))
     }
   }
 

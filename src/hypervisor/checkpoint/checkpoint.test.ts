@@ -41,6 +41,10 @@ class FakeMemory implements ProcessMemory {
   write(address: number, bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += 4096) this.bytes.set(address + at, bytes.slice(at, at + 4096))
   }
+  writeMany(ranges: readonly MemoryRange[], from: Uint8Array): void {
+    let done = 0
+    for (const { start, bytes } of ranges) this.write(start, from.subarray(done, (done += bytes)))
+  }
   programData(): never {
     throw new Error('there is no program')
   }

@@ -23,12 +23,15 @@ interface Place extends PlacedBlock {
 const zeroPage = new Uint8Array(pageBytes)
 
 export class GuestMemory {
-  readonly #memory: Pick<ProcessMemory, 'read' | 'readMany' | 'write'>
+  readonly #memory: Pick<ProcessMemory, 'read' | 'readMany' | 'write' | 'writeMany'>
   readonly #places: readonly Place[]
   readonly #byAddress: readonly Place[]
   readonly pages: number
 
-  constructor(memory: Pick<ProcessMemory, 'read' | 'readMany' | 'write'>, blocks: readonly PlacedBlock[]) {
+  constructor(
+    memory: Pick<ProcessMemory, 'read' | 'readMany' | 'write' | 'writeMany'>,
+    blocks: readonly PlacedBlock[],
+  ) {
     this.#memory = memory
     let firstPage = 0
     this.#places = blocks.map((block) => {
@@ -67,11 +70,20 @@ export class GuestMemory {
 
   /** The bytes of the pages of all ranges, one after the other, into `into`, which they fill. */
   readMany(ranges: readonly PageRange[], into: Uint8Array): void {
-    const pieces: MemoryRange[] = []
+    this.#memory.readMany(this.#addressesOf(ranges), into)
+  }
+
+  /** Into the pages of all ranges what is in `from`, one after the other. */
+  writeMany(ranges: readonly PageRange[], from: Uint8Array): void {
+    this.#memory.writeMany(this.#addressesOf(ranges), from)
+  }
+
+  #addressesOf(ranges: readonly PageRange[]): MemoryRange[] {
+    const found: MemoryRange[] = []
     for (const { first, count } of ranges) {
-      for (const { address, bytes } of this.#pieces(first, count)) pieces.push({ start: address, bytes })
+      for (const { address, bytes } of this.#pieces(first, count)) found.push({ start: address, bytes })
     }
-    this.#memory.readMany(pieces, into)
+    return found
   }
 
   write({ first, count }: PageRange, from: Uint8Array): void {

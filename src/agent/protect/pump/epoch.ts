@@ -12,6 +12,7 @@ import type { PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { ClockBase } from './clock-lag.ts'
 import { pack, unpack } from './packing.ts'
 import { checkKinds, type CodedPages } from './page-coding.ts'
+import { giveBack, type Scratch } from './scratch.ts'
 
 const Head = Open({
   n: Count,
@@ -47,7 +48,9 @@ export interface EncodedEpoch {
   readonly sentBytes: number
 }
 
-export async function encodeEpoch(epoch: Epoch, isPacked: boolean): Promise<EncodedEpoch> {
+/** `packing`: room for putting it together, where it is to be packed. */
+export async function encodeEpoch(epoch: Epoch, packing?: Scratch): Promise<EncodedEpoch> {
+  const isPacked = packing !== undefined
   const { n, isPaused, ranges, pages, devices, journal, check, clock } = epoch
   const head: Static<typeof Head> = {
     ...{ n, epoch: epoch.epoch, isPaused, isPacked, ranges: ranges.length, pages: pages.kinds.length },
@@ -59,19 +62,31 @@ export async function encodeEpoch(epoch: Epoch, isPacked: boolean): Promise<Enco
   const length = Buffer.alloc(4)
   length.writeUInt32LE(text.length)
   const plain = [encodeRanges(ranges), pages.kinds, pages.bytes, devices, ...journal].filter((part) => part.length > 0)
-  const body = isPacked ? [await pack(Buffer.concat(plain))] : plain
-  return { parts: [length, text, ...body], plainBytes: lengthOf(plain), sentBytes: lengthOf(body) }
+  const plainBytes = lengthOf(plain)
+  const body = isPacked ? [await pack(putTogether(plain, packing.room(plainBytes)))] : plain
+  return { parts: [length, text, ...body], plainBytes, sentBytes: lengthOf(body) }
+}
+
+function putTogether(parts: readonly Uint8Array[], into: Buffer): Buffer {
+  let at = 0
+  for (const part of parts) {
+    into.set(part, at)
+    at += part.length
+  }
+  return into
 }
 
 function lengthOf(parts: readonly Uint8Array[]): number {
   return parts.reduce((sum, part) => sum + part.length, 0)
 }
 
+/** As it came. Disposing of it gives back the memory that it was read from, and makes all of it empty. */
+export interface DecodedEpoch extends Epoch, Disposable {
+  readonly journal: readonly [Uint8Array]
+}
+
 /** `mostBytes`: an epoch that says that it is longer is none. Throws `invalid-request` for what is no epoch. */
-export async function decodeEpoch(
-  bytes: Buffer,
-  mostBytes: number,
-): Promise<Epoch & { readonly journal: readonly [Uint8Array] }> {
+export async function decodeEpoch(bytes: Buffer, mostBytes: number): Promise<DecodedEpoch> {
   const headLength = bytes.length < 4 ? Infinity : bytes.readUInt32LE()
   if (headLength > bytes.length - 4) throw broken('its head is cut off')
   const head = parse(bytes.subarray(4, 4 + headLength))
@@ -88,7 +103,10 @@ export async function decodeEpoch(
   checkKinds(pages.kinds, head.pageBytes)
   const [devices, journal] = [next(head.deviceBytes), next(head.journalBytes)]
   const { n, epoch, isPaused, check, clock } = head
-  return { n, epoch, isPaused, ranges, pages, devices, journal: [journal], check, clock }
+  const dispose = (): void => {
+    for (const read of [bytes, body]) giveBack(read)
+  }
+  return { n, epoch, isPaused, ranges, pages, devices, journal: [journal], check, clock, [Symbol.dispose]: dispose }
 }
 
 export function encodeRanges(ranges: readonly PageRange[]): Uint8Array {

@@ -8,9 +8,11 @@ const level = { [constants.ZSTD_c_compressionLevel]: 1 }
 const littleBytes = 512 * 1024
 /** What comes out is put together from pieces of this size. */
 const pieceBytes = 8 * 2 ** 20
+const leastPieceBytes = 64 * 1024
 
 export async function pack(bytes: Uint8Array): Promise<Buffer> {
-  const options = { params: level, chunkSize: Math.min(pieceBytes, bytes.length + 1024) }
+  // An epoch becomes a quarter of what it was, or much less.
+  const options = { params: level, chunkSize: Math.min(pieceBytes, leastPieceBytes + bytes.length / 4) >>> 0 }
   if (bytes.length <= littleBytes) return zstdCompressSync(bytes, options)
   return await promisify(zstdCompress)(bytes, options)
 }

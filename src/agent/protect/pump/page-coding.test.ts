@@ -4,6 +4,7 @@ import { SeededRandom } from '../../../sim/seeded-random.ts'
 import type { PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { checkKinds, codePages, decodePages, pageKinds, SentPages } from './page-coding.ts'
 import { PackingChoice } from './packing.ts'
+import { Scratch } from './scratch.ts'
 
 const pageBytes = 4096
 const noPause = (): Promise<void> => Promise.resolve()
@@ -34,26 +35,37 @@ function pagesOf(memory: Buffer, ranges: readonly PageRange[]): Buffer {
   return all
 }
 
+function put(memory: Buffer, ranges: readonly PageRange[], content: Uint8Array): void {
+  let at = 0
+  for (const { first, count } of ranges) memory.set(content.subarray(at, (at += count * pageBytes)), first * pageBytes)
+}
+
 describe('the pages of epochs', () => {
   test('make the same memory on the other side, also when what was sent is forgotten', async () => {
-    for (const mostBytes of [0, 40 * pageBytes, 2 ** 20]) {
+    for (const [mostBytes, pages] of [
+      [0, 64],
+      [40 * pageBytes, 64],
+      [2 ** 20, 64],
+      [2 ** 24, 2000],
+    ] as const) {
       const random = new SeededRandom(mostBytes + 5)
-      const here = Buffer.alloc(64 * pageBytes)
-      const there = Buffer.alloc(64 * pageBytes)
+      const here = Buffer.alloc(pages * pageBytes)
+      const there = Buffer.alloc(pages * pageBytes)
       const sent = new SentPages(mostBytes)
+      const room = new Scratch()
+      const scratch = { plain: new Scratch(), old: new Scratch() }
       let changed = 0
-      for (let epoch = 0; epoch < 200; epoch++) {
+      for (let epoch = 0; epoch < (pages > 64 ? 20 : 200); epoch++) {
         const ranges = change(random, here)
         // Now and then epochs go plain, as when packing does not pay.
         const isPlain = epoch % 50 > 40
         if (isPlain) sent.clear()
-        const coded = await codePages(ranges, pagesOf(here, ranges), isPlain ? undefined : sent, noPause)
+        const written = pagesOf(here, ranges)
+        const coded = await codePages(ranges, written, room.room(written.length), isPlain ? undefined : sent, noPause)
         checkKinds(coded.kinds, coded.bytes.length)
         changed += coded.kinds.filter((kind) => kind === pageKinds.changed).length
-        const read = ({ first }: PageRange, into: Uint8Array): void => {
-          into.set(there.subarray(first * pageBytes, (first + 1) * pageBytes))
-        }
-        for (const { range, content } of decodePages(ranges, coded, read)) there.set(content, range.first * pageBytes)
+        const read = (some: readonly PageRange[], into: Uint8Array): void => into.set(pagesOf(there, some))
+        for (const { ranges: some, content } of decodePages(ranges, coded, scratch, read)) put(there, some, content)
         assert.ok(here.equals(there), `epoch ${epoch}, ${mostBytes} bytes remembered`)
       }
       assert.equal(changed > 0, mostBytes > 0)
@@ -62,7 +74,8 @@ describe('the pages of epochs', () => {
 
   test('that are zeros take no room', async () => {
     const ranges = [{ first: 7, count: 3 }]
-    const { kinds, bytes } = await codePages(ranges, Buffer.alloc(3 * pageBytes), undefined, noPause)
+    const zeros = Buffer.alloc(3 * pageBytes)
+    const { kinds, bytes } = await codePages(ranges, zeros, Buffer.alloc(zeros.length), undefined, noPause)
     assert.deepEqual([...kinds], [0, 0, 0])
     assert.equal(bytes.length, 0)
   })

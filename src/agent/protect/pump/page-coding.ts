@@ -7,6 +7,7 @@
 import { HoldfastError } from '../../../base/errors.ts'
 import { pageBytes } from '../../../base/process-memory.ts'
 import { isZero, type PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
+import type { Scratch } from './scratch.ts'
 
 export const pageKinds = { zero: 0, whole: 1, changed: 2 } as const
 
@@ -33,19 +34,29 @@ export class SentPages {
     this.#mostPages = Math.floor(mostBytes / pageBytes)
   }
 
-  /** The page as it was sent last; undefined where that is forgotten. Good until the next `note`. */
-  last(page: number): Int32Array | undefined {
-    const slot = this.#places.get(page)
-    return slot === undefined ? undefined : this.#slots?.subarray(slot * wordsInPage, (slot + 1) * wordsInPage)
-  }
-
-  note(page: number, content: Int32Array): void {
-    if (this.#mostPages === 0) return
-    this.#slots ??= new Int32Array(this.#mostPages * wordsInPage)
-    const slot = this.#places.get(page) ?? this.#free()
+  /**
+   * Notes that a page is sent, its words from `from` on. Where it is known how it was sent before, writes the difference to
+   * that from `at` on, and gives true.
+   */
+  code(page: number, words: Int32Array, from: number, into: Int32Array, at: number): boolean {
+    if (this.#mostPages === 0) return false
+    const slots = (this.#slots ??= new Int32Array(this.#mostPages * wordsInPage))
+    const known = this.#places.get(page)
+    const slot = known ?? this.#free()
+    // The newest is the last to be forgotten.
     this.#places.delete(page)
     this.#places.set(page, slot)
-    this.#slots.set(content, slot * wordsInPage)
+    const start = slot * wordsInPage
+    if (known === undefined) {
+      slots.set(words.subarray(from, from + wordsInPage), start)
+      return false
+    }
+    for (let index = 0; index < wordsInPage; index++) {
+      const word = words[from + index] ?? 0
+      into[at + index] = word ^ (slots[start + index] ?? 0)
+      slots[start + index] = word
+    }
+    return true
   }
 
   forget(page: number): void {
@@ -73,68 +84,109 @@ export class SentPages {
 }
 
 /**
- * `pages`: the bytes of `ranges`, aligned to words; they stay as they are. With `sent`, pages that it knows go as changes,
- * and it knows all of these afterwards; without, they go whole. `breathe` is called again and again: whoever works for long
- * lets others have their turn.
+ * `pages`: the bytes of `ranges`, aligned to words; they stay as they are. `room`: as long, and what is coded lies in it. With
+ * `sent`, pages that it knows go as changes, and it knows all of these afterwards; without, they go whole. `breathe` is called
+ * again and again: whoever works for long lets others have their turn.
  */
 export async function codePages(
   ranges: readonly PageRange[],
   pages: Uint8Array,
+  room: Uint8Array,
   sent: SentPages | undefined,
   breathe: () => Promise<void>,
 ): Promise<CodedPages> {
   const kinds = new Uint8Array(pages.length / pageBytes)
-  const bytes = Buffer.allocUnsafeSlow(pages.length)
+  const [words, into] = [wordsOf(pages), wordsOf(room)]
   let [at, used] = [0, 0]
   for (const { first, count } of ranges) {
     for (let page = first; page < first + count; page++, at++) {
-      const content = pages.subarray(at * pageBytes, (at + 1) * pageBytes)
+      const from = at * wordsInPage
       if (at % pagesInOneGo === pagesInOneGo - 1) await breathe()
-      if (isZero(content)) {
+      // Most pages are known not to be of zeros by their first word.
+      if (words[from] === 0 && isZero(pages.subarray(at * pageBytes, (at + 1) * pageBytes))) {
         sent?.forget(page)
         continue
       }
-      const into = bytes.subarray(used, (used += pageBytes))
-      kinds[at] = sent === undefined ? pageKinds.whole : codeOne(page, content, into, sent)
-      if (sent === undefined) into.set(content)
+      const isChange = sent?.code(page, words, from, into, used) === true
+      kinds[at] = isChange ? pageKinds.changed : pageKinds.whole
+      if (!isChange) into.set(words.subarray(from, from + wordsInPage), used)
+      used += wordsInPage
     }
   }
-  return { kinds, bytes: bytes.subarray(0, used) }
+  return { kinds, bytes: room.subarray(0, used * 4) }
 }
 
-function codeOne(page: number, content: Uint8Array, into: Uint8Array, sent: SentPages): number {
-  const words = wordsOf(content)
-  const before = sent.last(page)
-  if (before === undefined) into.set(content)
-  else differ(words, before, wordsOf(into))
-  sent.note(page, words)
-  return before === undefined ? pageKinds.whole : pageKinds.changed
+/** Some pages as they are. */
+export interface PlainPages {
+  readonly ranges: readonly PageRange[]
+  /** Of them all, one after the other. */
+  readonly content: Uint8Array
 }
 
-/** The pages as they are, a piece at a time in their order. `read` gives what the second has of a page. */
+/**
+ * The pages as they are, some at a time in their order, each good until the next. `read` gives what the second has of some
+ * pages.
+ */
 export function* decodePages(
   ranges: readonly PageRange[],
   { kinds, bytes }: CodedPages,
-  read: (page: PageRange, into: Uint8Array) => void,
-): Generator<{ readonly range: PageRange; readonly content: Uint8Array }> {
-  const old = Buffer.allocUnsafeSlow(pageBytes)
-  const room = Buffer.allocUnsafeSlow(pagesInOneGo * pageBytes)
+  scratch: { readonly plain: Scratch; readonly old: Scratch },
+  read: (ranges: readonly PageRange[], into: Uint8Array) => void,
+): Generator<PlainPages> {
+  const room = scratch.plain.room(Math.min(pagesInOneGo, kinds.length) * pageBytes)
   let [at, used] = [0, 0]
-  for (const { first, count } of ranges) {
-    for (let done = 0; done < count; done += pagesInOneGo) {
-      const range = { first: first + done, count: Math.min(pagesInOneGo, count - done) }
-      const content = room.subarray(0, range.count * pageBytes)
-      for (let index = 0; index < range.count; index++, at++) {
-        const into = content.subarray(index * pageBytes, (index + 1) * pageBytes)
+  for (const some of inOneGo(ranges)) {
+    let pages = 0
+    const changed: number[] = []
+    for (const { count } of some) {
+      for (const end = pages + count; pages < end; pages++, at++) {
+        const into = room.subarray(pages * pageBytes, (pages + 1) * pageBytes)
         if (kinds[at] === pageKinds.zero) into.fill(0)
         else into.set(bytes.subarray(used, (used += pageBytes)))
-        if (kinds[at] !== pageKinds.changed) continue
-        read({ first: range.first + index, count: 1 }, old)
-        differ(wordsOf(into), wordsOf(old), wordsOf(into))
+        if (kinds[at] === pageKinds.changed) changed.push(pages)
       }
-      yield { range, content }
+    }
+    if (changed.length > 0) {
+      const old = scratch.old.room(changed.length * pageBytes)
+      read(pagesOf(some, changed), old)
+      const [words, oldWords] = [wordsOf(room), wordsOf(old)]
+      for (const [index, page] of changed.entries())
+        addDifference(words, page * wordsInPage, oldWords, index * wordsInPage)
+    }
+    yield { ranges: some, content: room.subarray(0, pages * pageBytes) }
+  }
+}
+
+/** The same ranges, in groups of at most so many pages as are worked on in one go. */
+function* inOneGo(ranges: readonly PageRange[]): Generator<PageRange[]> {
+  let [some, pages]: [PageRange[], number] = [[], 0]
+  for (const { first, count } of ranges) {
+    for (let done = 0; done < count;) {
+      const part = { first: first + done, count: Math.min(pagesInOneGo - pages, count - done) }
+      some.push(part)
+      pages += part.count
+      done += part.count
+      if (pages < pagesInOneGo) continue
+      yield some
+      ;[some, pages] = [[], 0]
     }
   }
+  if (pages > 0) yield some
+}
+
+/** Of all pages of these ranges, counted through, those with these numbers. */
+function pagesOf(ranges: readonly PageRange[], numbers: readonly number[]): PageRange[] {
+  const found: PageRange[] = []
+  let [index, before] = [0, 0]
+  for (const { first, count } of ranges) {
+    for (; index < numbers.length; index++) {
+      const number = numbers[index] ?? 0
+      if (number >= before + count) break
+      found.push({ first: first + number - before, count: 1 })
+    }
+    before += count
+  }
+  return found
 }
 
 /** Throws `invalid-request`. */
@@ -152,7 +204,8 @@ function wordsOf(bytes: Uint8Array): Int32Array {
   return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
 }
 
-/** The one is the other where the difference is zero; the difference of it and the one is the other again. */
-function differ(one: Int32Array, other: Int32Array, into: Int32Array): void {
-  for (let index = 0; index < one.length; index++) into[index] = (one[index] ?? 0) ^ (other[index] ?? 0)
+/** Makes a page of its difference to another. */
+function addDifference(words: Int32Array, at: number, old: Int32Array, oldAt: number): void {
+  for (let index = 0; index < wordsInPage; index++)
+    words[at + index] = (words[at + index] ?? 0) ^ (old[oldAt + index] ?? 0)
 }

@@ -20,6 +20,7 @@ import { ClockGiving } from './clock-giving.ts'
 import type { DiskCopy } from './primary-disks.ts'
 import type { PumpTracking } from './order-file.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
+import { Scratch } from './scratch.ts'
 import { ToldMemory } from './told-memory.ts'
 
 /** What one stop of the guest brought. */
@@ -80,7 +81,7 @@ export class PrimaryGuest implements AsyncDisposable {
   /** Undefined where a guest's clocks go by more than QEMU's virtual one: with KVM. */
   readonly #giving: ClockGiving | undefined
   /** Two, in turn: one epoch is on its way while the next is taken. */
-  readonly #buffers: [Buffer, Buffer] = [Buffer.alloc(0), Buffer.alloc(0)]
+  readonly #buffers: [Scratch, Scratch] = [new Scratch(), new Scratch()]
   readonly qmp: Qmp
   readonly blocks: readonly RamBlock[]
   readonly machineType: string
@@ -281,16 +282,14 @@ export class PrimaryGuest implements AsyncDisposable {
     const bytes = ranges.reduce((sum, { count }) => sum + count, 0) * pageBytes
     if (bytes > mostEpochBytes)
       throw new HoldfastError('refused', `the guest has written ${bytes} bytes in one epoch, more than can be held`)
-    let [buffer] = this.#buffers
-    if (buffer.length < bytes) buffer = Buffer.allocUnsafeSlow(roomFor(bytes))
-    this.#buffers[0] = this.#buffers[1]
-    this.#buffers[1] = buffer
-    this.#memory.readMany(ranges, buffer.subarray(0, bytes))
+    this.#buffers.reverse()
+    const buffer = this.#buffers[0].room(bytes)
+    this.#memory.readMany(ranges, buffer)
     let done = 0
     for (const range of ranges) {
       this.#told?.told(range, buffer.subarray(done, (done += range.count * pageBytes)))
     }
-    return buffer.subarray(0, bytes)
+    return buffer
   }
 
   /** Lets output of an epoch go out. */
@@ -330,7 +329,7 @@ export class PrimaryGuest implements AsyncDisposable {
 }
 
 /** What is told of a page is what its tracker answers for. */
-class TrackedMemory implements Pick<ProcessMemory, 'read' | 'readMany' | 'write'> {
+class TrackedMemory implements Pick<ProcessMemory, 'read' | 'readMany' | 'write' | 'writeMany'> {
   readonly #process: ProcessMemory
   readonly #tracking: WriteTracking
 
@@ -352,8 +351,8 @@ class TrackedMemory implements Pick<ProcessMemory, 'read' | 'readMany' | 'write'
   write(address: number, bytes: Uint8Array): void {
     this.#process.write(address, bytes)
   }
-}
 
-function roomFor(bytes: number): number {
-  return Math.max(2 ** 20, 2 ** Math.ceil(Math.log2(bytes)))
+  writeMany(ranges: readonly MemoryRange[], from: Uint8Array): void {
+    this.#process.writeMany(ranges, from)
+  }
 }

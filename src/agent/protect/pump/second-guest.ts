@@ -12,6 +12,7 @@ import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
 import type { Epoch } from './epoch.ts'
 import { decodePages } from './page-coding.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
+import { Scratch } from './scratch.ts'
 import { mustEqual } from './told-memory.ts'
 
 /** The primary's memory as it names it. */
@@ -26,6 +27,7 @@ export class SecondGuest implements AsyncDisposable {
   readonly #memory: GuestMemory
   readonly #blocks: readonly PrimaryBlock[]
   readonly #machineType: string
+  readonly #scratch = { plain: new Scratch(), old: new Scratch() }
   readonly qmp: Qmp
 
   private constructor(
@@ -69,12 +71,15 @@ export class SecondGuest implements AsyncDisposable {
   }
 
   write(range: PageRange, bytes: Uint8Array): void {
-    if (range.first + range.count > this.#memory.pages || bytes.length !== range.count * pageBytes)
-      throw new HoldfastError(
-        'invalid-request',
-        `the guest has no pages ${range.first} to ${range.first + range.count}`,
-      )
+    this.#mustHave(range)
+    if (bytes.length !== range.count * pageBytes)
+      throw new HoldfastError('invalid-request', `${bytes.length} bytes came for ${range.count} pages`)
     this.#memory.write(range, bytes)
+  }
+
+  #mustHave({ first, count }: PageRange): void {
+    if (first + count <= this.#memory.pages) return
+    throw new HoldfastError('invalid-request', `the guest has no pages ${first} to ${first + count}`)
   }
 
   /**
@@ -83,8 +88,10 @@ export class SecondGuest implements AsyncDisposable {
    */
   async apply({ epoch, ranges, pages, check }: Epoch): Promise<void> {
     let pieces = 0
-    for (const { range, content } of decodePages(ranges, pages, (page, into) => this.#memory.read(page, into))) {
-      this.write(range, content)
+    const read = (some: readonly PageRange[], into: Uint8Array): void => this.#memory.readMany(some, into)
+    for (const some of decodePages(ranges, pages, this.#scratch, read)) {
+      for (const range of some.ranges) this.#mustHave(range)
+      this.#memory.writeMany(some.ranges, some.content)
       // Many are work for longer than others can wait: words of life are said meanwhile.
       if (++pieces % piecesInOneGo === 0) await this.#ports.clock.sleep(0)
     }

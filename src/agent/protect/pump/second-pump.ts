@@ -202,7 +202,10 @@ export class SecondPump {
       return
     }
     this.#queue
-      .run(async () => this.#epoch(await decodeEpoch(bytes, this.#guest?.mostEpochBytes ?? 0)))
+      .run(async () => {
+        using epoch = await decodeEpoch(bytes, this.#guest?.mostEpochBytes ?? 0)
+        await this.#epoch(epoch)
+      })
       .catch((err: unknown) => {
         this.#deps.log.error({ err: describeError(err) }, 'an epoch could not be taken')
         this.#links.say({ is: 'refused', why: describeError(err) })

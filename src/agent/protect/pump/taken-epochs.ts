@@ -9,6 +9,7 @@ import { Figures } from './figures.ts'
 import { PackingChoice, Rate } from './packing.ts'
 import { codePages, SentPages } from './page-coding.ts'
 import type { Cut, PrimaryGuest } from './primary-guest.ts'
+import { Scratch } from './scratch.ts'
 
 interface Newest {
   readonly epoch: number
@@ -29,6 +30,10 @@ export class TakenEpochs {
   readonly #outputs = new Map<number, Cut['output']>()
   readonly #sent = new SentPages()
   readonly #packing = new PackingChoice()
+  /** Two, in turn: what is not packed is sent from there. */
+  #coded = new Scratch()
+  #codedBefore = new Scratch()
+  readonly #plain = new Scratch()
   readonly #carried = new Rate(tellingBytes)
   readonly figures = new Figures()
   #newest: Newest = { epoch: 0, takenAt: 0, readyAt: 0, pauseMs: 0, parts: [], bytes: 0, writtenBytes: 0 }
@@ -56,8 +61,12 @@ export class TakenEpochs {
     this.#outputs.set(epoch, output)
     const isPacked = this.#packing.next()
     if (!isPacked) this.#sent.clear()
-    const pages = await codePages(ranges, cut.pages, isPacked ? this.#sent : undefined, () => this.#clock.sleep(0))
-    const encoded = await encodeEpoch({ n, epoch, isPaused, ranges, pages, devices, journal, check, clock }, isPacked)
+    ;[this.#coded, this.#codedBefore] = [this.#codedBefore, this.#coded]
+    const room = this.#coded.room(cut.pages.length)
+    const sent = isPacked ? this.#sent : undefined
+    const pages = await codePages(ranges, cut.pages, room, sent, () => this.#clock.sleep(0))
+    const whole = { n, epoch, isPaused, ranges, pages, devices, journal, check, clock }
+    const encoded = await encodeEpoch(whole, isPacked ? this.#plain : undefined)
     const readyAt = this.#clock.monotonic()
     if (isPacked) this.#packing.notePacked(encoded.plainBytes, encoded.sentBytes, readyAt - takenAt)
     const { parts, sentBytes: bytes } = encoded
