@@ -1,39 +1,34 @@
 /**
  * A complete Debian (systemd, ssh, guest agent) from an imported disk image, through manager and agent, by BIOS and UEFI; the
- * one by UEFI is held in step on a second host, and its host dies.
+ * one by UEFI is held in step on a second host while it writes to a database, and its host dies.
  */
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
-import { join, resolve } from 'node:path'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
-import { promisify } from 'node:util'
 import type { Image, Vm } from '../../src/contracts/inventory.ts'
 import { Cli } from '../support/cli.ts'
+import { debianGuest, ssh, type DebianGuest } from '../support/debian.ts'
 import { TestLab } from '../support/lab.ts'
 
-const run = promisify(execFile)
 /** Half a minute on a machine that does nothing else. */
 const bootMs = 600_000
 let lab: TestLab
 let cli: Cli
 let folder: string
+let guest: DebianGuest
 
 before(async () => {
   folder = mkdtempSync('/var/tmp/hfd')
-  const build = resolve(import.meta.dirname, '../../dev/guests/build')
-  const { stdout } = await run(build, ['debian'], { maxBuffer: 2 ** 26 })
-  const guest = stdout.trim().split('\n').at(-1) ?? ''
-  const manifest = JSON.parse(readFileSync(join(guest, 'manifest.json'), 'utf8')) as { sha256: Record<string, string> }
+  guest = await debianGuest()
   lab = await TestLab.open({ name: `pd${process.pid % 100_000}`, hosts: 2, hasGuest: false })
   cli = new Cli(lab, folder)
-  const sha256 = manifest.sha256['disk.qcow2'] ?? ''
-  const where = ['--file', join(guest, 'disk.qcow2'), '--datastore', 'shared', '--sha256', sha256]
+  const where = ['--file', guest.disk, '--datastore', 'shared', '--sha256', guest.sha256]
   await cli.json('image', 'import', 'debian', ...where)
   const image = (await cli.json<Image[]>('image', 'list')).find(({ name }) => name === 'debian')
-  assert.deepEqual([image?.state, image?.format, image?.sha256], ['ready', 'qcow2', sha256])
+  assert.deepEqual([image?.state, image?.format, image?.sha256], ['ready', 'qcow2', guest.sha256])
 })
 after(async () => {
   await lab?.[Symbol.asyncDispose]()
@@ -63,40 +58,87 @@ async function sshBanner(address: string): Promise<string | undefined> {
   }
 }
 
-/** A connection to the guest's ssh server whose first line has come, and nothing more yet. */
-async function sshConnection(address: string): Promise<{ socket: Socket; text: () => string }> {
-  const socket = connect({ host: address, port: 22 })
-  let text = ''
-  socket.on('data', (data: Buffer) => (text += data.toString('latin1')))
-  socket.on('error', () => undefined)
-  await lab.eventually('the first line of ssh', async () => /^SSH-2\.0-.*\r\n/.test(text) || undefined, bootMs)
-  return { socket, text: () => text }
+const insert = 'while :; do i=$((i+1)); echo "insert into ledger values($i, randomblob(500)); select $i;"; done'
+
+/**
+ * A database on the guest's disk that is written to over ssh, one transaction after the other, each made durable by SQLite
+ * before its number is said.
+ */
+class Ledger implements Disposable {
+  readonly #ssh: ChildProcess
+  #said = ''
+  #trouble = ''
+
+  constructor(address: string) {
+    const create = 'create table ledger(n integer primary key, content blob)'
+    const command = `sqlite3 /root/ledger.db '${create}'; i=0; ${insert} | stdbuf -oL sqlite3 /root/ledger.db`
+    this.#ssh = ssh(guest, address, command)
+    this.#ssh.stdout?.on('data', (data: Buffer) => (this.#said += data.toString()))
+    this.#ssh.stderr?.on('data', (data: Buffer) => (this.#trouble += data.toString()))
+  }
+
+  /** The numbers that were said: none lacks, and none comes twice, on one connection. */
+  get acknowledged(): number {
+    const numbers = this.#said.split('\n').slice(0, -1).map(Number)
+    numbers.forEach((number, at) => assert.equal(number, at + 1))
+    return numbers.length
+  }
+
+  async more(count: number): Promise<void> {
+    const wanted = this.acknowledged + count
+    const isThere = async (): Promise<true | undefined> => {
+      assert.equal(this.#ssh.exitCode, null, this.#trouble)
+      return this.acknowledged >= wanted || undefined
+    }
+    await lab.eventually(`${wanted} transactions`, isThere, bootMs)
+  }
+
+  [Symbol.dispose](): void {
+    this.#ssh.kill('SIGKILL')
+  }
 }
 
-/** Its host dies: a connection of before goes on, and so does whoever is logged in, on the same files. */
+/**
+ * Its host dies: who is logged in stays so, over ssh and on the serial line; nothing that a database has acknowledged is
+ * lost, and its memory is as it was.
+ */
 async function outlivesItsHost(
   { host, addresses, name }: Vm,
   line: { readonly text: () => string; readonly stream: Duplex },
 ): Promise<void> {
-  line.stream.write('echo kept > /root/kept; sync; echo syn"ced"\n')
-  await lab.eventually('the file is written', async () => /^synced/m.test(line.text()) || undefined, bootMs)
+  const says = async (command: string, pattern: RegExp): Promise<string> => {
+    const from = line.text().length
+    line.stream.write(`${command}\n`)
+    const said = (): string | undefined => pattern.exec(line.text().slice(from))?.[0]
+    return await lab.eventually(`${String(pattern)} on the serial line`, async () => said(), bootMs)
+  }
+  const blob = '/dev/shm/blob'
+  await says(
+    `dd if=/dev/urandom of=${blob} bs=1M count=32 status=none; sha256sum ${blob} >/dev/shm/sum; echo "s"ummed`,
+    /^summed/m,
+  )
   await cli.json('vm', 'protect', name)
-  const { socket, text } = await sshConnection(addresses[0] ?? '')
+  using ledger = new Ledger(addresses[0] ?? '')
+  await ledger.more(20)
   await lab.crash(host ?? '')
   const now = await lab.eventually('the VM on the other host', async () => {
     const vm = await cli.json<Vm>('vm', 'show', name)
     return (vm.state === 'running' && vm.host !== host && vm) || undefined
   })
-  // Only who knows of this connection answers with the keys that it can exchange.
-  socket.write('SSH-2.0-holdfast\r\n')
-  await lab.eventually('the next word on that connection', async () => text().includes('kex') || undefined, bootMs)
-  assert.equal(socket.readyState, 'open')
-  socket.destroy()
-  // The serial line goes along with it.
-  line.stream.write('\necho "<$(cat /root/kept) $(systemctl is-system-running)"\n')
-  await lab.eventually('the shell of before', async () => /^<kept /m.test(line.text()) || undefined, bootMs)
-  assert.doesNotMatch(line.text(), /I\/O error|EXT4-fs error|Kernel panic/)
   assert.notEqual(now.host, host)
+  await ledger.more(20)
+  const { acknowledged } = ledger
+  ledger[Symbol.dispose]()
+  await says('until ! pidof sqlite3; do sleep 1; done; echo "o"ver', /^over/m)
+  const counts = 'select count(*), max(n) from ledger'
+  const row = await says(
+    `sqlite3 /root/ledger.db 'pragma integrity_check' '${counts}'; echo "d"one`,
+    /^ok[\s\S]*^done/m,
+  )
+  const [, count, most] = (/(\d+)\|(\d+)/.exec(row) ?? []).map(Number)
+  assert.ok(count === most && (count ?? 0) >= acknowledged, `${row} after ${acknowledged} were acknowledged`)
+  await says('sha256sum -c /dev/shm/sum; echo "c"hecked', /^\/dev\/shm\/blob: OK[\s\S]*^checked/m)
+  assert.doesNotMatch(line.text(), /I\/O error|EXT4-fs error|Kernel panic/)
   await lab.heal()
   await lab.eventually('it is protected again', async () => {
     const vm = await cli.json<Vm>('vm', 'show', name)

@@ -12,7 +12,7 @@ for tool in mmdebstrap mke2fs sfdisk mcopy qemu-img ssh-keygen cpio modprobe; do
   command -v "$tool" >/dev/null || fail "$tool is missing" "Run 'libexec/install-packages.sh test'."
 done
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")
-packages=linux-image-cloud-amd64,systemd-sysv,udev,dbus,kmod,iproute2,iputils-ping,openssh-server,qemu-guest-agent,e2fsprogs,less
+packages=linux-image-cloud-amd64,systemd-sysv,udev,dbus,kmod,iproute2,iputils-ping,openssh-server,qemu-guest-agent,e2fsprogs,less,sqlite3,nginx-light
 
 # Sizes and places on the disk, in sectors of 512 bytes. Each partition begins on a whole mebibyte.
 mib=2048

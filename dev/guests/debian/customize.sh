@@ -16,7 +16,8 @@ echo '127.0.0.1 localhost' >"$root/etc/hosts"
 # The kernel's own initramfs is not used: see initrd-init.
 rm -f "$root"/boot/initrd.img-* "$root"/initrd.img*
 chroot "$root" systemctl --quiet enable systemd-networkd.service lease-applied.path ssh.service console-getty.service
-chroot "$root" systemctl --quiet disable systemd-networkd-wait-online.service
+# The web server is there for those who start it.
+chroot "$root" systemctl --quiet disable systemd-networkd-wait-online.service nginx.service
 # Little of use in a guest of minutes, and each costs its part of a second under emulation. The serial line's prompt is
 # console-getty's: serial-getty waits for udev to have seen the line.
 chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer \

@@ -103,7 +103,11 @@ export class OutputGate implements AsyncDisposable {
 
   /** Lets frames go out. */
   release(frames: readonly Buffer[]): void {
-    for (const frame of frames) this.#in.stream.write(frame)
+    const { stream } = this.#in
+    // By one call of the kernel for many.
+    stream.cork()
+    for (const frame of frames) stream.write(frame)
+    stream.uncork()
   }
 
   /** Frames pass at once from now on. */
