@@ -12,7 +12,7 @@ import { Console, eventually } from './hypervisor-guest.ts'
 import { kill, Pair, Ticks, vm } from './pump-pair.ts'
 
 test('what a guest was told is on its disk is there after its host has died', async () => {
-  await using pair = await Pair.open({ disk: 'qcow2' })
+  await using pair = await Pair.open({ disk: 'qcow2', more: { virtio: 'transitional' } })
   await pair.serial.command('disk write /dev/vda 200 1')
   pair.serial.type('disk churn /dev/vda 150\n')
   await pair.serial.until(/disk: .*generation [4-9]/)
@@ -26,7 +26,7 @@ test('what a guest was told is on its disk is there after its host has died', as
 })
 
 test('protection is ended, and the second gives its copy up', async () => {
-  await using pair = await Pair.open({ disk: 'raw' })
+  await using pair = await Pair.open({ disk: 'raw', more: { virtio: 'legacy' } })
   using ticks = new Ticks()
   await eventually('ticks under protection', () => ticks.count > 100 || undefined)
   await pair.pump.end()
