@@ -6,7 +6,7 @@ export interface Clock {
    * Milliseconds that never jump and count through suspend (CLOCK_BOOTTIME). Deadlines and leases use this one.
    */
   monotonic(): number
-  /** Resolves after `ms`; rejects with the signal's reason when aborted. */
+  /** Resolves after `ms`; rejects with the signal's reason when aborted. 0: as soon as all that is ready had its turn. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>
   /** Calls back once after `ms`; disposing the timer before then cancels it. Never keeps the process alive. */
   timer(ms: number, callback: () => void): Disposable

@@ -11,18 +11,47 @@ import { nodeProcessMemories } from '../../src/base/node/index.ts'
 import { Console, eventually } from './hypervisor-guest.ts'
 import { kill, Pair, Ticks, vm } from './pump-pair.ts'
 
-test('what a guest was told is on its disk is there after its host has died', async () => {
-  await using pair = await Pair.open({ disk: 'qcow2', more: { virtio: 'transitional' } })
+/** Its memory and its disk are written to as fast as it can. */
+async function busy(pair: Pair): Promise<void> {
   await pair.serial.command('disk write /dev/vda 200 1')
+  await pair.serial.command('(dirty 4 >/dev/null 2>&1 &)')
   pair.serial.type('disk churn /dev/vda 150\n')
-  await pair.serial.until(/disk: .*generation [4-9]/)
-  pair.kill()
-  await pair.untilRunning()
-  const there = await Console.open(pair.waiting)
-  // The churn goes on where it was, and checks each block that it wrote.
-  const seen = await there.until(/disk: .*generation (1[2-9])/)
-  assert.doesNotMatch(there.text, /BAD/, seen)
-  there.close()
+  await pair.serial.until(/disk: .*generation [2-9]/)
+}
+
+/** What writes to the disk goes on, and checks each block that it wrote before. */
+async function assertDiskWhole(console: Console): Promise<void> {
+  const seen = await console.until(/disk: .*generation ([6-9]|1[0-9])/)
+  assert.doesNotMatch(console.text, /BAD/, seen)
+}
+
+for (const moment of ['transfer', 'journal', 'apply'] as const) {
+  test(`what a guest was told is there when its host dies in the midst of the second's ${moment}`, async () => {
+    await using pair = await Pair.open({ disk: 'qcow2', more: { virtio: 'transitional' } })
+    using ticks = new Ticks()
+    await busy(pair)
+    await pair.killAt(moment, 'primary')
+    await pair.untilRunning()
+    const there = await Console.open(pair.waiting)
+    await assertDiskWhole(there)
+    there.close()
+    const from = ticks.count
+    await eventually('ticks at the second', () => ticks.count > from + 100 || undefined)
+    assert.deepEqual(ticks.problems, [])
+  })
+}
+
+test('a second host that dies in the midst of an epoch leaves the guest whole where it is', async () => {
+  await using pair = await Pair.open({ disk: 'qcow2', more: { virtio: 'transitional' } })
+  using ticks = new Ticks()
+  await busy(pair)
+  await pair.killAt('apply', 'second')
+  await pair.pump.gone
+  assert.equal((await pair.hosts[0].pumps.memory(vm))?.phase, 'alone')
+  await assertDiskWhole(pair.serial)
+  const from = ticks.count
+  await eventually('ticks without protection', () => ticks.count > from + 100 || undefined)
+  assert.deepEqual(ticks.problems, [])
 })
 
 test('protection is ended, and the second gives its copy up', async () => {

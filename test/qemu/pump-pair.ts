@@ -4,11 +4,10 @@
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import { connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { DatastoreId, DiskId, HostId, VmId } from '../../src/base/ids.ts'
 import type { ProcessId } from '../../src/base/processes.ts'
 import type { Pump } from '../../src/agent/protect/pumps.ts'
@@ -26,6 +25,7 @@ import {
 } from '../../src/contracts/protection.ts'
 import type { TrackerKind } from '../../src/base/process-memory.ts'
 import { makeAuthority, makeHost } from './hypervisor-certificates.ts'
+import type { Moment, MomentFile } from './pump-at-moment.ts'
 import { Console, deps, eventually, TestHost } from './hypervisor-guest.ts'
 
 export const vm = 'vm-1' as VmId
@@ -117,6 +117,7 @@ class Host {
     name: string,
     runDirectory: string,
     { tracker = 'userfaultfd', isVerified = false }: PairOptions,
+    momentFile: string,
   ) {
     const dataDirectory = join(folder, `${name}-data`)
     const tls = makeHost(folder, `${name}.holdfast`)
@@ -136,7 +137,7 @@ class Host {
       listen: { data: '127.0.0.1', beats: '127.0.0.1' },
       obstacle: () => Promise.resolve(undefined),
       tracking: () => Promise.resolve({ tracker: { kind: tracker, reason: 'this test' }, isVerified }),
-      program: [process.execPath, fileURLToPath(new URL('../../src/agent/protect/pump/main.ts', import.meta.url))],
+      program: [process.execPath, join(import.meta.dirname, 'pump-at-moment.ts'), momentFile],
     })
   }
 }
@@ -195,10 +196,11 @@ export class Pair implements AsyncDisposable {
   readonly pump: Pump
   readonly secondPump: Pump
   readonly folders: readonly [string, string]
+  readonly #momentFile: string
 
   private constructor(
     stack: AsyncDisposableStack,
-    parts: Omit<Pair, 'kill' | 'untilRunning' | typeof Symbol.asyncDispose>,
+    parts: Omit<Pair, 'kill' | 'killAt' | 'untilRunning' | typeof Symbol.asyncDispose> & { momentFile: string },
   ) {
     this.#stack = stack
     this.serial = parts.serial
@@ -208,6 +210,7 @@ export class Pair implements AsyncDisposable {
     this.pump = parts.pump
     this.secondPump = parts.secondPump
     this.folders = parts.folders
+    this.#momentFile = parts.momentFile
   }
 
   static async open(options: PairOptions = {}): Promise<Pair> {
@@ -231,8 +234,8 @@ export class Pair implements AsyncDisposable {
     })
     const [a, b] = [await configOf(0), await configOf(1)]
     const hosts = [
-      new Host(certificates, 'host-1', a.runDirectory, options),
-      new Host(certificates, 'host-2', b.runDirectory, options),
+      new Host(certificates, 'host-1', a.runDirectory, options, join(certificates, 'no-moment')),
+      new Host(certificates, 'host-2', b.runDirectory, options, join(certificates, 'moment')),
     ] as const
     const { machine, serial } = await host.boot(a)
     for (const at of nics.keys()) {
@@ -284,13 +287,32 @@ export class Pair implements AsyncDisposable {
       30_000,
     )
     const folders = [a.runDirectory, b.runDirectory] as const
-    return new Pair(stack.move(), { serial, machine, waiting, hosts, pump, secondPump, folders })
+    return new Pair(stack.move(), {
+      serial,
+      machine,
+      waiting,
+      hosts,
+      pump,
+      secondPump,
+      folders,
+      momentFile: join(certificates, 'moment'),
+    })
   }
 
   /** The primary's host dies: its QEMU and its pump at once. */
   kill(): void {
     process.kill(this.machine.pid, 'SIGKILL')
     kill(this.folders[0])
+  }
+
+  /** The primary's host dies, or the second's, at this moment of the second's work. Resolves when it has. */
+  async killAt(moment: Moment, which: 'primary' | 'second'): Promise<void> {
+    const side = which === 'primary' ? 0 : 1
+    const { pid } = which === 'primary' ? this.machine : this.waiting
+    const file: MomentFile = { moment, pids: [pid, pumpOf(this.folders[side]).pid] }
+    writeFileSync(`${this.#momentFile}.new`, JSON.stringify(file))
+    renameSync(`${this.#momentFile}.new`, this.#momentFile)
+    await eventually(`the moment ${moment}`, () => existsSync(`${this.#momentFile}.was`) || undefined)
   }
 
   async untilRunning(): Promise<void> {
@@ -337,7 +359,7 @@ function diskOf(path: string, format: 'qcow2' | 'raw', bus: 'virtio' | 'ide'): M
 
 /** Ends the pump of a run folder, if it still runs. */
 export function kill(runDirectory: string): void {
-  const { process: id } = JSON.parse(readFileSync(join(runDirectory, 'pump.json'), 'utf8')) as { process: ProcessId }
+  const id = pumpOf(runDirectory)
   const stat = (() => {
     try {
       return readFileSync(`/proc/${id.pid}/stat`, 'utf8')
@@ -346,4 +368,9 @@ export function kill(runDirectory: string): void {
     }
   })()
   if (stat.includes(` ${id.startTicks} `)) process.kill(id.pid, 'SIGKILL')
+}
+
+function pumpOf(runDirectory: string): ProcessId {
+  const { process: id } = JSON.parse(readFileSync(join(runDirectory, 'pump.json'), 'utf8')) as { process: ProcessId }
+  return id
 }

@@ -45,6 +45,16 @@ const takesOver: Record<Victim, boolean | undefined> = {
   manager: false,
 }
 
+/** The number of its configuration; 0: it has none. */
+function nOf({ protection }: Vm): number {
+  return protection.state === 'protected' ? protection.n : 0
+}
+
+/** Whether its configuration ends with it, so that another one protects it afterwards. */
+function breaksPair(victim: Victim): boolean {
+  return victim !== 'primary agent' && victim !== 'second agent' && victim !== 'manager'
+}
+
 /** How long a frozen host stays so, or a link cut: longer than anybody's patience. */
 const faultMs = 2500
 const patienceMs = 120_000
@@ -88,13 +98,14 @@ export class ProtectedVm implements Disposable {
     return this.#lab.vm(this.#name)
   }
 
-  /** Protected, and where it is by everybody's word. */
-  async untilProtected(): Promise<Vm> {
+  /** Protected, and where it is by everybody's word; `before`: by another pair than then. */
+  async untilProtected(before?: Vm): Promise<Vm> {
     let last: unknown
     const look = async (): Promise<Vm | false> => {
       const vm = await this.vm()
       last = { state: vm.state, host: vm.host, operation: vm.operation, protection: vm.protection, run: vm.run }
-      return vm.state === 'running' && vm.operation === null && vm.protection.state === 'protected' && vm
+      const isProtected = vm.protection.state === 'protected' && nOf(vm) > (before === undefined ? 0 : nOf(before))
+      return vm.state === 'running' && vm.operation === null && isProtected && vm
     }
     return await this.#lab.eventually('it is protected', look, patienceMs).catch((cause: unknown) => {
       throw new Error(`it is not protected: ${JSON.stringify(last)}`, { cause })
@@ -111,7 +122,7 @@ export class ProtectedVm implements Disposable {
     await this.#ledger.goesOn(this.#lab, 10)
     const { longestSilence } = this.#ticks
     await this.#lab.heal()
-    const after = await this.untilProtected()
+    const after = await this.untilProtected(breaksPair(victim) ? before : undefined)
     const wanted = takesOver[victim]
     if (wanted !== undefined)
       assert.equal(after.host !== primary, wanted, `it was on ${primary} and is on ${after.host}`)

@@ -52,6 +52,11 @@ function sleep(ms: number, signal?: AbortSignal): Promise<void> {
       return why instanceof Error ? why : new Error(String(why))
     }
     if (signal?.aborted === true) return reject(reason())
+    // A timer takes a millisecond at the least.
+    if (ms <= 0) {
+      setImmediate(resolve)
+      return
+    }
     const onAbort = (): void => {
       clearTimeout(handle)
       reject(reason())

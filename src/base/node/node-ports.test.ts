@@ -48,6 +48,15 @@ describe('clock', () => {
     await assert.rejects(clock.sleep(60_000, controller.signal), /enough/)
   })
 
+  test('a sleep of nothing lets others have their turn, and waits for no timer', async () => {
+    const turns: string[] = []
+    const timer = setTimeout(() => turns.push('timer'), 10_000)
+    setImmediate(() => turns.push('other'))
+    for (let slept = 0; slept < 3; slept++) await clock.sleep(0).then(() => turns.push('slept'))
+    clearTimeout(timer)
+    assert.deepEqual(turns, ['other', 'slept', 'slept', 'slept'])
+  })
+
   test('a disposed timer does not fire', async () => {
     let fired = 0
     clock.timer(5, () => fired++)[Symbol.dispose]()
