@@ -1,8 +1,10 @@
 /**
  * A pump that kills at one moment of its work: `node pump-at-moment.ts MOMENT-FILE ORDER-FILE`. As soon as there is a moment
- * file, the processes that it names die the next time that the moment comes, in the midst of what the pump does.
+ * file, the processes that it names die the next time that the moment comes, in the midst of what the pump does. With
+ * HOLDFAST_TEST_SYNC_MS its journal's disk takes so many milliseconds more to make anything durable.
  */
 import { readFileSync, renameSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FileHandle, Files } from '../../src/base/files.ts'
 import type { ProcessMemories, ProcessMemory } from '../../src/base/process-memory.ts'
 import type { Streams } from '../../src/base/streams.ts'
@@ -20,6 +22,7 @@ export interface MomentFile {
   readonly pids: readonly number[]
 }
 
+const syncMs = Number(process.env['HOLDFAST_TEST_SYNC_MS'] ?? 0)
 const [momentFile = '', order = ''] = process.argv.slice(2)
 /** So much within one go is a part of an epoch that has more: the guest writes many megabytes for each. */
 const partBytes = 2 ** 20
@@ -72,9 +75,10 @@ function filesOf(real: Files): Files {
         const handle = await target.open(...args)
         if (!/journal\.[01]$/.test(args[0])) return handle
         const sync = handle.sync.bind(handle)
-        handle.sync = () => {
+        handle.sync = async () => {
           comes('journal')
-          return sync()
+          if (syncMs > 0) await sleep(syncMs)
+          await sync()
         }
         return handle
       }
