@@ -5,6 +5,15 @@
  */
 import { readFileSync, renameSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  jsonLogger,
+  nodeClock,
+  nodeFiles,
+  nodeNetwork,
+  nodeProcesses,
+  nodeProcessMemories,
+  nodeStreams,
+} from '../../src/base/node/index.ts'
 import type { FileHandle, Files } from '../../src/base/files.ts'
 import type { ProcessMemories, ProcessMemory } from '../../src/base/process-memory.ts'
 import type { Streams } from '../../src/base/streams.ts'
@@ -101,9 +110,9 @@ function memoriesOf(real: ProcessMemories): ProcessMemories {
   }
 }
 
-await runPumpProcess(order, (ports) => ({
-  ...ports,
-  streams: streamsOf(ports.streams),
-  files: filesOf(ports.files),
-  memories: memoriesOf(ports.memories),
-}))
+const ports = {
+  ...{ log: jsonLogger(), network: nodeNetwork(), clock: nodeClock(), processes: nodeProcesses() },
+  ...{ streams: streamsOf(nodeStreams()), files: filesOf(nodeFiles()), memories: memoriesOf(nodeProcessMemories()) },
+}
+await runPumpProcess(ports, order)
+process.exit(0)
