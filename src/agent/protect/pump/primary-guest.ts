@@ -251,16 +251,21 @@ export class PrimaryGuest implements AsyncDisposable {
     return readDevices(this.#ports.files, this.#runDirectory)
   }
 
-  /** Measures by QEMU's own word how long the guest stands still from now on. */
+  /**
+   * Measures by QEMU's own word how long the guest stands still from now on. That word is of a clock that may jump, and epochs
+   * come the more seldom the longer it was: no longer than has passed by one that does not.
+   */
   #standstill(): () => Pick<Cut, 'pauseMs' | 'stoppedAt'> {
-    let [from, to] = [this.#ports.clock.now(), 0]
+    const { clock } = this.#ports
+    const began = clock.monotonic()
+    let [from, to] = [clock.now(), 0]
     const listening = this.qmp.onEvent(({ event, at }) => {
       if (event === 'STOP') from = at
       if (event === 'RESUME') to = at
     })
     return () => {
       listening[Symbol.dispose]()
-      return { pauseMs: Math.max(0, to - from), stoppedAt: from }
+      return { pauseMs: Math.min(Math.max(0, to - from), clock.monotonic() - began), stoppedAt: from }
     }
   }
 
