@@ -17,6 +17,7 @@ export const victims = [
   'primary pump',
   'primary agent',
   'primary frozen',
+  'primary storage',
   'second host',
   'second QEMU',
   'second pump',
@@ -35,6 +36,7 @@ const takesOver: Record<Victim, boolean | undefined> = {
   'primary pump': true,
   'primary agent': false,
   'primary frozen': true,
+  'primary storage': true,
   'second host': false,
   'second QEMU': false,
   'second pump': false,
@@ -160,6 +162,8 @@ export class ProtectedVm implements Disposable {
         await lab.ports.clock.sleep(faultMs)
         return lab.thaw(host)
       }
+      case 'primary storage':
+        return lab.storageCut(primary, 'fail')
       case 'primary QEMU':
       case 'second QEMU':
         return this.#kill(victim === 'primary QEMU' ? primary : second, vm, 'machine.json')

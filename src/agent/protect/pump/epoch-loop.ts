@@ -10,7 +10,7 @@ import type { Bell } from './bell.ts'
 import type { PrimaryLinks } from './primary-links.ts'
 import { dueInMs, mostWaitingBytes } from './pacing.ts'
 import type { DiskCopy } from './primary-disks.ts'
-import type { PrimaryGuest } from './primary-guest.ts'
+import type { Cut, PrimaryGuest } from './primary-guest.ts'
 import type { PrimaryProtocol } from './primary-protocol.ts'
 import type { TakenEpochs } from './taken-epochs.ts'
 
@@ -67,8 +67,11 @@ export class EpochLoop {
     return Math.min(taken.last.sinceMs, clock.monotonic() - links.movedAt) > patienceMs
   }
 
-  /** Resolves with why no more epochs are taken: the second has the `last`, the guest has shut down, or it is over. */
-  async run(): Promise<'last' | 'shut-down' | 'over'> {
+  /**
+   * Resolves with why no more epochs are taken: the second has the `last`, the guest will not run on (in words why), or it is
+   * over.
+   */
+  async run(): Promise<'last' | 'over' | { readonly guest: string }> {
     const { bell, protocol } = this.#deps
     for (;;) {
       const { phase, cut, acked } = protocol.state
@@ -86,8 +89,8 @@ export class EpochLoop {
         else await bell.rest(this.isHeldBack ? undefined : nextLookMs)
         continue
       }
-      const isShutDown = await this.#take(cut + 1, isLast)
-      if (isShutDown) return 'shut-down'
+      const over = await this.#take(cut + 1, isLast)
+      if (over !== undefined) return { guest: over }
       if (isLast) return await this.#given(cut + 1)
     }
   }
@@ -103,7 +106,7 @@ export class EpochLoop {
     return 'last'
   }
 
-  async #take(epoch: number, isLast: boolean): Promise<boolean> {
+  async #take(epoch: number, isLast: boolean): Promise<Cut['over']> {
     const { clock, guest, taken, links, bell, protocol } = this.#deps
     this.#isLastTaken = isLast
     const cut = await guest.cut(epoch, { isLast })
@@ -114,7 +117,7 @@ export class EpochLoop {
     await taken.keep(protocol.state.config.n, epoch, cut, { sentBytes: links.sentBytes, heldBackMs })
     guest.onHeld(() => bell.ring())
     await protocol.input({ is: 'cut' })
-    return cut.isShutDown
+    return cut.over
   }
 
   #dueMs(): number {

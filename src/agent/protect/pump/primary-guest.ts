@@ -40,8 +40,8 @@ export interface Cut {
   readonly givenMs: number
   /** When it began to, by the host's wall clock, milliseconds since 1970. */
   readonly stoppedAt: number
-  /** The guest has shut down: it will not run on. */
-  readonly isShutDown: boolean
+  /** Why the guest will not run on, by its own doing; undefined: it will. */
+  readonly over: 'has shut down' | 'has failed' | undefined
 }
 
 interface GuestParts {
@@ -66,6 +66,12 @@ interface NicGate {
 const chunkPages = 256
 /** More than this in one epoch is no holding in step any more. */
 const mostEpochBytes = 2 ** 30
+/** States after which there is no going on; QEMU stands still, and its agent decides what becomes of it. */
+const overBy: Record<string, Cut['over']> = {
+  shutdown: 'has shut down',
+  'guest-panicked': 'has failed',
+  'internal-error': 'has failed',
+}
 /** States in which `cont` lets the guest run as before; a reset while it stands still makes `prelaunch` of it. */
 const ours = new Set(['paused', 'running', 'prelaunch'])
 
@@ -86,6 +92,8 @@ export class PrimaryGuest implements AsyncDisposable {
   readonly blocks: readonly RamBlock[]
   readonly machineType: string
   isPaused = false
+  /** A disk has given an error that is no lack of space: the guest stands still, and here its next try would fail too. */
+  hasDiskFailed = false
   /** One stop of the guest at a time. */
   readonly #turns = new SerialQueue()
 
@@ -102,6 +110,9 @@ export class PrimaryGuest implements AsyncDisposable {
     this.#gates = parts.gates
     this.#disks = parts.disks
     this.#giving = parts.giving
+    this.qmp.onEvent(({ event, data }) => {
+      this.hasDiskFailed ||= event === 'BLOCK_IO_ERROR' && data['action'] === 'stop' && data['nospace'] !== true
+    })
   }
 
   /** Begins to note what the guest writes. Nothing is held yet. Throws `refused` where it cannot be protected. */
@@ -230,7 +241,7 @@ export class PrimaryGuest implements AsyncDisposable {
       mayGoOn &&= ours.has(status)
       if (how.begin === true) await this.#hold()
       await (saved ?? saveDevices(qmp, this.#runDirectory))
-      taken = { ...(await this.#take(epoch)), isShutDown: status === 'shutdown' }
+      taken = { ...(await this.#take(epoch)), over: overBy[status] }
       if (this.#giving?.isSought === true) this.#giving.find(await this.#devices())
     } finally {
       if (mayGoOn) {

@@ -240,7 +240,7 @@ export class PrimaryPump {
   /** Takes epochs for as long as the pair is bound. */
   async #epochs(epochs: EpochLoop): Promise<void> {
     const end = await epochs.run()
-    if (end === 'shut-down') this.#claim('the guest has shut down')
+    if (typeof end === 'object') this.#claim(`the guest ${end.guest}`)
     if (end !== 'last') return
     this.#yield()
     this.#handOver?.resolve()
@@ -251,7 +251,7 @@ export class PrimaryPump {
     const parts = { guest: this.#guest, disks: this.#disks, taken: this.#taken, links: this.#links, bell: this.#bell }
     return new EpochLoop({
       ...{ clock, ...parts, protocol, settings: this.#order.settings },
-      wantsLast: () => this.#handOver !== undefined,
+      wantsLast: () => this.#handOver !== undefined || this.#guest.hasDiskFailed,
       isOver: () => this.#yieldsUntil !== undefined,
     })
   }
