@@ -4,15 +4,17 @@
  *
  *   ./dev/bench protect-sync --runs 3
  */
-import { connect } from 'node:net'
 import { open, rm } from 'node:fs/promises'
-import { Pair } from '../test/qemu/pump-pair.ts'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { guestAddress, Pair } from '../test/qemu/pump-pair.ts'
 import { largeCpuShare } from './support/cpu-share.ts'
 import { median, numberOptions, Report } from './support/report.ts'
+import { p99, roundTrips } from './support/round-trips.ts'
 
 const { runs } = numberOptions({ runs: 3 })
 await using _share = await largeCpuShare('protect-sync')
-const ownSyncMs = await syncOf('/var/tmp/holdfast-sync')
+const ownSyncMs = await syncOf(join(tmpdir(), 'holdfast-sync'))
 const report = new Report('protect-sync', { runs, accelerator: 'tcg', ownSyncMs: ownSyncMs.toFixed(3) })
 process.stdout.write(`a sync of this file system takes ${ownSyncMs.toFixed(3)} ms (median of 200)\n`)
 
@@ -42,36 +44,16 @@ async function measure(name: string, ms: number): Promise<void> {
   const note = (map: Map<string, number[]>, value: number): void =>
     void map.set(name, [...(map.get(name) ?? []), value])
   let isOver = false
-  const trips = roundTrips(
-    () => isOver,
-    () => note(lags, pair.pump.status.lagMs ?? Number.NaN),
-  )
+  const trips = roundTrips(guestAddress, () => {
+    note(lags, pair.pump.status.lagMs ?? Number.NaN)
+    return isOver
+  })
   const began = performance.now()
   await pair.serial.command(writes)
   note(took, (performance.now() - began) / 1000)
   isOver = true
-  const all = (await trips).toSorted((a, b) => a - b)
-  note(middle, median(all))
-  note(worst, all[Math.floor(all.length * 0.99)] ?? Number.NaN)
-}
-
-/** A byte and its answer, one after the other, by the guest's echo. Milliseconds. */
-async function roundTrips(isOver: () => boolean, each: () => void): Promise<number[]> {
-  const socket = connect({ host: '10.88.77.50', port: 7, noDelay: true })
-  const trips: number[] = []
-  const answers = socket[Symbol.asyncIterator]()
-  try {
-    while (!isOver()) {
-      const began = performance.now()
-      socket.write('x')
-      if ((await answers.next()).done === true) throw new Error('the guest has closed its echo')
-      trips.push(performance.now() - began)
-      each()
-    }
-  } finally {
-    socket.destroy()
-  }
-  return trips
+  note(middle, median(await trips))
+  note(worst, p99(await trips))
 }
 
 /** Of 200 appends of 4 KiB, each made durable: what one takes, milliseconds. */

@@ -12,6 +12,7 @@ import type { Vm } from '../src/contracts/inventory.ts'
 import { BenchLab } from './support/bench-lab.ts'
 import { largeCpuShare } from './support/cpu-share.ts'
 import { median, numberOptions, Report, type Row } from './support/report.ts'
+import { p99, roundTrips } from './support/round-trips.ts'
 
 const { runs, memory, legacy } = numberOptions({ runs: 3, memory: 256, legacy: 0 })
 const virtio = legacy === 0 ? 'transitional' : 'legacy'
@@ -35,7 +36,6 @@ const works = {
     'i=0; while [ $i -lt 60 ]; do dd if=/tmp/blob of=/dev/vda bs=4k count=1 seek=$i conv=notrunc,fsync 2>/dev/null; i=$((i+1)); done',
 } as const
 type Work = keyof typeof works
-const manyClients = 'pages of 8 KiB from a web server, 64 clients'
 const names = Object.keys(works) as Work[]
 
 const lanes = ['unprotected', 'protected', 'protected, for throughput'] as const
@@ -74,10 +74,6 @@ for (let round = 0; round < runs; round++) {
   await lab.finish(await client.call('unprotectVm', { params: { vm: id }, body: {} }))
 }
 
-report.add({
-  ...{ title: manyClients, unit: 'requests/s', base: 'unprotected' },
-  rows: lanes.map((name) => ({ name, values: times[name][manyClients] ?? [] })),
-})
 for (const what of [...names, 'request and answer, median', 'request and answer, p99']) {
   const unit = what.startsWith('request') ? 'ms' : 's'
   const row = (name: Lane): Row => ({ name, values: times[name][what] ?? [] })
@@ -110,55 +106,9 @@ async function measure(name: Lane): Promise<void> {
     await line.run(works[work], 180_000)
     note(work, (performance.now() - began) / 1000)
   }
-  await line.run(
-    '[ -d /tmp/www ] || (mkdir /tmp/www && dd if=/tmp/blob of=/tmp/www/page bs=8k count=1 2>/dev/null && httpd -p 80 -h /tmp/www)',
-  )
-  note(manyClients, await requests(64, 6000))
-  const trips = await roundTrips(200)
+  const trips = await roundTrips(address, (done) => done === 200)
   note('request and answer, median', median(trips))
-  note('request and answer, p99', trips.toSorted((a, b) => a - b)[Math.floor(trips.length * 0.99)] ?? Number.NaN)
-}
-
-/** A request of a few bytes and its answer, one after the other: the guest's echo. */
-async function roundTrips(count: number): Promise<number[]> {
-  const { connect } = await import('node:net')
-  const socket = connect({ host: address, port: 7, noDelay: true })
-  const trips: number[] = []
-  const answers = socket[Symbol.asyncIterator]()
-  try {
-    for (let trip = 0; trip < count; trip++) {
-      const began = performance.now()
-      socket.write('x')
-      if ((await answers.next()).done === true) throw new Error('the guest has closed its echo')
-      trips.push(performance.now() - began)
-    }
-  } finally {
-    socket.destroy()
-  }
-  return trips
-}
-
-/** Requests a second that so many clients get answered, each asking again as soon as it has its page. */
-async function requests(clients: number, ms: number): Promise<number> {
-  const { get, Agent } = await import('node:http')
-  const agent = new Agent({ keepAlive: false })
-  const until = performance.now() + ms
-  let answered = 0
-  const one = async (): Promise<void> => {
-    while (performance.now() < until) {
-      await new Promise<void>((resolve, reject) => {
-        get({ host: address, port: 80, path: '/page', agent }, (response) => {
-          response.resume().once('end', () => {
-            if (performance.now() < until) answered++
-            resolve()
-          })
-          response.once('error', reject)
-        }).once('error', reject)
-      })
-    }
-  }
-  await Promise.all(Array.from({ length: clients }, one))
-  return (answered * 1000) / ms
+  note('request and answer, p99', p99(trips))
 }
 
 async function protectedVm(): Promise<Vm> {

@@ -14,7 +14,7 @@ export const videoKinds = ['std', 'none'] as const
 /**
  * By which revision of the virtio standard disks and NICs can be driven: `transitional` by the old and by 1.0, `legacy` by
  * the old alone (virtio 0.9.5; virtio 1.2, section 1.3). QEMU saves a thousand queues for each device that offers 1.0,
- * however few it has: a VM without any stands still half as long for each epoch while it is protected.
+ * however few it has: a VM without any stands still for less time at each epoch while it is protected.
  */
 export const virtioKinds = ['transitional', 'legacy'] as const
 

@@ -57,3 +57,6 @@ export const Name = Type.String({
 
 /** The largest whole number that JSON carries exactly is the bound of every count and size. */
 export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+
+/** References in requests are ids or names of siblings. */
+export const Ref = Type.String({ minLength: 1, maxLength: 80, description: 'id or name' })

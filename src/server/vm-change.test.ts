@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodeClock, nodeFiles, nodeProcesses, nodeRandom } from '../base/node/index.ts'
-import type { ChangeVm, Vm } from '../contracts/inventory.ts'
+import type { Vm } from '../contracts/inventory.ts'
+import type { ChangeVm } from '../contracts/vm-requests.ts'
 import { MemoryStore } from '../manager/store/memory/memory-store.ts'
 import { TestManager } from './testing/test-manager.ts'
 

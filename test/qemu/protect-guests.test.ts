@@ -3,22 +3,25 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import type { MachineConfig } from '../../src/hypervisor/hypervisor.ts'
 import { Console, eventually } from './hypervisor-guest.ts'
-import { Pair, secondAddress, Ticks } from './pump-pair.ts'
+import { Pair, secondAddress, Ticks, vm } from './pump-pair.ts'
 
 const build = join(import.meta.dirname, '../../dev/guests/build')
 
-test('q35 with four vCPUs, a disk behind AHCI and two e1000 NICs goes on when its host dies', async (t) => {
+/** Of a Debian for all machines: with drivers for hardware that clouds do not have, and ports that programs may use. */
+function generalKernel(): MachineConfig['kernelBoot'] {
   const folder = execFileSync(build, ['busybox-general'], { encoding: 'utf8' }).trim().split('\n').at(-1) ?? ''
+  const cmdline = 'console=ttyS0 quiet no_timer_check'
+  return { kernel: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd.gz'), cmdline }
+}
+
+test('q35 with four vCPUs, a disk behind AHCI and two e1000 NICs goes on when its host dies', async (t) => {
   await using pair = await Pair.open({
     ...{ disk: 'raw', bus: 'ide', nics: ['e1000', 'e1000'] },
     more: {
       ...{ machine: 'q35', machineType: 'pc-q35-7.2', vcpus: 4, memoryMiB: 256, video: 'std' },
-      kernelBoot: {
-        kernel: join(folder, 'vmlinuz'),
-        initrd: join(folder, 'initrd.gz'),
-        cmdline: 'console=ttyS0 quiet no_timer_check',
-      },
+      kernelBoot: generalKernel(),
     },
   })
   await pair.serial.command('disk write /dev/sda 200 1')
@@ -62,4 +65,15 @@ test('a guest that writes more than the link carries is held back, stays protect
   const there = await Console.open(pair.waiting)
   await there.command('killall dirty')
   there.close()
+})
+
+test('a guest that panics is not held any more, and stands still as a panicked one does', async () => {
+  await using pair = await Pair.open({ more: { kernelBoot: generalKernel() } })
+  // By the port of QEMU's pvpanic device, as its driver does (docs/specs/pvpanic): the kernel itself lives on.
+  pair.serial.type(
+    "mknod /dev/port c 1 4; printf '\\001' | dd of=/dev/port bs=1 seek=$((0x505)) count=1 conv=notrunc\n",
+  )
+  await pair.pump.gone
+  assert.equal((await pair.hosts[0].pumps.memory(vm))?.phase, 'alone')
+  assert.equal(await pair.machine.state(), 'failed')
 })

@@ -17,6 +17,7 @@ import {
 import type { FileHandle, Files } from '../../src/base/files.ts'
 import type { ProcessMemories, ProcessMemory } from '../../src/base/process-memory.ts'
 import type { Streams } from '../../src/base/streams.ts'
+import { FrameReader, frameKinds } from '../../src/agent/protect/pump/frames.ts'
 import { runPumpProcess } from '../../src/agent/protect/pump/pump-process.ts'
 
 /**
@@ -33,9 +34,9 @@ export interface MomentFile {
 
 const syncMs = Number(process.env['HOLDFAST_TEST_SYNC_MS'] ?? 0)
 const [momentFile = '', order = ''] = process.argv.slice(2)
-/** So much within one go is a part of an epoch that has more: the guest writes many megabytes for each. */
-const partBytes = 2 ** 20
-const shortBytes = 4096
+/** So many bytes of pages are written in one go where there are more. */
+const wholeGoBytes = 2 ** 20
+const mostBytes = 2 ** 30
 
 function comes(moment: Moment): void {
   let file: MomentFile
@@ -59,14 +60,12 @@ function streamsOf(real: Streams): Streams {
         at,
         identity,
         (stream) => {
-          let bytes = 0
+          const reader = new FrameReader(mostBytes, ({ kind }) => {
+            if (kind === frameKinds.part) comes('transfer')
+          })
           const emit = stream.emit.bind(stream) as (name: string | symbol, ...args: unknown[]) => boolean
           stream.emit = (name: string | symbol, ...args: unknown[]): boolean => {
-            if (name !== 'data') return emit(name, ...args)
-            const { length } = args[0] as Buffer
-            // Words are short, and come between what is long.
-            bytes = length < shortBytes ? 0 : bytes + length
-            if (bytes >= partBytes) comes('transfer')
+            if (name === 'data') reader.take(args[0] as Buffer)
             return emit(name, ...args)
           }
           onStream(stream)
@@ -103,7 +102,7 @@ function memoriesOf(real: ProcessMemories): ProcessMemories {
       const writeMany = memory.writeMany.bind(memory)
       memory.writeMany = (...written: Parameters<ProcessMemory['writeMany']>) => {
         writeMany(...written)
-        comes('apply')
+        if (written[1].length === wholeGoBytes) comes('apply')
       }
       return memory
     },

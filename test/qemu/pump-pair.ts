@@ -36,11 +36,11 @@ const config: ProtectionConfig = {
   second: 'host-2' as HostId,
   arbiter: 'host-3' as HostId,
 }
-const address = '10.88.77.50'
+export const guestAddress = '10.88.77.50'
 /** The second NIC of a guest that has two is in a network of its own. */
 export const secondAddress = '10.88.78.50'
 const networks = [
-  { bridge: 'hfpt0', taps: ['hfpta', 'hfptb'], gateway: '10.88.77.1', address, mac: '52:54:00:88:77:50' },
+  { bridge: 'hfpt0', taps: ['hfpta', 'hfptb'], gateway: '10.88.77.1', address: guestAddress, mac: '52:54:00:88:77:50' },
   {
     ...{ bridge: 'hfpt1', taps: ['hfptc', 'hfptd'], gateway: '10.88.78.1' },
     ...{ address: secondAddress, mac: '52:54:00:88:78:50' },
@@ -150,7 +150,7 @@ export class Ticks implements Disposable {
   #last = 0
   count = 0
   longestSilence = 0
-  constructor(host: string = address) {
+  constructor(host: string = guestAddress) {
     this.#socket = connect({ host, port: 7001, noDelay: true })
     this.#socket.on('error', (cause) => this.problems.push(cause.message))
     this.#socket.on('close', () => this.problems.push('closed'))

@@ -5,6 +5,8 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 
+const run = promisify(execFile)
+
 export interface DebianGuest {
   /** qcow2. */
   readonly disk: string
@@ -17,7 +19,7 @@ export interface DebianGuest {
 /** Finds it in the cache, or builds it, which takes a minute or two. */
 export async function debianGuest(): Promise<DebianGuest> {
   const build = resolve(import.meta.dirname, '../../dev/guests/build')
-  const { stdout } = await promisify(execFile)(build, ['debian'], { maxBuffer: 2 ** 26 })
+  const { stdout } = await run(build, ['debian'], { maxBuffer: 2 ** 26 })
   const folder = stdout.trim().split('\n').at(-1) ?? ''
   const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as { sha256: Record<string, string> }
   const sha256 = manifest.sha256['disk.qcow2']
@@ -25,19 +27,17 @@ export async function debianGuest(): Promise<DebianGuest> {
   return { disk: join(folder, 'disk.qcow2'), sha256, key: join(folder, 'id_ed25519') }
 }
 
-/** Runs a command in the guest, as root. */
-export function ssh({ key }: DebianGuest, address: string, command: string): ChildProcess {
+function sshArguments({ key }: DebianGuest, address: string, command: string): string[] {
   const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'BatchMode=yes', 'LogLevel=ERROR']
-  return spawn('ssh', ['-i', key, ...options.flatMap((option) => ['-o', option]), `root@${address}`, command])
+  return ['-i', key, ...options.flatMap((option) => ['-o', option]), `root@${address}`, command]
 }
 
-/** Runs a command in the guest to its end. Throws with what it said when it fails. */
+/** Begins a command in the guest, as root. */
+export function ssh(guest: DebianGuest, address: string, command: string): ChildProcess {
+  return spawn('ssh', sshArguments(guest, address, command))
+}
+
+/** Runs a command in the guest to its end, and gives what it said. Rejects when it fails. */
 export async function sshRun(guest: DebianGuest, address: string, command: string): Promise<string> {
-  const child = ssh(guest, address, command)
-  let [said, trouble] = ['', '']
-  child.stdout?.on('data', (data: Buffer) => (said += data.toString()))
-  child.stderr?.on('data', (data: Buffer) => (trouble += data.toString()))
-  const code = await new Promise<number | null>((ended) => child.once('close', ended))
-  if (code === 0) return said
-  throw new Error(`${command} in the guest ended with ${code}: ${trouble}${said}`)
+  return (await run('ssh', sshArguments(guest, address, command))).stdout
 }

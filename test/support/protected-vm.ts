@@ -18,6 +18,7 @@ export const victims = [
   'primary agent',
   'primary frozen',
   'primary storage',
+  'primary storage hangs',
   'second host',
   'second QEMU',
   'second pump',
@@ -37,6 +38,7 @@ const takesOver: Record<Victim, boolean | undefined> = {
   'primary agent': false,
   'primary frozen': true,
   'primary storage': true,
+  'primary storage hangs': true,
   'second host': false,
   'second QEMU': false,
   'second pump': false,
@@ -164,6 +166,8 @@ export class ProtectedVm implements Disposable {
       }
       case 'primary storage':
         return lab.storageCut(primary, 'fail')
+      case 'primary storage hangs':
+        return lab.storageCut(primary, 'hang')
       case 'primary QEMU':
       case 'second QEMU':
         return this.#kill(victim === 'primary QEMU' ? primary : second, vm, 'machine.json')

@@ -1,5 +1,6 @@
 /** Requests to the manager that serves this page. The session is a cookie that no script can read. */
-import type { ClusterInfo, Host, MigratePrecheck, Task, Vm } from '../../src/contracts/inventory.ts'
+import type { ClusterInfo, Host, Task, Vm } from '../../src/contracts/inventory.ts'
+import type { MigratePrecheck } from '../../src/contracts/vm-requests.ts'
 
 export class ApiError extends Error {
   readonly status: number

@@ -1,7 +1,7 @@
 /** `holdfast vm change` */
 import type { Command } from 'commander'
 import { HoldfastError } from '../../base/errors.ts'
-import type { ChangeVm } from '../../contracts/inventory.ts'
+import type { ChangeVm } from '../../contracts/vm-requests.ts'
 import type { Cli } from '../cli.ts'
 import { resolveId } from '../connection/resolve.ts'
 import { choice, collect, countOption, given, memoryOption } from '../options.ts'

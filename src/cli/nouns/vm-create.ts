@@ -1,7 +1,7 @@
 /** `holdfast vm create` */
 import { InvalidArgumentError, type Command } from 'commander'
 import { HoldfastError } from '../../base/errors.ts'
-import type { CreateVm } from '../../contracts/inventory.ts'
+import type { CreateVm } from '../../contracts/vm-requests.ts'
 import type { Cli } from '../cli.ts'
 import { choice, collect, countOption, given, memoryOption, sizeOption, waitOptions } from '../options.ts'
 import { finishTask } from '../task-finish.ts'

@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { formatSize } from '../../base/units.ts'
 import { HoldfastError } from '../../base/errors.ts'
-import type { MigratePrecheck, MigrateVm } from '../../contracts/inventory.ts'
+import type { MigratePrecheck, MigrateVm } from '../../contracts/vm-requests.ts'
 import type { Cli } from '../cli.ts'
 import { resolveId } from '../connection/resolve.ts'
 import { countOption, given, sizeOption, waitOptions } from '../options.ts'

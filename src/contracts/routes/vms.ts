@@ -1,5 +1,6 @@
 /** Routes of virtual machines. */
-import { ChangeVm, CreateVm, MigratePrecheck, MigrateVm, StartVm, Task, Vm } from '../inventory.ts'
+import { Task, Vm } from '../inventory.ts'
+import { ChangeVm, CreateVm, MigratePrecheck, MigrateVm, StartVm } from '../vm-requests.ts'
 import { ProtectPrecheck, ProtectVm } from '../vm-protection.ts'
 import { OneOf, Open, Strict, Time, Type } from '../schema.ts'
 import { EmptyBody, Page, paging, route } from './row.ts'

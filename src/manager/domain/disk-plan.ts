@@ -2,7 +2,7 @@
 import { HoldfastError } from '../../base/errors.ts'
 import type { DatastoreId, DiskId, ImageId } from '../../base/ids.ts'
 import { formatSize } from '../../base/units.ts'
-import type { CreateVm } from '../../contracts/inventory.ts'
+import type { CreateVm } from '../../contracts/vm-requests.ts'
 import type { DiskDevice, NvramDevice } from '../../contracts/machine-spec.ts'
 import { hostsReaching, storageOf, type ClusterView, type ImageView } from './cluster-view.ts'
 import { resolveRef } from './names.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DiskId, ImageId } from '../../base/ids.ts'
-import type { ChangeVm, CreateVm } from '../../contracts/inventory.ts'
+import type { ChangeVm, CreateVm } from '../../contracts/vm-requests.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
 import { aCluster, aSpec } from './cluster-fixture.ts'
 import type { ImageView } from './cluster-view.ts'

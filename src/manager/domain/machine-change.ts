@@ -1,7 +1,7 @@
 /** A change of a stopped VM's machine. What is not named stays; keys and slots of devices are never touched. Pure. */
 import { HoldfastError } from '../../base/errors.ts'
 import type { ImageId } from '../../base/ids.ts'
-import type { ChangeVm } from '../../contracts/inventory.ts'
+import type { ChangeVm } from '../../contracts/vm-requests.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { checkCapacity, readyImage } from './machine-plan.ts'

@@ -5,7 +5,7 @@
 import { HoldfastError } from '../../base/errors.ts'
 import type { DiskId, ImageId } from '../../base/ids.ts'
 import { formatSize, MiB } from '../../base/units.ts'
-import type { CreateVm } from '../../contracts/inventory.ts'
+import type { CreateVm } from '../../contracts/vm-requests.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
 import { imagesOf, reservedMiB, type ClusterView, type ImageView } from './cluster-view.ts'
 import { cpuProblem, expandCpuModel } from './cpu-baseline.ts'

@@ -1,7 +1,7 @@
 /** NICs of a new machine: MACs that nobody has, and fixed addresses where Holdfast assigns them. */
 import { HoldfastError } from '../../base/errors.ts'
 import { idNumber } from '../../base/ids.ts'
-import type { CreateVm } from '../../contracts/inventory.ts'
+import type { CreateVm } from '../../contracts/vm-requests.ts'
 import type { NicDevice } from '../../contracts/machine-spec.ts'
 import type { ClusterView, NetworkView } from './cluster-view.ts'
 import { addressProblem, firstFreeAddress } from './ipv4.ts'

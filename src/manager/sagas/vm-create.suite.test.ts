@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { FolderId, PoolId, ProjectId, DatacenterId } from '../../base/ids.ts'
-import type { CreateVm } from '../../contracts/inventory.ts'
+import type { CreateVm } from '../../contracts/vm-requests.ts'
 import type { Change } from '../store/store.ts'
 import { beginOptions } from './fake-operation.ts'
 import { addVm, disk1, fakeWorld, host1, locals, shared, vm1, type FakeWorld } from './fake-world.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { DatastoreId, HostId } from '../../base/ids.ts'
-import type { MigrateVm } from '../../contracts/inventory.ts'
+import type { MigrateVm } from '../../contracts/vm-requests.ts'
 import { beginOptions } from './fake-operation.ts'
 import { addVm, disk1, fakeWorld, host1, host2, locals, shared, vm1, type FakeWorld } from './fake-world.ts'
 import { sagaSuite, type SuiteTools, type TrialEnd } from './suite.ts'

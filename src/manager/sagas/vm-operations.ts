@@ -4,7 +4,7 @@
  */
 import { HoldfastError } from '../../base/errors.ts'
 import type { DatastoreId, HostId, VmId } from '../../base/ids.ts'
-import type { MigrateVm } from '../../contracts/inventory.ts'
+import type { MigrateVm } from '../../contracts/vm-requests.ts'
 import { refusedWhileProtected } from '../domain/operations-while-protected.ts'
 import type { HostRecord, VmRecord } from '../store/records.ts'
 import type { Stored } from '../store/store.ts'

@@ -43,6 +43,8 @@ export class EpochLoop {
   #lookTookMs = 0
   #heldBackAt: number | undefined
   #isLastTaken = false
+  /** QEMU is asked to stop the guest since then, and what follows from that is not done. */
+  #standingSince: number | undefined
 
   constructor(deps: LoopDeps) {
     this.#deps = deps
@@ -60,11 +62,19 @@ export class EpochLoop {
 
   /** An epoch has been on its way for longer than anything takes, and nothing of it moves: a link may be cut without a word. */
   get isStuck(): boolean {
-    const { clock, taken, links, protocol, settings } = this.#deps
+    const { clock, taken, links, protocol } = this.#deps
     const { phase, acked, cut } = protocol.state
     if (phase !== 'protecting' || acked >= cut) return false
-    const patienceMs = Math.max(leastPatienceMs, patienceInSilences * settings.silenceMs)
-    return Math.min(taken.last.sinceMs, clock.monotonic() - links.movedAt) > patienceMs
+    return Math.min(taken.last.sinceMs, clock.monotonic() - links.movedAt) > this.#patienceMs
+  }
+
+  /** The guest cannot be stopped for an epoch: QEMU waits for storage that does not answer, or hangs. */
+  get isStandingStuck(): boolean {
+    return this.#deps.clock.monotonic() - (this.#standingSince ?? Infinity) > this.#patienceMs
+  }
+
+  get #patienceMs(): number {
+    return Math.max(leastPatienceMs, patienceInSilences * this.#deps.settings.silenceMs)
   }
 
   /**
@@ -109,7 +119,7 @@ export class EpochLoop {
   async #take(epoch: number, isLast: boolean): Promise<Cut['over']> {
     const { clock, guest, taken, links, bell, protocol } = this.#deps
     this.#isLastTaken = isLast
-    const cut = await guest.cut(epoch, { isLast })
+    const cut = await this.#standing(() => guest.cut(epoch, { isLast }))
     const heldBackMs = this.#heldBackAt === undefined ? 0 : clock.monotonic() - this.#heldBackAt
     this.#heldBackAt = undefined
     this.#writtenBytes = 0
@@ -147,6 +157,15 @@ export class EpochLoop {
     const isEnough = this.#writtenBytes < mostWaitingBytes(taken.bytesPerMs, settings)
     if (isEnough || this.isHeldBack || guest.isPaused) return
     this.#heldBackAt = clock.monotonic()
-    await guest.stop()
+    await this.#standing(() => guest.stop())
+  }
+
+  async #standing<T>(work: () => Promise<T>): Promise<T> {
+    this.#standingSince = this.#deps.clock.monotonic()
+    try {
+      return await work()
+    } finally {
+      this.#standingSince = undefined
+    }
   }
 }

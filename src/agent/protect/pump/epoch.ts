@@ -12,7 +12,7 @@ import type { PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { ClockBase } from './clock-lag.ts'
 import { pack, unpack } from './packing.ts'
 import { checkKinds, type CodedPages } from './page-coding.ts'
-import { giveBack, type Scratch } from './scratch.ts'
+import { freeBytes, type Scratch } from './scratch.ts'
 
 const Head = Open({
   n: Count,
@@ -104,7 +104,7 @@ export async function decodeEpoch(bytes: Buffer, mostBytes: number): Promise<Dec
   const [devices, journal] = [next(head.deviceBytes), next(head.journalBytes)]
   const { n, epoch, isPaused, check, clock } = head
   const dispose = (): void => {
-    for (const read of [bytes, body]) giveBack(read)
+    for (const read of [bytes, body]) freeBytes(read)
   }
   return { n, epoch, isPaused, ranges, pages, devices, journal: [journal], check, clock, [Symbol.dispose]: dispose }
 }

@@ -268,6 +268,11 @@ export class PrimaryPump {
     this.#bell.ring()
   }
 
+  #standsStuck(): void {
+    this.#deps.log.warn({}, 'QEMU does not stop the guest for an epoch: its storage may hang; the second is to go on')
+    this.#yield()
+  }
+
   #guestGone(): void {
     this.#deps.log.warn({}, 'QEMU has ended, or does not speak any more')
     if (this.#protocol === undefined) this.#syncing.abort(new HoldfastError('unreachable', 'QEMU has ended'))
@@ -341,6 +346,7 @@ export class PrimaryPump {
       await protocol.look().catch(() => undefined)
       return
     }
+    if (this.#epochLoop?.isStandingStuck) return this.#standsStuck()
     if (this.#epochLoop?.isStuck) return this.#claim('the second host does not acknowledge, although it lives')
     await protocol.input({ is: 'tick' })
     await this.#reconnect()

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { giveBack, Scratch } from './scratch.ts'
+import { freeBytes, Scratch } from './scratch.ts'
 
 test('the same room is used again, larger where that is needed, and smaller when it was not for long', () => {
   const scratch = new Scratch()
@@ -19,9 +19,9 @@ test('the same room is used again, larger where that is needed, and smaller when
 
 test('what is given back is empty; the pool that small buffers share is left alone', () => {
   const large = Buffer.alloc(2 ** 20)
-  giveBack(large.subarray(5, 100))
+  freeBytes(large.subarray(5, 100))
   assert.equal(large.length, 0)
   const small = Buffer.from('pooled')
-  giveBack(small)
+  freeBytes(small)
   assert.equal(small.toString(), 'pooled')
 })

@@ -12,7 +12,7 @@ export class Scratch {
     const isSmall = this.#room.length > muchBytes && bytes < this.#room.length / 8
     this.#rarelyUsed = isSmall ? this.#rarelyUsed + 1 : 0
     if (this.#room.length < bytes || this.#rarelyUsed > patience) {
-      giveBack(this.#room)
+      freeBytes(this.#room)
       this.#room = Buffer.allocUnsafeSlow(Math.max(leastBytes, 2 ** Math.ceil(Math.log2(bytes))))
       this.#rarelyUsed = 0
     }
@@ -29,7 +29,7 @@ const patience = 100
  * Nobody looks any more at this, nor at anything that it is a part of: all of that is empty from now on. What lies in Node's
  * pool of small buffers is left alone.
  */
-export function giveBack(bytes: Uint8Array): void {
+export function freeBytes(bytes: Uint8Array): void {
   const { buffer } = bytes
   if (buffer instanceof ArrayBuffer && buffer.byteLength > Buffer.poolSize) buffer.transfer(0)
 }
