@@ -1,6 +1,7 @@
 /**
- * dev/soak ft --kills N [--seed S]: strikes those who hold a protected VM, again and again, in one lab of three hosts.
- * The strikes come in rounds in which each victim has its turn once, in an order that the seed gives.
+ * dev/soak ft --kills N [--seed S] [--only WORDS]: strikes those who hold a protected VM, again and again, in one lab of
+ * three hosts. The strikes come in rounds in which each victim has its turn once, in an order that the seed gives; with
+ * `--only` (may be given again) just those victims whose names hold these words.
  *
  * Exit code 0: nobody noticed anything; 1: a strike was noticed (which one, the pumps' logs and the seed are shown);
  * 2: the arguments are wrong. Ctrl-C ends it after the strike in hand, with the summary.
@@ -23,21 +24,29 @@ function wholeNumber(text: string | undefined): number {
   return text !== undefined && /^[0-9]{1,9}$/.test(text) ? Number(text) : Number.NaN
 }
 
-function readArguments(): { kills: number; seed: number } | undefined {
+interface Arguments {
+  readonly kills: number
+  readonly seed: number
+  readonly chosen: readonly Victim[]
+}
+
+function readArguments(): Arguments | undefined {
   try {
-    const { values } = parseArgs({ options: { kills: { type: 'string' }, seed: { type: 'string' } } })
+    const text = { type: 'string' } as const
+    const { values } = parseArgs({ options: { kills: text, seed: text, only: { ...text, multiple: true } } })
     const kills = wholeNumber(values.kills)
     const seed = values.seed === undefined ? nodeRandom().int(1e6) : wholeNumber(values.seed)
-    return kills > 0 && !Number.isNaN(seed) ? { kills, seed } : undefined
+    const chosen = victims.filter((victim) => values.only?.some((words) => victim.includes(words)) ?? true)
+    return kills > 0 && !Number.isNaN(seed) && chosen.length > 0 ? { kills, seed, chosen } : undefined
   } catch {
     return undefined
   }
 }
 
 /** Each victim once, then each once more, without end. */
-function* order(seed: number): Generator<Victim, never> {
+function* order({ seed, chosen }: Arguments): Generator<Victim, never> {
   const random = new SeededRandom(seed)
-  for (;;) yield* random.shuffle(victims)
+  for (;;) yield* random.shuffle(chosen)
 }
 
 function median(values: readonly number[]): number {
@@ -63,12 +72,13 @@ function summary(strikes: readonly Strike[]): string {
   return [line(['victim', 'strikes', 'median ms', 'worst ms', 'worst again s'], widths), ...rows].join('\n')
 }
 
-async function soak(lab: TestLab, kills: number, seed: number, strikes: Strike[], stop: AbortSignal): Promise<void> {
+async function soak(lab: TestLab, wanted: Arguments, strikes: Strike[], stop: AbortSignal): Promise<void> {
+  const { kills, seed } = wanted
   const { clock } = lab.ports
   using own = await ProtectedVm.open(lab, 'soak')
   let victim: Victim | undefined
   try {
-    for (const next of order(seed)) {
+    for (const next of order(wanted)) {
       if (strikes.length === kills || stop.aborted) break
       victim = next
       const from = clock.monotonic()
@@ -92,19 +102,20 @@ async function soak(lab: TestLab, kills: number, seed: number, strikes: Strike[]
 }
 
 async function main(): Promise<number> {
-  const chosen = readArguments()
-  if (chosen === undefined) {
-    console.error('usage: dev/soak ft --kills N [--seed S]')
+  const wanted = readArguments()
+  if (wanted === undefined) {
+    console.error('usage: dev/soak ft --kills N [--seed S] [--only WORDS]...')
+    console.error(`victims: ${victims.join(', ')}`)
     return 2
   }
-  const { kills, seed } = chosen
+  const { kills, seed } = wanted
   console.log(`seed ${seed}, ${kills} strikes`)
   const stop = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
   const strikes: Strike[] = []
   try {
     await using lab = await TestLab.open({ name: `sk${process.pid % 100_000}`, hosts: 3, diskGiB: 2 })
-    await soak(lab, kills, seed, strikes, stop.signal)
+    await soak(lab, wanted, strikes, stop.signal)
     return 0
   } catch (thrown) {
     console.error(`FAILED: ${describeError(thrown)}`)

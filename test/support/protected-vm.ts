@@ -26,6 +26,8 @@ export const victims = [
   'second frozen',
   'storage link between them',
   'every link between them',
+  'links to the second, one way',
+  'links to the primary, one way',
   'manager',
 ] as const
 export type Victim = (typeof victims)[number]
@@ -46,6 +48,8 @@ const takesOver: Record<Victim, boolean | undefined> = {
   'second frozen': false,
   'storage link between them': undefined,
   'every link between them': undefined,
+  'links to the second, one way': undefined,
+  'links to the primary, one way': undefined,
   manager: false,
 }
 
@@ -182,13 +186,19 @@ export class ProtectedVm implements Disposable {
       case 'manager':
         return lab.kill(managerName, await lab.processesOf(managerName, /main\.ts manager run/))
       case 'storage link between them':
+        return this.#cut({ hosts: [primary], from: [second], network: 'storage', isOneWay: false })
       case 'every link between them':
-        await lab.partition({
-          ...{ hosts: [primary], from: [second], isOneWay: false },
-          ...(victim === 'storage link between them' ? { network: 'storage' as const } : {}),
-        })
-        return lab.ports.clock.sleep(faultMs)
+        return this.#cut({ hosts: [primary], from: [second], isOneWay: false })
+      case 'links to the second, one way':
+        return this.#cut({ hosts: [primary], from: [second], isOneWay: true })
+      case 'links to the primary, one way':
+        return this.#cut({ hosts: [second], from: [primary], isOneWay: true })
     }
+  }
+
+  async #cut(cut: Parameters<TestLab['partition']>[0]): Promise<void> {
+    await this.#lab.partition(cut)
+    await this.#lab.ports.clock.sleep(faultMs)
   }
 
   async #kill(host: string, vm: string, file: 'machine.json' | 'pump.json'): Promise<void> {

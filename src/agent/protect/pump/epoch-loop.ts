@@ -60,11 +60,15 @@ export class EpochLoop {
     return this.isHeldBack || this.#isLastTaken
   }
 
-  /** An epoch has been on its way for longer than anything takes, and nothing of it moves: a link may be cut without a word. */
+  /**
+   * An epoch is on its way, and will not arrive: the link that carries it is cut without a word, for on it the second says
+   * nothing any more, or the epoch has been on its way for longer than anything takes, and nothing of it moves.
+   */
   get isStuck(): boolean {
-    const { clock, taken, links, protocol } = this.#deps
+    const { clock, taken, links, protocol, settings } = this.#deps
     const { phase, acked, cut } = protocol.state
     if (phase !== 'protecting' || acked >= cut) return false
+    if (links.quietMs('data') > settings.silenceMs) return true
     return Math.min(taken.last.sinceMs, clock.monotonic() - links.movedAt) > this.#patienceMs
   }
 

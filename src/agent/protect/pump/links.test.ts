@@ -71,3 +71,12 @@ test('what is longer in all than there can be ends the connection', async () => 
   await closed
   assert.deepEqual(there.said, [])
 })
+
+test('a connection on which nothing comes is told from one that speaks', async () => {
+  const [here, there] = pair()
+  assert.equal(here.links.quietMs('beats'), Infinity)
+  while (here.links.quietMs('data') < 30) await nodeClock().sleep(5)
+  there.links.say(beat)
+  await heard(here, 1)
+  assert.ok(here.links.quietMs('data') < 30)
+})

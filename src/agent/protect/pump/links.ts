@@ -39,6 +39,8 @@ export class Links implements Disposable {
   sentBytes = 0
   /** When some of something long has left last, by the monotonic clock. */
   movedAt = 0
+  /** When each has been heard last, or was taken in, by the monotonic clock. */
+  readonly #heardAt = new Map<LinkName, number>()
 
   /** `mostBytes`: what the other side sends is never longer, put together. */
   constructor(
@@ -56,16 +58,23 @@ export class Links implements Disposable {
     return this.#open.has(name)
   }
 
+  /** Milliseconds for which nothing has come over it; Infinity where there never was such a connection. */
+  quietMs(name: LinkName): number {
+    return this.#clock.monotonic() - (this.#heardAt.get(name) ?? -Infinity)
+  }
+
   /** Takes a connection in; a former one of the same name is let go. `first`: what was read of it already. */
   add(name: LinkName, stream: Duplex): void {
     this.#open.get(name)?.destroy()
     this.#open.set(name, stream)
+    this.#heardAt.set(name, this.#clock.monotonic())
     const whole = new WholeFrames(this.#mostBytes, (frame) => this.#listener.onFrame(frame))
     const reader = new FrameReader(this.#mostBytes, (frame) => {
       if (frame.kind === frameKinds.word) this.#listener.onWord(parseWord(frame.bytes), name)
       else whole.take(frame)
     })
     stream.on('data', (chunk: Buffer) => {
+      this.#heardAt.set(name, this.#clock.monotonic())
       try {
         reader.take(chunk)
       } catch (err) {

@@ -328,6 +328,8 @@ export class PrimaryPump {
     const { clock, log } = this.#deps
     while (this.#phase !== 'alone' && this.#phase !== 'lost') {
       await clock.sleep(this.#order.settings.beatMs)
+      // What has come while this process itself stood still is heard before anybody is said to be silent.
+      await clock.sleep(0)
       await this.#tick().catch((err: unknown) => log.warn({ err: describeError(err) }, 'a beat failed'))
     }
   }
@@ -347,7 +349,7 @@ export class PrimaryPump {
       return
     }
     if (this.#epochLoop?.isStandingStuck) return this.#standsStuck()
-    if (this.#epochLoop?.isStuck) return this.#claim('the second host does not acknowledge, although it lives')
+    if (this.#epochLoop?.isStuck) return this.#claim('the second host does not take epochs, although it lives')
     await protocol.input({ is: 'tick' })
     await this.#reconnect()
     const isLong = this.#claimingSince !== undefined && now - this.#claimingSince > 2 * this.#order.settings.silenceMs

@@ -333,6 +333,8 @@ export class SecondPump {
     const { clock } = this.#deps
     while (this.#phase !== 'running' && this.#phase !== 'dropped') {
       await clock.sleep(this.#order.settings.beatMs)
+      // What has come while this process itself stood still is heard before anybody is said to be silent.
+      await clock.sleep(0)
       this.#deps.onStatus()
       const isAlone = this.#phase === 'candidate' && !this.#links.has('data')
       if (isAlone && clock.monotonic() - this.#heardAt > abandonedMs) this.#giveUp('the primary never came')

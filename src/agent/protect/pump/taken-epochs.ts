@@ -85,10 +85,11 @@ export class TakenEpochs {
     return this.#carried.bytesPerMs
   }
 
-  /** How long ago the newest was taken, and how long the guest stood still for it, milliseconds. */
+  /** How long ago the newest was taken, and how long the guest stands still for one, milliseconds. */
   get last(): { readonly sinceMs: number; readonly lastPauseMs: number } {
-    const { takenAt, pauseMs } = this.#newest
-    return { sinceMs: this.#clock.monotonic() - takenAt, lastPauseMs: pauseMs }
+    const { epoch, takenAt, pauseMs } = this.#newest
+    // The first takes hold of disks and NICs, which no other does.
+    return { sinceMs: this.#clock.monotonic() - takenAt, lastPauseMs: epoch > 1 ? pauseMs : 0 }
   }
 
   /** The second has it. */
