@@ -87,7 +87,7 @@ export class ProtectionKeeper implements Reconciler {
   async #protect(vm: VmId): Promise<void> {
     const wish = { host: null, settings: null }
     try {
-      this.#begun.set(vm, await this.#deps.begin('reconciler protection', () => protectOperation(this.#deps, vm, wish)))
+      this.#begun.set(vm, await this.#deps.begin('reconciler/protection', () => protectOperation(this.#deps, vm, wish)))
     } catch (thrown) {
       const { code } = toHoldfastError(thrown)
       if (code === 'refused') return this.#missed(vm, describeError(thrown))

@@ -76,7 +76,7 @@ export class StaleCopies implements Reconciler {
 
   async #clean(vm: VmId): Promise<void> {
     try {
-      await this.#deps.begin('reconciler stale-copies', () => cleanCopiesOperation(this.#deps, vm))
+      await this.#deps.begin('reconciler/stale-copies', () => cleanCopiesOperation(this.#deps, vm))
     } catch (thrown) {
       const { code } = toHoldfastError(thrown)
       if (code !== 'operation-in-progress' && code !== 'not-found') throw thrown

@@ -109,7 +109,7 @@ export class VmPower implements Reconciler {
 
   async #start(vm: VmId, now: number): Promise<void> {
     try {
-      const task = await this.#deps.begin('reconciler vm-power', () => startOperation(this.#deps, vm, null))
+      const task = await this.#deps.begin('reconciler/vm-power', () => startOperation(this.#deps, vm, null))
       this.#told.delete(vm)
       this.#begun.set(vm, { task, at: now })
     } catch (thrown) {

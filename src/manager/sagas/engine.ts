@@ -6,13 +6,14 @@
  * log: a task's record names the engine that runs it, every write of it is compare-and-set, and the engine that was
  * dispossessed lets go at its next write. Steps being idempotent, and agents refusing old generations, cover the rest.
  */
-import { isoTime, type Clock } from '../../base/clock.ts'
+import { deadline, isoTime, type Clock } from '../../base/clock.ts'
 import { HoldfastError, ok, refused, type Result } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { TaskRecord } from '../store/records.ts'
 import type { Change, Commit, CommitResult, NewEvent, Revision, Store, Stored } from '../store/store.ts'
+import { isByItself } from './by-itself.ts'
 import { Pauses, type PauseSettings } from './pauses.ts'
 import type { SagaDefinition } from './saga.ts'
 import { conflict, refusalOf, type StartResult } from './start-result.ts'
@@ -51,6 +52,8 @@ export interface RecoverResult {
 }
 
 const unknownSaga = 'unknown-saga'
+/** Whoever asks for something waits no longer for what gives way to it. */
+const makeWayMs = 15_000
 
 export class SagaEngine implements AsyncDisposable {
   readonly #options: EngineOptions
@@ -158,6 +161,22 @@ export class SagaEngine implements AsyncDisposable {
     const state = view.record.state
     const why = state === 'running' ? 'past its point of no return' : state
     return refused('wrong-state', `task ${task} is ${why} and cannot be cancelled`)
+  }
+
+  /**
+   * Calls off a task that the manager began by itself and can begin again, and waits for its end. False: it is another
+   * kind of task, it is past its point of no return, or it has not ended after fifteen seconds.
+   */
+  async makeWay(task: TaskId): Promise<boolean> {
+    const record = (await this.view(task))?.record
+    if (record === undefined || records.isEnded(record)) return true
+    const givesWay = this.#definitions.get(record.saga)?.definition.givesWay === true
+    if (!givesWay || !isByItself(record.startedBy) || !(await this.cancel(task)).ok) return false
+    using limit = deadline(this.#options.clock, makeWayMs, stopping())
+    return await this.wait(task, limit.signal).then(
+      ({ record: ended }) => records.isEnded(ended),
+      () => false,
+    )
   }
 
   /**

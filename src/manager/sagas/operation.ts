@@ -3,6 +3,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
 import type { MadeObject, TaskRecord } from '../store/records.ts'
 import type { Change, NewEvent } from '../store/store.ts'
+import { isByItself } from './by-itself.ts'
 import type { SagaEngine } from './engine.ts'
 import type { SagaDefinition } from './saga.ts'
 import type { VmLock } from './vm-hold.ts'
@@ -38,11 +39,12 @@ export interface Beginner {
 const maxRaces = 10
 
 /**
- * Begins what `build` makes of the inventory as it is; again when something changed meanwhile. Throws the refusals of
+ * Begins what `build` makes of the inventory as it is; again when something changed meanwhile. What the manager does by
+ * itself to the same VM, and does again later, gives way to what somebody asks for. Throws the refusals of
  * `build`, `operation-in-progress` with the task that holds the VM, and `conflict` after many lost races.
  */
 export async function beginOperation<Params>(
-  engine: Pick<SagaEngine, 'start'>,
+  engine: Pick<SagaEngine, 'start' | 'makeWay'>,
   { name: startedBy, pledge }: Beginner,
   build: () => Promise<Operation<Params>>,
 ): Promise<TaskId> {
@@ -52,6 +54,9 @@ export async function beginOperation<Params>(
       pledge === undefined ? changes : [...changes, pledge.changeFor({ kind: 'task', id })]
     const started = await engine.start(saga, params, { ...options, changes: withPledge, startedBy })
     if (started.ok) return started.value
+    if (started.reason === 'operation-in-progress' && !isByItself(startedBy)) {
+      if (await engine.makeWay(started.details.task)) continue
+    }
     // The same key was faster elsewhere: deciding anew cannot help, its answer is there.
     const isTaken = started.reason === 'conflict' && started.details.kind === 'idempotency'
     if (started.reason !== 'conflict' || isTaken)

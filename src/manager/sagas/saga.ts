@@ -63,6 +63,8 @@ export interface SagaDefinition<Params, Deps, Result> {
   readonly resultOf: (done: Record<string, unknown>) => Result
   /** Events of the saga's own, written in the same commit as the task's end. */
   readonly eventsOf?: (end: SagaEnd<Params>) => readonly NewEvent[]
+  /** Where the manager began it by itself, it is called off for what somebody asks of its target; it is begun again later. */
+  readonly givesWay: boolean
   /** Only carries types. */
   readonly types?: { params: Params; deps: Deps }
 }
@@ -98,16 +100,22 @@ export interface SagaBuilder<Params, Deps, Done> {
 }
 
 /** Begins the definition of a saga. Reading the output of a later step does not compile. */
-export function saga<Params, Deps>(name: string): SagaBuilder<Params, Deps, unknown> {
-  return builder(name, [])
+export function saga<Params, Deps>(
+  name: string,
+  { givesWay = false }: { readonly givesWay?: boolean } = {},
+): SagaBuilder<Params, Deps, unknown> {
+  return builder({ name, givesWay }, [])
 }
 
-function builder<Params, Deps, Done>(name: string, steps: readonly AnyStep[]): SagaBuilder<Params, Deps, Done> {
+function builder<Params, Deps, Done>(
+  head: Pick<SagaDefinition<never, never, never>, 'name' | 'givesWay'>,
+  steps: readonly AnyStep[],
+): SagaBuilder<Params, Deps, Done> {
   return {
-    step: (step) => builder(name, [...steps, { kind: 'step', ...step } as unknown as AnyStep]),
-    commit: (step) => builder(name, [...steps, { kind: 'commit', ...step } as unknown as AnyStep]),
+    step: (step) => builder(head, [...steps, { kind: 'step', ...step } as unknown as AnyStep]),
+    commit: (step) => builder(head, [...steps, { kind: 'commit', ...step } as unknown as AnyStep]),
     result: (of, events) => ({
-      name,
+      ...head,
       steps,
       resultOf: of as (done: Record<string, unknown>) => never,
       ...(events === undefined ? {} : { eventsOf: events }),

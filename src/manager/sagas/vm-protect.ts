@@ -62,7 +62,7 @@ interface BeforeSync {
   readonly prepare: SecondEndpoint
 }
 
-export const protectVmSaga = saga<ProtectVmParams, SagaDeps>('vm.protect/1')
+export const protectVmSaga = saga<ProtectVmParams, SagaDeps>('vm.protect/1', { givesWay: true })
   .step({ name: 'plan', do: plan, undo: ({ params, deps }) => restoreWish(deps, params) })
   .step({ name: 'begin', do: begin, undo: undoBegin })
   .step({ name: 'prepare', weight: 2, patienceMs: 20_000, do: prepareSecond })
