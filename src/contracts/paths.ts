@@ -49,6 +49,7 @@ export const routePaths: {
   protectVm: { method: 'POST', path: '/v1/vms/{vm}/protect', hasBody: true, isBytes: false },
   precheckProtect: { method: 'POST', path: '/v1/vms/{vm}/protect/precheck', hasBody: true, isBytes: false },
   unprotectVm: { method: 'POST', path: '/v1/vms/{vm}/unprotect', hasBody: true, isBytes: false },
+  settleVm: { method: 'POST', path: '/v1/vms/{vm}/settle', hasBody: true, isBytes: false },
   createTicket: { method: 'POST', path: '/v1/vms/{vm}/tickets', hasBody: true, isBytes: false },
   screenshotVm: { method: 'GET', path: '/v1/vms/{vm}/screenshot', hasBody: false, isBytes: true },
   listDatastores: { method: 'GET', path: '/v1/datastores', hasBody: false, isBytes: false },

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type { Host, Vm } from '../../src/contracts/inventory.ts'
-import { ProtectedVm, pumpLogs } from '../support/protected-vm.ts'
+import { ProtectedVm, pumpLog, pumpLogs } from '../support/protected-vm.ts'
 import { TestLab } from '../support/lab.ts'
 
 let lab: TestLab
@@ -87,3 +87,43 @@ test('everything that was acknowledged is on the disk', async () => {
   await own.verify()
   assert.ok(own.acknowledged > 20 && own.ticks > 500)
 })
+
+test('the newest copy is on a host that is lost with it: a person may give it up, and it never runs twice', async () => {
+  await loudly(async () => {
+    await lab.heal()
+    const { id, name, ...held } = await own.untilProtected()
+    assert.ok(held.protection.state === 'protected')
+    const [primary, second] = [held.host ?? '', held.protection.second]
+    const settle = (): Promise<Vm> => lab.client.call('settleVm', { params: { vm: id }, body: { iAmSure: true } })
+    await assert.rejects(settle(), { code: 'wrong-state' })
+    // It goes on there, and cannot say so.
+    await lab.partition({ hosts: [second], from: ['manager'], isOneWay: false })
+    await lab.crash(primary)
+    const isRunning = (): boolean => pumpLog(lab, id, second).at(-1)?.includes('"end":"running"') === true
+    await lab.eventually('the second goes on', async () => isRunning())
+    await lab.crash(second)
+    await confirmOff(primary)
+    await confirmOff(second)
+    await lab.eventually('nobody can say', async () => (await eventsOf(name)).includes('vm.protection-undecided'))
+    await settle()
+    assert.ok((await eventsOf(name)).includes('vm.protection-settled'))
+    const again = await lab.eventually('it runs again', async () => {
+      const vm = await own.vm()
+      return vm.state === 'running' && vm
+    })
+    assert.ok(![primary, second].includes(again.host ?? ''), `on ${again.host}`)
+    await lab.heal()
+    await own.untilProtected()
+    await own.oneCopy()
+  })
+})
+
+async function eventsOf(vm: string): Promise<string[]> {
+  const types: string[] = []
+  for (let after: string | null | undefined; after !== null;) {
+    const page = await lab.client.call('listEvents', { query: after === undefined ? {} : { after } })
+    types.push(...page.items.filter(({ subject }) => subject?.name === vm).map(({ type }) => type))
+    after = page.next
+  }
+  return types
+}

@@ -134,7 +134,7 @@ export class ProtectedVm implements Disposable {
     const wanted = takesOver[victim]
     if (wanted !== undefined)
       assert.equal(after.host !== primary, wanted, `it was on ${primary} and is on ${after.host}`)
-    await this.#oneCopy(after)
+    await this.oneCopy(after)
     await this.#ticks.assertWhole(this.#lab)
     return { victim, from: primary, to: after.host ?? '', longestSilence }
   }
@@ -208,7 +208,8 @@ export class ProtectedVm implements Disposable {
   }
 
   /** One QEMU of it on its host, one on the second's, and none elsewhere. */
-  async #oneCopy(vm: Vm): Promise<void> {
+  async oneCopy(seen?: Vm): Promise<void> {
+    const vm = seen ?? (await this.vm())
     const wanted = [vm.host ?? '', secondOf(vm)].toSorted()
     let found: string[] = []
     const look = async (): Promise<boolean> => {
@@ -235,11 +236,17 @@ function secondOf(vm: Vm): string {
   return vm.protection.second
 }
 
-/** The last words of the pumps of a VM, on every host. */
+/** The last words of the pumps of a VM on a host; none where there were none. */
+export function pumpLog(lab: TestLab, vm: string, host: string): readonly string[] {
+  const path = `${nodeFolders(lab.lab.folder, host).run}/vms/${vm}/pump.log`
+  return existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n').slice(-12) : []
+}
+
+/** The same, on every host. */
 export function pumpLogs(lab: TestLab, vm: string): string {
   return lab.hosts
-    .map((host) => ({ host, path: `${nodeFolders(lab.lab.folder, host).run}/vms/${vm}/pump.log` }))
-    .filter(({ path }) => existsSync(path))
-    .map(({ host, path }) => `${host}: ${readFileSync(path, 'utf8').trim().split('\n').slice(-12).join('\n')}`)
+    .map((host) => ({ host, words: pumpLog(lab, vm, host) }))
+    .filter(({ words }) => words.length > 0)
+    .map(({ host, words }) => `${host}: ${words.join('\n')}`)
     .join('\n')
 }

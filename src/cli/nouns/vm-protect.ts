@@ -1,11 +1,11 @@
-/** `holdfast vm protect` and `vm unprotect` */
+/** `holdfast vm protect`, `vm unprotect` and `vm settle` */
 import { Option, type Command } from 'commander'
 import { HoldfastError } from '../../base/errors.ts'
 import { formatSize } from '../../base/units.ts'
 import type { ProtectPrecheck, ProtectVm } from '../../contracts/vm-protection.ts'
 import type { Cli } from '../cli.ts'
-import { resolveId } from '../connection/resolve.ts'
-import { countOption, given, waitOptions } from '../options.ts'
+import { resolveId, resolveObject } from '../connection/resolve.ts'
+import { confirm, countOption, given, waitOptions, yesOption } from '../options.ts'
 import { writeDone } from '../output/show.ts'
 import { finishTask } from '../task-finish.ts'
 import type { WaitFlags } from '../task-wait.ts'
@@ -69,6 +69,25 @@ export function defineVmProtect(command: Command, cli: Cli): void {
     const vm = await resolveId(session, 'vm', word)
     const task = await session.change('unprotectVm', { params: { vm }, body: {} })
     await finishTask(cli, session, task, options, () => `${word} is not protected any more`)
+  })
+  defineSettle(command, cli)
+}
+
+function defineSettle(command: Command, cli: Cli): void {
+  const settle = command
+    .command('settle')
+    .description('give the newest copy up for lost, where both hosts of a protected VM are off and nobody can say more')
+  yesOption(settle.argument('<vm>', 'name or id')).action(async (word: string, options: { yes?: boolean }) => {
+    const session = await cli.session()
+    const { id, name, host } = await resolveObject(session, 'vm', word)
+    const question = `Is the newest copy of ${name} lost for good? It goes back to what ${host ?? 'its host'} had of it; what it has written since is given up.`
+    await confirm(cli, options.yes, question)
+    const after = await session.change('settleVm', { params: { vm: id }, body: { iAmSure: true } })
+    writeDone(
+      cli,
+      after,
+      `${name} is what ${host ?? 'its host'} had of it; it starts wherever its disks can be reached`,
+    )
   })
 }
 

@@ -193,6 +193,17 @@ export const vmRoutes = {
     status: 202,
   }),
 
+  settleVm: route({
+    method: 'POST',
+    path: '/v1/vms/{vm}/settle',
+    summary: 'A person says: the newest copy of this VM is lost. What the host that it ran on before had is the VM',
+    group: 'vms',
+    role: 'administrator',
+    body: Strict({ iAmSure: Type.Literal(true) }),
+    response: Vm,
+    status: 200,
+  }),
+
   createTicket: route({
     method: 'POST',
     path: '/v1/vms/{vm}/tickets',

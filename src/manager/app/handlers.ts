@@ -67,6 +67,7 @@ function vmHandlers(
   | 'protectVm'
   | 'precheckProtect'
   | 'unprotectVm'
+  | 'settleVm'
   | 'createTicket'
   | 'screenshotVm'
 > {
@@ -87,6 +88,10 @@ function vmHandlers(
     protectVm: ({ params, body }, { caller }) => task(protections.protect(params.vm, body, caller)),
     precheckProtect: ({ params, body }) => protections.precheck(params.vm, body),
     unprotectVm: ({ params }, { caller }) => task(protections.unprotect(params.vm, caller)),
+    settleVm: async ({ params }, { caller }) => {
+      await protections.settle(params.vm, caller)
+      return vms.get(params.vm)
+    },
     createTicket: ({ params, body }, { caller }) => consoles.createTicket(params.vm, body.kind, caller),
     screenshotVm: ({ params }) => consoles.screenshot(params.vm),
   }

@@ -7,6 +7,7 @@ import type { SagaDeps } from '../sagas/deps.ts'
 import type { SagaEngine } from '../sagas/engine.ts'
 import { beginOperation } from '../sagas/operation.ts'
 import { protectOperation, unprotectOperation } from '../sagas/protection-operations.ts'
+import { settleByHand } from '../sagas/settling.ts'
 import { precheckProtection } from '../sagas/vm-protect.ts'
 import type { AppContext, Caller } from './context.ts'
 import { resolve } from './references.ts'
@@ -33,6 +34,12 @@ export class Protections {
 
   unprotect(id: string, caller: Caller): Promise<TaskId> {
     return beginOperation(this.#engine, caller, () => unprotectOperation(this.#deps, id as VmId))
+  }
+
+  /** Throws `wrong-state` where a copy may still run, or where it can be found out whose is the newest. */
+  async settle(id: string, { name }: Caller): Promise<void> {
+    await need(this.#context.store, 'vm', id)
+    await settleByHand(this.#deps, id as VmId, name)
   }
 
   async precheck(id: string, body: ProtectVm): Promise<ProtectPrecheck> {

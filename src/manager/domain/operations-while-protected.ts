@@ -53,6 +53,10 @@ export const routesWhileProtected = {
   protectVm: sagasWhileProtected['vm.protect'],
   precheckProtect: works,
   unprotectVm: works,
+  settleVm: {
+    is: 'works',
+    how: 'once both of its hosts are confirmed off and nobody can say which copy is the newest',
+  },
   createTicket: works,
 } as const satisfies Record<string, WhileProtected>
 

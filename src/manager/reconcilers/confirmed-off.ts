@@ -8,11 +8,10 @@ import { describeError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
 import type { VmObservation } from '../../contracts/host.ts'
 import type { Host } from '../../contracts/inventory.ts'
-import { configurationOf, type ArbiterId, type RegisterAnswer } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
-import { planFencingOf, settledBy, type Fencing } from '../domain/protection-fencing.ts'
-import { arbiterOf } from '../sagas/arbiters.ts'
+import { planFencingOf, type Fencing } from '../domain/protection-fencing.ts'
 import { transitionRun } from '../sagas/run-records.ts'
+import { whoseCopy } from '../sagas/settling.ts'
 import type { RunRecordStored } from '../store/records.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
 import { RepeatLimit } from './repeat-limit.ts'
@@ -84,37 +83,20 @@ export class ConfirmedOff implements Reconciler {
   async #settle(run: RunRecord, fencing: Extract<Fencing, { is: 'claim' | 'discard-and-claim' }>): Promise<void> {
     const { vm, protection, generation } = run
     if (!protection) return
-    if (fencing.is === 'discard-and-claim') {
-      const seen = await this.#deps.hosts.agent(fencing.second).discardSecond(vm, fencing.n)
-      if (seen.process !== 'none') return
+    const settled = await whoseCopy(this.#deps, run, fencing)
+    switch (settled.is) {
+      case 'wait':
+        return
+      case 'unknown':
+        return this.#tell(run, settled.why)
+      case 'primary':
+        await transitionRun(this.#deps, vm, { event: 'fenced', isSettled: true }, { generation })
+        return
+      case 'second':
+        // It had won, and has lost its guest since: what it wrote is the VM's all the same, and the record says so in its
+        // name, since it may never come to it. Then it is found down like any other.
+        await transitionRun(this.#deps, vm, { event: 'took-over', by: protection.second }, { generation })
     }
-    const answer = await this.#claim(vm, configurationOf(protection), protection.arbiter)
-    const neverBegan = fencing.is === 'discard-and-claim' && protection.phase === 'syncing'
-    const settled = settledBy(answer, neverBegan)
-    if (settled.is === 'unknown') return this.#tell(run, settled.why)
-    if (settled.is === 'primary') {
-      await transitionRun(this.#deps, vm, { event: 'fenced', isSettled: true }, { generation })
-      return
-    }
-    if (fencing.is === 'claim') {
-      // Its images may lack what it has acknowledged: that is in a journal which only its own host has. So the record is not
-      // moved in its name: the VM would start elsewhere from images on a shared datastore that are older than what was seen.
-      const name =
-        this.#deps.inventory.list('host').find(({ id }) => id === protection.second)?.name ?? protection.second
-      const why = `${name} had gone on with it, and went off before it could say so; the newest state is on that host alone: bring it back, and the VM starts there by itself`
-      return this.#tell(run, why)
-    }
-    // It had won, and has lost its guest since: what it wrote is the VM's all the same, and the record says so in its name,
-    // since it may never come to it. Then it is found down like any other.
-    await transitionRun(this.#deps, vm, { event: 'took-over', by: protection.second }, { generation })
-  }
-
-  /** For the primary. An arbiter that another has taken the place of, which the record may not say yet, sends on to it. */
-  async #claim(vm: VmId, n: number, arbiter: ArbiterId): Promise<RegisterAnswer> {
-    const answer = await arbiterOf(this.#deps, arbiter).arbiterClaim({ vm, n, side: 'primary' })
-    // Each is sent on to a higher number, so this ends.
-    if (answer.is !== 'superseded' || answer.next.n <= n) return answer
-    return this.#claim(vm, answer.next.n, answer.next.arbiter)
   }
 
   async #tell({ vm }: RunRecord, why: string): Promise<void> {

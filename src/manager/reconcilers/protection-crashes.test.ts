@@ -5,11 +5,13 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { HoldfastError } from '../../base/errors.ts'
 import type { HostId } from '../../base/ids.ts'
 import { VirtualClock } from '../../sim/virtual-clock.ts'
 import { all } from '../sagas/fake-protected.ts'
 import { addVm, host1, host2, host3, hostIds, locals, shared, vm1 } from '../sagas/fake-world.ts'
 import { moveOperation, protectOperation } from '../sagas/protection-operations.ts'
+import { settleByHand } from '../sagas/settling.ts'
 import { openFakeManager, type Running } from './crash-suite.ts'
 
 async function begun(running: Running, isLocal: boolean, host: HostId | null): Promise<void> {
@@ -122,6 +124,40 @@ test('with both hosts off, the VM is down only when its arbiter has given it to 
     const run = await runs()
     assert.deepEqual([run.phase, run.host], ['running', host3], 'it starts again from the image that is the newest')
     assert.deepEqual(world.agents.runningOn(vm1), [host3])
+  }
+  await clock.run(story(), 3_600_000)
+})
+
+test('a person may give the newest copy up where nobody can say whose it is, and only there', async () => {
+  const clock = new VirtualClock()
+  const story = async (): Promise<void> => {
+    await using running = await openFakeManager(1, clock)
+    const { deps, world, store } = running
+    await begun(running, false, host2)
+    await atRest(running)
+    const settle = (): Promise<void> => settleByHand(deps, vm1, 'ada')
+    const refused = (what: RegExp) => (thrown: HoldfastError) =>
+      what.test(`${thrown.message} ${String(thrown.details['mend'])}`)
+    await assert.rejects(settle(), refused(/host1 may run one, or be about to It answers/))
+    for (const host of [host1, host2, host3]) world.agents.agent(host).crash()
+    world.off.add(host1)
+    await assert.rejects(settle(), refused(/host2 may run one, or be about to .*confirm-off host2/))
+    world.off.add(host2)
+    await clock.sleep(20_000)
+    await settle()
+    assert.ok((await messages(running)).some((text) => text.startsWith('ada has settled that one is what host1 had')))
+    await assert.rejects(settle(), refused(/nothing is to be settled/))
+    for (const host of [host3, host2, host1]) {
+      await world.agents.agent(host).boot()
+      world.off.delete(host)
+      await clock.sleep(20_000)
+      const { run } = (await store.get('run', vm1))!.value
+      assert.deepEqual(world.agents.runningOn(vm1), [run.host])
+    }
+    const { run, vm } = await atRest(running)
+    assert.equal(run.host, host3, 'it was started where a host was')
+    const images = vm.spec.disks.length + (vm.protection?.second?.copies.length ?? 0)
+    assert.equal(world.agents.files.size, images, 'no image is left over')
   }
   await clock.run(story(), 3_600_000)
 })

@@ -33,6 +33,8 @@ export interface TransitionOptions {
   readonly disks?: DiskSide
   /** More that belongs into the same commit, made from the VM as it is read there. */
   readonly alongside?: (vm: Stored<VmRecord>) => Promise<{ vm: VmRecord; changes: readonly Change[] }>
+  /** Said before the transition's own event, as an event of this type. */
+  readonly because?: { readonly type: string; readonly message: string }
 }
 
 const maxRaces = 20
@@ -109,7 +111,9 @@ async function consequences(
     changes.push(...more.changes)
   }
   if (vm !== stored.value) changes.push({ do: 'update', kind: 'vm', value: vm, expected: stored.revision })
-  return { changes, events: [await eventOf(deps, stored.value, before, after, transition)] }
+  const event = await eventOf(deps, stored.value, before, after, transition)
+  const { because } = options
+  return { changes, events: because === undefined ? [event] : [{ ...event, ...because }, event] }
 }
 
 /** The disks' places after a move; what they leave behind is noted, so that it is cleaned up whatever happens. */
