@@ -21,7 +21,7 @@ import type { DatastoreObservation } from '../../contracts/host.ts'
 const answerWithinMs = 3000
 
 interface Entry {
-  readonly config: DatastoreConfig
+  config: DatastoreConfig
   problem: string | null
   totalBytes: number
   freeBytes: number
@@ -52,15 +52,10 @@ export class Datastores {
     const entries = new Map<DatastoreId, Entry>()
     for (const config of configs) {
       const before = this.#entries.get(config.datastore)
-      const isSame = before?.config.path === config.path
-      const space = { totalBytes: before?.totalBytes ?? 0, freeBytes: before?.freeBytes ?? 0 }
-      entries.set(config.datastore, {
-        config,
-        problem: isSame ? before.problem : 'not looked at yet',
-        ...space,
-        look: isSame ? before.look : undefined,
-        isLate: isSame && before.isLate,
-      })
+      // The very same: a look that has not come back yet tells it when it does.
+      const entry = before?.config.path === config.path ? before : unseen(config, before)
+      entry.config = config
+      entries.set(config.datastore, entry)
     }
     this.#entries = entries
     await this.observe()
@@ -134,12 +129,12 @@ export class Datastores {
   }
 
   async #observe(entry: Entry): Promise<DatastoreObservation> {
-    entry.look ??= this.#look(entry).finally(() => {
+    const look = (entry.look ??= this.#look(entry).finally(() => {
       entry.look = undefined
       entry.isLate = false
-    })
-    const hasAnswered = !entry.isLate && (await this.#within(entry.look))
-    entry.isLate = !hasAnswered
+    }))
+    const hasAnswered = !entry.isLate && (await this.#within(look))
+    entry.isLate = !hasAnswered && entry.look === look
     const problem = hasAnswered ? entry.problem : 'the storage does not answer'
     const { config, totalBytes, freeBytes } = entry
     return {
@@ -212,6 +207,11 @@ async function readIfThere(files: Files, path: string): Promise<string | undefin
     if (fileErrorCode(thrown) === 'ENOENT') return undefined
     throw thrown
   }
+}
+
+function unseen(config: DatastoreConfig, before: Entry | undefined): Entry {
+  const { totalBytes = 0, freeBytes = 0 } = before ?? {}
+  return { config, problem: 'not looked at yet', totalBytes, freeBytes, look: undefined, isLate: false }
 }
 
 function mustBeId(isId: boolean, text: string): void {
