@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../../base/clock.ts'
+import { HoldfastError } from '../../../base/errors.ts'
 import type { Streams } from '../../../base/streams.ts'
 import type { ProtectionObservation, SecondEndpoint } from '../../../contracts/protection.ts'
 import {
@@ -86,11 +87,21 @@ export class ControlServer implements AsyncDisposable {
     const isKnown = act !== undefined && controlActs.includes(act)
     const problem = isKnown
       ? await this.#act({ do: act, ...(change === undefined ? {} : { change }) }).then(() => null, toProblem)
-      : toProblem(new Error(`there is no act ${act}`))
+      : toProblem(unknownAct(act))
     sendLine(stream, { is: 'done', id, problem })
   }
 
   #say(line: ControlLine): void {
     for (const stream of this.#open) sendLine(stream, line)
   }
+}
+
+function unknownAct(act: string | undefined): HoldfastError {
+  return new HoldfastError(
+    'wrong-state',
+    `what holds the VM in step was begun by another Holdfast, and cannot ${act}`,
+    {
+      mend: 'Unprotect the VM and protect it again.',
+    },
+  )
 }

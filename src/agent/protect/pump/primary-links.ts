@@ -5,7 +5,7 @@ import { HoldfastError } from '../../../base/errors.ts'
 import type { Logger } from '../../../base/log.ts'
 import { writeWord } from './frames.ts'
 import { Links, type LinkListener, type LinkName } from './links.ts'
-import type { Word } from './words.ts'
+import { wordsVersion, type Word } from './words.ts'
 
 interface PrimaryLinksDeps {
   readonly clock: Clock
@@ -53,7 +53,7 @@ export class PrimaryLinks extends Links {
   }
 
   #greet(link: LinkName, stream: Duplex): void {
-    writeWord(stream, { is: 'hello', ...this.#pair, link } satisfies Word)
+    writeWord(stream, { is: 'hello', v: wordsVersion, ...this.#pair, link } satisfies Word)
     this.add(link, stream)
   }
 }

@@ -25,7 +25,7 @@ import type { PumpMemoryFile } from './memory-file.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
 import type { SecondDisks } from './second-disks.ts'
 import { SecondGuest } from './second-guest.ts'
-import type { Word } from './words.ts'
+import { wordsVersion, type Word } from './words.ts'
 
 export interface SecondDeps extends GuestPorts {
   readonly log: Logger
@@ -164,6 +164,7 @@ export class SecondPump {
       case 'hello':
         if (word.vm !== vm || word.n !== config.n)
           throw new HoldfastError('invalid-request', 'it belongs to another pair')
+        if (word.v !== wordsVersion) this.#refuse(otherVersion(word.v))
         return
       case 'memory':
         if (link === 'data' && this.#guest === undefined) void this.#queue.run(() => this.#open(word))
@@ -183,13 +184,17 @@ export class SecondPump {
     }
   }
 
+  #refuse(why: string): void {
+    this.#links.say({ is: 'refused', why })
+    this.#giveUp(why)
+  }
+
   async #open(word: Extract<Word, { is: 'memory' }>): Promise<void> {
     try {
       this.#guest = await SecondGuest.open(this.#deps, this.#record, this.#qmp, word)
       this.#links.say({ is: 'ready' })
     } catch (err) {
-      this.#links.say({ is: 'refused', why: describeError(err) })
-      this.#giveUp(describeError(err))
+      this.#refuse(describeError(err))
     }
   }
 
@@ -208,8 +213,7 @@ export class SecondPump {
       })
       .catch((err: unknown) => {
         this.#deps.log.error({ err: describeError(err) }, 'an epoch could not be taken')
-        this.#links.say({ is: 'refused', why: describeError(err) })
-        this.#giveUp(describeError(err))
+        this.#refuse(describeError(err))
       })
   }
 
@@ -350,4 +354,8 @@ export class SecondPump {
     const reason = this.#reason
     await this.#deps.memory.write({ v: 1, side: 'second', phase, config, arbiter, lastN: config.n, reason })
   }
+}
+
+function otherVersion(theirs: number): string {
+  return `its Holdfast holds VMs in step in another way (${wordsVersion}) than that of the primary's host (${theirs}): upgrade both hosts to one version`
 }

@@ -4,11 +4,14 @@ import { HoldfastError } from '../../../base/errors.ts'
 import { ProtectionConfig } from '../../../contracts/protection.ts'
 import { Count, Open, OneOf, Type, type Static } from '../../../contracts/schema.ts'
 
+/** Of these words and of what frames hold. Pumps of another version are refused: a pair is begun anew after an upgrade. */
+export const wordsVersion = 1
+
 const said = <const W extends string>(word: W) => ({ is: Type.Literal(word) })
 
 export const Word = Type.Union([
-  /** The first word on each connection: which pair it belongs to, and what it carries. */
-  Open({ ...said('hello'), vm: Type.String(), n: Count, link: OneOf(['data', 'beats']) }),
+  /** The first word on each connection: in which version it speaks, which pair it belongs to, and what it carries. */
+  Open({ ...said('hello'), v: Count, vm: Type.String(), n: Count, link: OneOf(['data', 'beats']) }),
   /** The primary's memory, in the order of its pages. */
   Open({
     ...said('memory'),
