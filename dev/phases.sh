@@ -37,6 +37,9 @@ check_types() { bin typescript/bin/tsc --noEmit && bin typescript/bin/tsc --noEm
 check_lint() { bin eslint/bin/eslint.js --max-warnings=0 --cache --cache-location node_modules/.cache/eslint/ .; }
 check_layers() { bin dependency-cruiser/bin/dependency-cruiser.mjs --config .dependency-cruiser.cjs src test bench dev; }
 
+# As many test files at a time as there are cores; node by itself leaves one core idle.
+every_core="--test-concurrency=$(nproc)"
+
 # run_tests NAME SECONDS OPTIONS... -- FOLDER...: node's own test runner over all *.test.ts in the folders. No tests there
 # is said, not hidden; the caller sees to it that not everything is empty.
 run_tests() {
