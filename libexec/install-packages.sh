@@ -30,8 +30,10 @@ test|mmdebstrap|mmdebstrap|makes the Debian guest
 test|e2fsprogs|mke2fs|makes the file system of the Debian guest
 test|fdisk|sfdisk|partitions the disk of the Debian guest
 test|mtools|mcopy|writes the UEFI boot partition of the Debian guest
+test|etcd-server|etcd|keeps the inventory of several managers
 test|openssh-client|ssh|signs in to the Debian guest
 test|chromium|chromium|tests the web page in a real browser
+bench|etcd-server|etcd|is measured beside SQLite
 bench|tcpdump|tcpdump|sees when frames pass while a guest moves
 '
 

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { fileErrorCode, type Files } from '../base/files.ts'
 import type { HostConfiguration } from '../contracts/agent-api.ts'
-import { SerialQueue } from './vm/serial-queue.ts'
+import { SerialQueue } from '../base/serial-queue.ts'
 
 export class ConfigurationFile {
   readonly #files: Files

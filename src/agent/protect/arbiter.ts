@@ -19,7 +19,7 @@ import {
   type ProtectionSide,
   type RegisterAnswer,
 } from '../../contracts/protection.ts'
-import { SerialQueue } from '../vm/serial-queue.ts'
+import { SerialQueue } from '../../base/serial-queue.ts'
 import { claimed, looked, opened, superseded, type Decided } from '../../contracts/protection-register.ts'
 
 export interface ArbiterPorts {

@@ -9,7 +9,7 @@
 import { HoldfastError } from '../../base/errors.ts'
 import { fileErrorCode, type Files } from '../../base/files.ts'
 import { idNumber, type DatastoreId, type DiskId, type TaskId } from '../../base/ids.ts'
-import { SerialQueue } from '../vm/serial-queue.ts'
+import { SerialQueue } from '../../base/serial-queue.ts'
 import type { Datastores } from './datastores.ts'
 
 /** A file of a disk, to be made. */

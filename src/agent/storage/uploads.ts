@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream'
 import { HoldfastError } from '../../base/errors.ts'
 import type { FileHandle, Files } from '../../base/files.ts'
 import type { DatastoreId } from '../../base/ids.ts'
-import { SerialQueue } from '../vm/serial-queue.ts'
+import { SerialQueue } from '../../base/serial-queue.ts'
 import { orNoSpace, type Datastores } from './datastores.ts'
 
 /** Written at once; smaller pieces from the network are gathered. */

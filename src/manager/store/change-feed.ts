@@ -38,6 +38,14 @@ export class ChangeFeed {
     return this.#oldest
   }
 
+  /** Everything was read anew: the newest revision and the oldest kept are these, and nothing is in memory. */
+  begin(revision: Revision, oldest: Revision): void {
+    this.#revision = revision
+    this.#oldest = oldest
+    this.#tail = []
+    this.#wakeAll()
+  }
+
   publish(batch: WatchBatch): void {
     this.#revision = batch.revision
     this.#tail.push(batch)

@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream'
 import type { Clock } from '../../../base/clock.ts'
 import { describeError, HoldfastError } from '../../../base/errors.ts'
 import type { Logger } from '../../../base/log.ts'
-import { SerialQueue } from '../../vm/serial-queue.ts'
+import { SerialQueue } from '../../../base/serial-queue.ts'
 import { FrameReader, frameKinds, writeFrame, writeWord, type Frame, type FrameKind } from './frames.ts'
 import { parseWord, type Word } from './words.ts'
 

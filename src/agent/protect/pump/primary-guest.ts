@@ -15,7 +15,7 @@ import { OutputGate, type GatedNic } from '../../../hypervisor/checkpoint/output
 import { ramBlocks, type RamBlock } from '../../../hypervisor/checkpoint/ram-blocks.ts'
 import type { Qmp } from '../../../hypervisor/qmp.ts'
 import type { MachineRecord } from '../../../hypervisor/run-directory.ts'
-import { SerialQueue } from '../../vm/serial-queue.ts'
+import { SerialQueue } from '../../../base/serial-queue.ts'
 import { ClockGiving } from './clock-giving.ts'
 import type { DiskCopy } from './primary-disks.ts'
 import type { PumpTracking } from './order-file.ts'

@@ -8,7 +8,7 @@ import type { ArbiterApi, ProtectionConfig, RegisterAnswer } from '../../../cont
 import type { ProtectionLimits } from '../second-side.ts'
 import type { Clock } from '../../../base/clock.ts'
 import type { Logger } from '../../../base/log.ts'
-import { SerialQueue } from '../../vm/serial-queue.ts'
+import { SerialQueue } from '../../../base/serial-queue.ts'
 import type { Word } from './words.ts'
 
 export interface PrimaryProtocolDeps {

@@ -1,4 +1,4 @@
-import { HoldfastError } from '../../base/errors.ts'
+import { HoldfastError } from './errors.ts'
 
 /** Runs one piece of work at a time, in the order asked. A failure is its asker's; the next runs all the same. */
 export class SerialQueue {

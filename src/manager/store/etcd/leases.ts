@@ -1,0 +1,91 @@
+/**
+ * Leases in etcd: a key that names the holder, and changes whenever the lease is renewed. Whether one is over is judged by
+ * whoever wants it, by a clock of his own that does not jump: when he has seen the same holder's same renewal for all of its
+ * time. So clocks need not agree, a manager that has just begun takes nothing from anybody, and the holder, who counts from
+ * before he asked, always believes in his lease for a shorter time than others do.
+ */
+import type { Clock } from '../../../base/clock.ts'
+import { HoldfastError } from '../../../base/errors.ts'
+import type { Random } from '../../../base/random.ts'
+import type { Lease } from '../store.ts'
+import type { EtcdClient } from './etcd-client.ts'
+import type { Keys } from './keys.ts'
+
+interface Held extends Pick<Lease, 'owner' | 'ttlMs'> {
+  /** Another with each renewal. */
+  readonly beat: string
+}
+
+interface Deps {
+  readonly client: EtcdClient
+  readonly keys: Keys
+  readonly clock: Clock
+  readonly random: Random
+}
+
+export class EtcdLeases {
+  readonly #deps: Deps
+  /** What was read last of each lease, and when that was seen first. */
+  readonly #seen = new Map<string, { readonly text: string; readonly at: number }>()
+
+  constructor(deps: Deps) {
+    this.#deps = deps
+  }
+
+  /** Begins to count for every lease that is held now: nobody is taken for gone because this manager was. */
+  async open(): Promise<void> {
+    const { client, keys } = this.#deps
+    const prefix = keys.lease('')
+    const { items } = await client.range(prefix, { end: `${prefix}\u007f` })
+    for (const { key, value } of items) this.#look(key.slice(prefix.length), value)
+  }
+
+  async acquire(id: string, owner: string, ttlMs: number): Promise<Lease | undefined> {
+    if (!Number.isFinite(ttlMs) || ttlMs <= 0) throw new HoldfastError('internal', `a lease of ${ttlMs} ms`)
+    const { client, keys, clock, random } = this.#deps
+    const asked = clock.monotonic()
+    const text = JSON.stringify({ owner, ttlMs, beat: random.uuid() } satisfies Held)
+    for (;;) {
+      const before = await this.#read(id)
+      if (before !== undefined && before.held.owner !== owner && this.#isHeld(id, before.held)) return undefined
+      const { isDone } = await client.write(
+        [{ key: keys.lease(id), value: before?.text }],
+        [{ do: 'put', key: keys.lease(id), value: text }],
+      )
+      // Not done: another was faster, or this very call, whose first answer was lost.
+      if (isDone || (await this.#read(id))?.text === text) {
+        this.#seen.set(id, { text, at: asked })
+        return { id, owner, ttlMs }
+      }
+    }
+  }
+
+  async release(id: string, owner: string): Promise<void> {
+    const { client, keys } = this.#deps
+    const before = await this.#read(id)
+    if (before?.held.owner !== owner) return
+    await client.write([{ key: keys.lease(id), value: before.text }], [{ do: 'delete', key: keys.lease(id) }])
+  }
+
+  async owner(id: string): Promise<string | undefined> {
+    const found = await this.#read(id)
+    return found !== undefined && this.#isHeld(id, found.held) ? found.held.owner : undefined
+  }
+
+  async #read(id: string): Promise<{ readonly text: string; readonly held: Held } | undefined> {
+    const { client, keys } = this.#deps
+    const text = (await client.range(keys.lease(id))).items[0]?.value
+    if (text === undefined) return undefined
+    this.#look(id, text)
+    return { text, held: JSON.parse(text) as Held }
+  }
+
+  #look(id: string, text: string): void {
+    if (this.#seen.get(id)?.text !== text) this.#seen.set(id, { text, at: this.#deps.clock.monotonic() })
+  }
+
+  #isHeld(id: string, { ttlMs }: Held): boolean {
+    const seen = this.#seen.get(id)
+    return seen === undefined || this.#deps.clock.monotonic() - seen.at < ttlMs
+  }
+}

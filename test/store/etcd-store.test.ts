@@ -1,0 +1,179 @@
+/** The clustered store on real members of etcd: the suite of all stores, several managers at once, and lost members. */
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { after, before, test } from 'node:test'
+import { silentLogger } from '../../src/base/log.ts'
+import { nodeClock, nodeNetwork, nodeRandom } from '../../src/base/node/index.ts'
+import type { Clock } from '../../src/base/clock.ts'
+import { openEtcdStore, type EtcdStore } from '../../src/manager/store/etcd/etcd-store.ts'
+import { storeSuite } from '../../src/manager/store/store-suite.ts'
+import { claim, create, event, update } from '../../src/manager/store/store-suite-changes.ts'
+import type { WatchBatch } from '../../src/manager/store/store.ts'
+import { EtcdMembers } from './etcd-members.ts'
+
+let members: EtcdMembers
+const network = nodeNetwork()
+
+before(async () => {
+  members = await EtcdMembers.start(3)
+})
+after(async () => {
+  network[Symbol.dispose]()
+  await members[Symbol.asyncDispose]()
+})
+
+function open(prefix: string, time: Clock = nodeClock(), first = 0): Promise<EtcdStore> {
+  const { endpoints } = members
+  const ordered = [...endpoints.slice(first), ...endpoints.slice(0, first)]
+  const real = { network, clock: nodeClock(), random: nodeRandom(), logger: silentLogger }
+  return openEtcdStore({ ...real, endpoints: ordered, prefix, time })
+}
+
+storeSuite('etcd', async () => {
+  const prefix = `suite/${randomUUID()}/`
+  return {
+    open: (clock) => open(prefix, clock),
+    close: async (store) => store[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+})
+
+async function raise(store: EtcdStore, count: number): Promise<void> {
+  for (let done = 0; done < count;) {
+    const at = await store.get('claim', 'n')
+    assert.ok(at)
+    const result = await store.commit({
+      changes: [update('n', at.revision, String(Number(at.value.owner) + 1))],
+      events: [event(String(Number(at.value.owner) + 1))],
+    })
+    if (result.ok) done++
+  }
+}
+
+async function watched(store: EtcdStore, from: number, count: number): Promise<WatchBatch[]> {
+  const seen: WatchBatch[] = []
+  for await (const batch of store.watch(from, AbortSignal.timeout(30_000))) {
+    assert.ok(batch !== 'relist')
+    seen.push(batch)
+    if (seen.length === count) break
+  }
+  return seen
+}
+
+test('three managers raise one counter, none loses a step, and each is told all of it in order', async () => {
+  const prefix = `counter/${randomUUID()}/`
+  await using one = await open(prefix)
+  await using two = await open(prefix, nodeClock(), 1)
+  await using three = await open(prefix, nodeClock(), 2)
+  await one.commit({ changes: [create('n', '0')], events: [] })
+  const watching = [one, two, three].map((store) => watched(store, 1, 60))
+  await Promise.all([one, two, three].map((store) => raise(store, 20)))
+  for (const batches of await Promise.all(watching)) {
+    assert.deepEqual(
+      batches.map(({ revision, changes }) => [revision, changes[0]?.value]),
+      Array.from({ length: 60 }, (_, n) => [n + 2, claim('n', String(n + 1))]),
+    )
+  }
+  for (const store of [one, two, three]) assert.equal((await store.get('claim', 'n'))?.value.owner, '60')
+})
+
+test('what one manager has written the other reads at once, and a short id is never given out twice', async () => {
+  const prefix = `read/${randomUUID()}/`
+  await using one = await open(prefix)
+  await using two = await open(prefix, nodeClock(), 1)
+  for (let n = 1; n <= 50; n++) {
+    const made = await one.commit({ changes: [create(`c-${n}`)], events: [] })
+    assert.ok(made.ok)
+    assert.equal((await two.get('claim', `c-${n}`))?.revision, made.revision)
+    const stale = await two.commit({ changes: [create(`c-${n}`)], events: [] })
+    assert.ok(!stale.ok && stale.actual === made.revision)
+  }
+  const ids = await Promise.all(Array.from({ length: 40 }, (_, n) => (n % 2 === 0 ? one : two).nextId('vm')))
+  assert.equal(new Set(ids).size, 40)
+})
+
+test('a lease is one manager’s until it has not been renewed for all of its time', async () => {
+  const prefix = `lease/${randomUUID()}/`
+  await using one = await open(prefix)
+  await using two = await open(prefix, nodeClock(), 1)
+  assert.ok(await one.acquireLease('lead', 'one', 600))
+  for (let n = 0; n < 4; n++) {
+    await nodeClock().sleep(250)
+    assert.equal(await two.acquireLease('lead', 'two', 600), undefined)
+    assert.ok(await one.acquireLease('lead', 'one', 600))
+  }
+  const from = performance.now()
+  while ((await two.acquireLease('lead', 'two', 600)) === undefined) await nodeClock().sleep(20)
+  assert.ok(performance.now() - from >= 580, 'not before its time')
+  assert.equal(await one.acquireLease('lead', 'one', 600), undefined)
+})
+
+for (const [title, strike, heal] of [
+  ['killed', (member: number) => members.kill(member), (member: number) => members.boot(member)],
+  [
+    'frozen',
+    async (member: number) => members.signal(member, 'SIGSTOP'),
+    (member: number) => members.signal(member, 'SIGCONT'),
+  ],
+] as const) {
+  test(`with a member that is ${title} under way no acknowledged commit is lost, none is written twice, and watches go on`, async () => {
+    const prefix = `lost/${randomUUID()}/`
+    await using one = await open(prefix)
+    await using two = await open(prefix, nodeClock(), 1)
+    await one.commit({ changes: [create('n', '0')], events: [] })
+    const total = 4 * 60
+    const watching = [one, two].map((store) => watched(store, 1, total))
+    const struck = (async () => {
+      for (let member = 0; member < 2; member++) {
+        await nodeClock().sleep(400)
+        await strike(member)
+        await nodeClock().sleep(1500)
+        heal(member)
+        await members.untilWell()
+      }
+    })()
+    const raising = Promise.all([raise(one, total / 2), raise(two, total / 2)])
+    await Promise.all([struck, raising])
+    for (const batches of await Promise.all(watching)) {
+      assert.deepEqual(
+        batches.map(({ events }) => events[0]?.message),
+        Array.from({ length: total }, (_, n) => String(n + 1)),
+      )
+    }
+    assert.equal((await one.get('claim', 'n'))?.value.owner, String(total))
+  })
+}
+
+test('without a majority it says so, loses nothing, and works again when there is one', async () => {
+  const prefix = `majority/${randomUUID()}/`
+  await using store = await open(prefix, nodeClock(), 2)
+  await store.commit({ changes: [create('a')], events: [] })
+  for (const member of [0, 1]) await members.kill(member)
+  await assert.rejects(store.commit({ changes: [create('b')], events: [] }), { code: 'unreachable' })
+  await assert.rejects(store.get('claim', 'a'), { code: 'unreachable' })
+  for (const member of [0, 1]) members.boot(member)
+  await members.untilWell()
+  assert.ok(await store.get('claim', 'a'))
+  assert.ok((await store.commit({ changes: [create('c')], events: [] })).ok)
+})
+
+test('where somebody else has compacted etcd, watchers from before begin anew and nothing else notices', async () => {
+  const prefix = `compacted/${randomUUID()}/`
+  await using writer = await open(prefix)
+  for (let n = 1; n <= 10; n++) await writer.commit({ changes: [create(`c-${n}`)], events: [event(String(n))] })
+  const range = { method: 'POST', body: JSON.stringify({ key: 'YQ==' }) }
+  const { header } = (await (await fetch(`${members.endpoints[0]}/v3/kv/range`, range)).json()) as {
+    header: { revision: string }
+  }
+  const body = JSON.stringify({ revision: header.revision })
+  assert.ok((await fetch(`${members.endpoints[0]}/v3/kv/compaction`, { method: 'POST', body })).ok)
+  await using late = await open(prefix, nodeClock(), 1)
+  const seen: unknown[] = []
+  for await (const batch of late.watch(3, AbortSignal.timeout(10_000))) {
+    seen.push(batch)
+    break
+  }
+  assert.deepEqual(seen, ['relist'])
+  assert.equal((await late.list('claim')).items.length, 10)
+  assert.ok((await late.commit({ changes: [create('c-11')], events: [] })).ok)
+})
