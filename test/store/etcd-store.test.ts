@@ -149,8 +149,10 @@ test('without a majority it says so, loses nothing, and works again when there i
   await using store = await open(prefix, nodeClock(), 2)
   await store.commit({ changes: [create('a')], events: [] })
   for (const member of [0, 1]) await members.kill(member)
-  await assert.rejects(store.commit({ changes: [create('b')], events: [] }), { code: 'unreachable' })
-  await assert.rejects(store.get('claim', 'a'), { code: 'unreachable' })
+  await Promise.all([
+    assert.rejects(store.commit({ changes: [create('b')], events: [] }), { code: 'unreachable' }),
+    assert.rejects(store.get('claim', 'a'), { code: 'unreachable' }),
+  ])
   for (const member of [0, 1]) members.boot(member)
   await members.untilWell()
   assert.ok(await store.get('claim', 'a'))
@@ -176,4 +178,15 @@ test('where somebody else has compacted etcd, watchers from before begin anew an
   assert.deepEqual(seen, ['relist'])
   assert.equal((await late.list('claim')).items.length, 10)
   assert.ok((await late.commit({ changes: [create('c-11')], events: [] })).ok)
+})
+
+test('an inventory that has gone back behind the manager’s back is not taken for the one it was', async () => {
+  const prefix = `back/${randomUUID()}/`
+  await using store = await open(prefix)
+  for (let n = 1; n <= 3; n++) await store.commit({ changes: [create(`c-${n}`)], events: [] })
+  const encode = (text: string): string => Buffer.from(text).toString('base64')
+  const body = JSON.stringify({ key: encode(`${prefix}s/head`), value: encode('1') })
+  assert.ok((await fetch(`${members.endpoints[0]}/v3/kv/put`, { method: 'POST', body })).ok)
+  await assert.rejects(store.get('claim', 'c-1'), { code: 'store-error' })
+  await assert.rejects(store.commit({ changes: [create('c-4')], events: [] }), { code: 'store-error' })
 })

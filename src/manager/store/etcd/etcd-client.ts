@@ -234,8 +234,11 @@ function problemOf(answer: Json): HoldfastError {
   const said = answer['message'] ?? answer['error']
   const message = typeof said === 'string' ? said : 'it refuses, and does not say why'
   if (code === grpcOutOfRange) return compacted()
-  if (transient.has(code)) return new HoldfastError('unreachable', `etcd: ${message}`)
-  const isFull = code === grpcResourceExhausted
+  const isFull = code === grpcResourceExhausted && message.includes('space')
+  // The other use of that code is `too many requests`.
+  if (transient.has(code) || (code === grpcResourceExhausted && !isFull)) {
+    return new HoldfastError('unreachable', `etcd: ${message}`)
+  }
   const mend = isFull
     ? "etcd's space is used up: compact and defragment it, or raise its quota; then `etcdctl alarm disarm`."
     : 'See the log of etcd.'

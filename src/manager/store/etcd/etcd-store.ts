@@ -232,11 +232,20 @@ export class EtcdStore implements Store {
   async #upToDate(): Promise<void> {
     this.#nextLook ??= this.#look.then(() => {
       this.#nextLook = undefined
-      const look = this.#head()
+      const look = this.#headNow()
       this.#look = look.catch(() => undefined)
       return look
     })
     await this.#follower.until(await this.#nextLook)
+  }
+
+  /** Throws `store-error` when the inventory has gone back: what is in memory, and what agents were told, is then of another life. */
+  async #headNow(): Promise<Revision> {
+    const known = this.#feed.revision
+    const head = await this.#head()
+    if (head >= known) return head
+    const mend = 'Was etcd restored from a backup? Stop all managers, restore the inventory, then begin them anew.'
+    throw new HoldfastError('store-error', `the inventory in etcd is at ${head}, and was at ${known} before`, { mend })
   }
 
   async #head(): Promise<Revision> {

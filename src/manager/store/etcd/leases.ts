@@ -8,7 +8,7 @@ import type { Clock } from '../../../base/clock.ts'
 import { HoldfastError } from '../../../base/errors.ts'
 import type { Random } from '../../../base/random.ts'
 import type { Lease } from '../store.ts'
-import type { EtcdClient } from './etcd-client.ts'
+import { endOf, type EtcdClient } from './etcd-client.ts'
 import type { Keys } from './keys.ts'
 
 interface Held extends Pick<Lease, 'owner' | 'ttlMs'> {
@@ -36,7 +36,7 @@ export class EtcdLeases {
   async open(): Promise<void> {
     const { client, keys } = this.#deps
     const prefix = keys.lease('')
-    const { items } = await client.range(prefix, { end: `${prefix}\u007f` })
+    const { items } = await client.range(prefix, { end: endOf(prefix) })
     for (const { key, value } of items) this.#look(key.slice(prefix.length), value)
   }
 
