@@ -3,8 +3,10 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import { silentLogger } from '../../src/base/log.ts'
-import { nodeClock, nodeNetwork, nodeRandom } from '../../src/base/node/index.ts'
+import { nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from '../../src/base/node/index.ts'
 import type { Clock } from '../../src/base/clock.ts'
+import type { Vm } from '../../src/contracts/inventory.ts'
+import { TestManager } from '../../src/server/testing/test-manager.ts'
 import { openEtcdStore, type EtcdStore } from '../../src/manager/store/etcd/etcd-store.ts'
 import { storeSuite } from '../../src/manager/store/store-suite.ts'
 import { claim, create, event, update } from '../../src/manager/store/store-suite-changes.ts'
@@ -157,6 +159,39 @@ test('without a majority it says so, loses nothing, and works again when there i
   await members.untilWell()
   assert.ok(await store.get('claim', 'a'))
   assert.ok((await store.commit({ changes: [create('c')], events: [] })).ok)
+})
+
+test('a manager on it makes and starts VMs while members are lost, and another goes on with what it left', async () => {
+  const prefix = `manager/${randomUUID()}/`
+  const ports = { clock: nodeClock(), files: nodeFiles(), processes: nodeProcesses(), random: nodeRandom() }
+  const names = ['a', 'b', 'c', 'd']
+  let before: Vm[]
+  {
+    await using store = await open(prefix)
+    await using running = await TestManager.open(ports, store)
+    await running.addHost(store, 'one')
+    for (const [nth, name] of names.entries()) {
+      if (nth === 1) await members.kill(0)
+      if (nth === 3) members.boot(0)
+      const vm = await running.addVm(name)
+      assert.equal(vm.state, 'running')
+    }
+    before = (await running.manager.api.listVms({ params: {}, query: {} }, running.context)).items
+  }
+  await members.untilWell()
+  await using store = await open(prefix, nodeClock(), 1)
+  await using running = await TestManager.open(ports, store)
+  const { items } = await running.manager.api.listVms({ params: {}, query: {} }, running.context)
+  assert.deepEqual(
+    items.map(({ id, name, uuid }) => [id, name, uuid]),
+    before.map(({ id, name, uuid }) => [id, name, uuid]),
+  )
+  assert.deepEqual(
+    items.map(({ name }) => name),
+    names,
+  )
+  const tasks = await running.manager.tasks.list({})
+  assert.deepEqual(new Set(tasks.items.map(({ state }) => state)), new Set(['done']))
 })
 
 test('where somebody else has compacted etcd, watchers from before begin anew and nothing else notices', async () => {
