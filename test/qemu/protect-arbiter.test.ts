@@ -91,6 +91,9 @@ test('everything that was acknowledged is on the disk', async () => {
 test('the newest copy is on a host that is lost with it: a person may give it up, and it never runs twice', async () => {
   await loudly(async () => {
     await lab.heal()
+    await own.untilProtected()
+    // The managers could not be asked by a second that cannot reach them.
+    await untilAnotherDecides('managers')
     const { id, name, ...held } = await own.untilProtected()
     assert.ok(held.protection.state === 'protected')
     const [primary, second] = [held.host ?? '', held.protection.second]
