@@ -43,10 +43,7 @@ export class EtcdMembers implements AsyncDisposable {
       'log-level': 'error',
     }
     const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`)
-    this.#running.set(
-      member,
-      spawn('etcd', args, { stdio: 'ignore', env: { ...process.env, ETCD_UNSUPPORTED_ARCH: '' } }),
-    )
+    this.#running.set(member, spawn('etcd', args, { stdio: 'ignore' }))
   }
 
   async kill(member: number): Promise<void> {

@@ -7,6 +7,7 @@ import { nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from '..
 import type { Clock } from '../../src/base/clock.ts'
 import type { Vm } from '../../src/contracts/inventory.ts'
 import { TestManager } from '../../src/server/testing/test-manager.ts'
+import { EtcdClient } from '../../src/manager/store/etcd/etcd-client.ts'
 import { openEtcdStore, type EtcdStore } from '../../src/manager/store/etcd/etcd-store.ts'
 import { storeSuite } from '../../src/manager/store/store-suite.ts'
 import { claim, create, event, update } from '../../src/manager/store/store-suite-changes.ts'
@@ -159,6 +160,21 @@ test('without a majority it says so, loses nothing, and works again when there i
   await members.untilWell()
   assert.ok(await store.get('claim', 'a'))
   assert.ok((await store.commit({ changes: [create('c')], events: [] })).ok)
+})
+
+test('a member that has lost the others ends its watches, so that they go on elsewhere', async () => {
+  const client = new EtcdClient({ network, clock: nodeClock(), endpoints: members.endpoints.slice(2) })
+  const { revision } = await client.range('nothing/')
+  const watched = (async () => {
+    for await (const { events } of client.watch('nothing/', revision + 1, AbortSignal.timeout(30_000)))
+      assert.deepEqual(events, [])
+    return 'aborted'
+  })()
+  watched.catch(() => undefined)
+  for (const member of [0, 1]) await members.kill(member)
+  await assert.rejects(watched, { code: 'unreachable' })
+  for (const member of [0, 1]) members.boot(member)
+  await members.untilWell()
 })
 
 test('a manager on it makes and starts VMs while members are lost, and another goes on with what it left', async () => {

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { HoldfastError } from '../../base/errors.ts'
+import { HoldfastError } from '../../base/errors.ts'
 import type { HostId } from '../../base/ids.ts'
 import { VirtualClock } from '../../sim/virtual-clock.ts'
 import { all } from '../sagas/fake-protected.ts'
@@ -158,6 +158,28 @@ test('a person may give the newest copy up where nobody can say whose it is, and
     assert.equal(run.host, host3, 'it was started where a host was')
     const images = vm.spec.disks.length + (vm.protection?.second?.copies.length ?? 0)
     assert.equal(world.agents.files.size, images, 'no image is left over')
+  }
+  await clock.run(story(), 3_600_000)
+})
+
+test('the newest copy is not given up while a host that may hold it cannot be asked to let it go', async () => {
+  const clock = new VirtualClock()
+  const story = async (): Promise<void> => {
+    await using running = await openFakeManager(1, clock)
+    const { deps, world, store } = running
+    await begun(running, false, host2)
+    await atRest(running)
+    // Who decides is out of reach; the second's host is there, and says that it holds nothing.
+    for (const host of [host1, host3]) world.agents.agent(host).crash()
+    world.off.add(host1)
+    world.agents.agent(host2).vm(vm1).process = 'none'
+    const silent = { discardSecond: () => Promise.reject(new HoldfastError('unreachable', 'host2 does not answer')) }
+    const agent = (id: HostId) => (id === host2 ? { ...deps.hosts.agent(id), ...silent } : deps.hosts.agent(id))
+    const hosts = Object.assign(Object.create(deps.hosts) as typeof deps.hosts, { agent })
+    await assert.rejects(settleByHand({ ...deps, hosts }, vm1, 'ada'), { code: 'unreachable' })
+    assert.equal((await store.get('run', vm1))?.value.run.phase, 'running')
+    await settleByHand(deps, vm1, 'ada')
+    assert.equal((await store.get('run', vm1))?.value.run.phase, 'stopped')
   }
   await clock.run(story(), 3_600_000)
 })

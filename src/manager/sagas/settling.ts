@@ -24,10 +24,7 @@ export async function whoseCopy(
   fencing: Asked,
 ): Promise<Settled | { readonly is: 'wait' }> {
   if (!protection) throw new HoldfastError('internal', `${vm} has no second copy`)
-  if (fencing.is === 'discard-and-claim') {
-    const seen = await deps.hosts.agent(fencing.second).discardSecond(vm, fencing.n)
-    if (seen.process !== 'none') return { is: 'wait' }
-  }
+  if (!(await hasGivenUp(deps, vm, fencing))) return { is: 'wait' }
   const answer = await claim(deps, vm, configurationOf(protection), protection.arbiter)
   const neverBegan = fencing.is === 'discard-and-claim' && protection.phase === 'syncing'
   const settled = settledBy(answer, neverBegan)
@@ -37,6 +34,13 @@ export async function whoseCopy(
   const name = await nameOf(deps, protection.second)
   const why = `${name} had gone on with it, and went off before it could say so; the newest state is on that host alone: bring it back, and the VM starts there by itself`
   return { is: 'unknown', why }
+}
+
+/** Whether the second can surely not go on any more: its host is off, or has given the copy up for certain. */
+async function hasGivenUp(deps: SagaDeps, vm: VmId, fencing: Asked): Promise<boolean> {
+  if (fencing.is === 'claim') return true
+  const seen = await deps.hosts.agent(fencing.second).discardSecond(vm, fencing.n)
+  return seen.process === 'none'
 }
 
 /** For the primary. An arbiter that another has taken the place of, which the record may not say yet, sends on to it. */
@@ -49,11 +53,15 @@ async function claim(deps: SagaDeps, vm: VmId, n: number, arbiter: ArbiterId): P
 
 /**
  * A person's word that the newest copy of a VM is lost, and that what its primary had when it went off is to be the VM.
- * Throws `wrong-state` where a copy may still run, where it can be found out whose is the newest, or nothing is to be settled.
+ * Throws `wrong-state` where a copy may still run, where it can be found out whose is the newest, or nothing is to be settled;
+ * `unreachable` where a host that may hold the second cannot be asked to give it up.
  */
 export async function settleByHand(deps: SagaDeps, vm: VmId, by: string): Promise<void> {
   const [{ value: record }, run] = [await needVm(deps, vm), await needRun(deps, vm)]
   const fencing = await mustBeOff(deps, record.name, run)
+  // A second that could still win would run beside what is started here: that it cannot is never given up on.
+  if (!(await hasGivenUp(deps, vm, fencing)))
+    throw mayRun(record.name, await nameOf(deps, run.protection?.second ?? ''), true)
   const settled = await whoseCopy(deps, run, fencing).catch((thrown: unknown) => {
     if (!toHoldfastError(thrown).isUnknown) throw thrown
     return { is: 'unknown', why: describeError(thrown) } as const
@@ -89,10 +97,14 @@ async function mustBeOff(deps: SagaDeps, name: string, run: RunRecord): Promise<
   const alive = primary === 'confirmed-off' ? protection.second : host
   const aliveName = await nameOf(deps, alive)
   const isConnected = (alive === host ? primary : second) === 'connected'
-  throw new HoldfastError('wrong-state', `${aliveName} may run ${name}, or be about to`, {
+  throw mayRun(name, aliveName, isConnected)
+}
+
+function mayRun(name: string, host: string, isConnected: boolean): HoldfastError {
+  return new HoldfastError('wrong-state', `${host} may run ${name}, or be about to`, {
     mend: isConnected
       ? `It answers: see holdfast vm show ${name}.`
-      : `Bring it back; if its power is cut for good: holdfast host confirm-off ${aliveName}.`,
+      : `Bring it back; if its power is cut for good: holdfast host confirm-off ${host}.`,
   })
 }
 

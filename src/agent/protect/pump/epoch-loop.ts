@@ -61,14 +61,15 @@ export class EpochLoop {
   }
 
   /**
-   * An epoch is on its way, and will not arrive: the link that carries it is cut without a word, for on it the second says
-   * nothing any more, or the epoch has been on its way for longer than anything takes, and nothing of it moves.
+   * An epoch is on its way, and will not arrive: the link that carries it is cut without a word, for on that alone the
+   * second says nothing any more, or the epoch has been on its way for longer than anything takes, and nothing of it moves.
    */
   get isStuck(): boolean {
     const { clock, taken, links, protocol, settings } = this.#deps
     const { phase, acked, cut } = protocol.state
     if (phase !== 'protecting' || acked >= cut) return false
-    if (links.quietMs('data') > settings.silenceMs) return true
+    const [onData, onBeats] = [links.quietMs('data'), links.quietMs('beats')]
+    if (onData > settings.silenceMs && onBeats <= settings.silenceMs) return true
     return Math.min(taken.last.sinceMs, clock.monotonic() - links.movedAt) > this.#patienceMs
   }
 

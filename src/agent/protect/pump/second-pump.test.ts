@@ -32,21 +32,23 @@ function candidate(): { pump: SecondPump; files: MemoryFiles } {
   return { pump, files }
 }
 
-test('a primary that speaks in another version is told so, and the second gives up', async () => {
-  const { pump, files } = candidate()
-  const [here, there] = duplexPair()
-  const heard: Word[] = []
-  const reader = new FrameReader(2 ** 20, ({ bytes }) => heard.push(parseWord(bytes)))
-  here.on('data', (chunk: Buffer) => reader.take(chunk))
-  const over = pump.run()
-  pump.accept('data', there)
-  writeWord(here, { is: 'hello', v: wordsVersion + 1, vm, n: 3, link: 'data' } satisfies Word)
-  assert.equal(await over, 'dropped')
-  assert.equal(pump.status.phase, 'dropped')
-  const [refusal] = heard.filter(({ is }) => is === 'refused')
-  assert.ok(refusal?.is === 'refused' && /upgrade both hosts to one version/.test(refusal.why), JSON.stringify(heard))
-  assert.match(await files.readText('/data/vms/vm-1/protection.json'), /"phase":"dropped"/)
-})
+for (const version of [undefined, wordsVersion + 1])
+  test(`a primary that speaks in another version (${version}) is told so, and the second gives up`, async () => {
+    const { pump, files } = candidate()
+    const [here, there] = duplexPair()
+    const heard: Word[] = []
+    const reader = new FrameReader(2 ** 20, ({ bytes }) => heard.push(parseWord(bytes)))
+    here.on('data', (chunk: Buffer) => reader.take(chunk))
+    const over = pump.run()
+    pump.accept('data', there)
+    const said = version === undefined ? {} : { v: version }
+    writeWord(here, { is: 'hello', ...said, vm, n: 3, link: 'data' } satisfies Word)
+    assert.equal(await over, 'dropped')
+    assert.equal(pump.status.phase, 'dropped')
+    const [refusal] = heard.filter(({ is }) => is === 'refused')
+    assert.ok(refusal?.is === 'refused' && /upgrade both hosts to one version/.test(refusal.why), JSON.stringify(heard))
+    assert.match(await files.readText('/data/vms/vm-1/protection.json'), /"phase":"dropped"/)
+  })
 
 test('who belongs to another pair is turned away, and the second waits on', async () => {
   const { pump } = candidate()

@@ -164,7 +164,7 @@ export class SecondPump {
       case 'hello':
         if (word.vm !== vm || word.n !== config.n)
           throw new HoldfastError('invalid-request', 'it belongs to another pair')
-        if (word.v !== wordsVersion) this.#refuse(otherVersion(word.v))
+        if (word.v !== wordsVersion) this.#refuse(otherVersion(word.v ?? 0))
         return
       case 'memory':
         if (link === 'data' && this.#guest === undefined) void this.#queue.run(() => this.#open(word))

@@ -10,8 +10,8 @@ export const wordsVersion = 1
 const said = <const W extends string>(word: W) => ({ is: Type.Literal(word) })
 
 export const Word = Type.Union([
-  /** The first word on each connection: in which version it speaks, which pair it belongs to, and what it carries. */
-  Open({ ...said('hello'), v: Count, vm: Type.String(), n: Count, link: OneOf(['data', 'beats']) }),
+  /** The first word on each connection: in which version it speaks (none: before there were any), which pair it belongs to, and what it carries. */
+  Open({ ...said('hello'), v: Type.Optional(Count), vm: Type.String(), n: Count, link: OneOf(['data', 'beats']) }),
   /** The primary's memory, in the order of its pages. */
   Open({
     ...said('memory'),

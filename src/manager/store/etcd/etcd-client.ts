@@ -44,7 +44,6 @@ export type Operation =
   | { readonly do: 'delete'; readonly key: string; readonly end?: string }
 
 export interface WatchAnswer {
-  readonly revision: number
   /** In the order in which they were written; `value` is undefined where a key was deleted. */
   readonly events: readonly { readonly key: string; readonly value: string | undefined; readonly modRevision: number }[]
 }
@@ -128,7 +127,7 @@ export class EtcdClient {
         if (answer['error'] !== undefined) throw problemOf(answer['error'] as Json)
         if (result['compact_revision'] !== undefined) throw compacted()
         if (result['canceled'] === true) throw new HoldfastError('unreachable', 'etcd has ended a watch')
-        yield { revision: revisionIn(result), events: listOf(result['events']).map(watchEvent) }
+        yield { events: listOf(result['events']).map(watchEvent) }
       }
       if (!signal.aborted) throw new HoldfastError('unreachable', 'etcd has closed a watch')
     } catch (thrown) {

@@ -115,7 +115,7 @@ export class Follower implements AsyncDisposable {
   }
 
   /** All of one revision of etcd comes in one answer. */
-  #take({ revision, events }: WatchAnswer): void {
+  #take({ events }: WatchAnswer): void {
     const { keys } = this.#deps
     for (const [at, own] of Map.groupBy(events, ({ modRevision }) => modRevision)) {
       const texts = new Map(own.map(({ key, value }) => [key, value]))
@@ -126,9 +126,9 @@ export class Follower implements AsyncDisposable {
         const textOf = (...name: Parameters<Keys['record']>): string | undefined => texts.get(keys.record(...name))
         this.#followed.onBatch(batchOfEntry(committed, parseEntry(value), textOf))
       }
+      // Not the revision of the answer: a watch that catches up is told of that one before it was told of all up to it.
       this.#at = Math.max(this.#at, at)
     }
-    this.#at = Math.max(this.#at, events.length === 0 ? 0 : revision)
   }
 
   async #lookAfter(): Promise<void> {
