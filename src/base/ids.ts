@@ -9,6 +9,7 @@ declare const brand: unique symbol
 export type Branded<Name extends string> = string & { readonly [brand]: Name }
 
 export type VmId = Branded<'vm'>
+export type ManagerId = Branded<'manager'>
 export type HostId = Branded<'host'>
 export type DatastoreId = Branded<'ds'>
 export type NetworkId = Branded<'net'>
@@ -37,6 +38,7 @@ export const idPrefixes = {
   folder: 'folder',
   pool: 'pool',
   project: 'project',
+  manager: 'manager',
 } as const
 
 export type ObjectKind = keyof typeof idPrefixes

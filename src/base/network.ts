@@ -17,6 +17,8 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string | Uint8Array | Readable
   readonly tls?: TlsIdentity
+  /** How long a connection may take to come about; default: as long as the system tries. */
+  readonly connectMs?: number
   /** Ends the request; what the far side does with it is then unknown. */
   readonly signal?: AbortSignal
 }

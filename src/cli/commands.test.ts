@@ -34,6 +34,11 @@ const network = (id: string, name: string) => ({
 })
 const token = { id: 'token-1', name: 'ci', role: 'reader', created: made, lastUsed: null, expires: null }
 
+const manager = {
+  ...{ id: 'manager-1', name: 'one', urls: ['https://one:7443'], version: '0.1.0', state: 'leads' },
+  ...{ leadsSince: made, lastSeen: made },
+}
+
 /** A manager on which everything works. */
 function kindManager(): FakeManager {
   const task = () => sampleTask()
@@ -89,6 +94,9 @@ function kindManager(): FakeManager {
       listTokens: () => page(token),
       createToken: () => ({ token, secret: 'hft.secret' }),
       revokeToken: () => null,
+      listManagers: () => page(manager),
+      removeManager: () => null,
+      createManagerToken: () => ({ token: 'hfm.x.y', expires: '2026-01-03T00:00:00Z' }),
       createSignInCode: () => ({ code: 'abc', expires: '2026-01-03T00:00:00Z' }),
     },
     { upload: async () => ({ id: 'up-1', offset: 5 }) as never },
@@ -143,6 +151,9 @@ const wayTo: Record<RouteName, string[] | 'browsers only'> = {
   listTokens: ['token', 'list'],
   createToken: ['token', 'create', 'ci', '--role', 'reader'],
   revokeToken: ['token', 'revoke', 'ci', '--yes'],
+  listManagers: ['manager', 'list'],
+  removeManager: ['manager', 'remove', 'one', '--yes'],
+  createManagerToken: ['manager', 'join-token'],
   createSignInCode: ['login', '--browser'],
   // A session cookie is a browser's; the command line has a token.
   signIn: 'browsers only',

@@ -25,6 +25,7 @@ import {
 } from './agent-api.ts'
 import { HostReport, VmObservation } from './host.ts'
 import { DatastoreIdSchema, DiskIdSchema, ImageIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
+import { JoinManagerRequest, JoinManagerResponse } from './manager-join.ts'
 import {
   JoinRequest,
   JoinResponse,
@@ -124,6 +125,8 @@ export const agentStreams = {
 /** What a manager answers to agents. `join` alone needs no client certificate: a one-time token opens it. */
 export const managerCalls = {
   join: { path: '/agent/v1/join', body: JoinRequest, reply: JoinResponse },
+  /** No agent's, but a machine's that becomes a manager; opened by a one-time token likewise. */
+  joinManager: { path: '/agent/v1/join-manager', body: JoinManagerRequest, reply: JoinManagerResponse },
   report: { path: '/agent/v1/report', body: HostReport, reply: ReportResponse },
   transition: { path: '/agent/v1/transition', body: TransitionRequest, reply: TransitionResponse },
   record: { path: '/agent/v1/record', body: Open({ vm }), reply: RunRecord },

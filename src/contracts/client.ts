@@ -4,6 +4,7 @@
  * with the same idempotency key may be repeated).
  */
 import type { Duplex, Readable } from 'node:stream'
+import { HoldfastError } from '../base/errors.ts'
 import type { HttpRequest, HttpResponse, Network, TlsIdentity } from '../base/network.ts'
 import { readEventStream } from './event-stream.ts'
 import { exchange, fillPath, openWebSocket, queryText, readBody, readJson } from './http-exchange.ts'
@@ -14,6 +15,8 @@ import type { CallOf, ReplyOf, RouteName } from './routes.ts'
 export interface ClientOptions {
   /** `https://manager:8443`, without a path. */
   readonly url: string
+  /** Of all managers: when one does not answer the next is asked, where that cannot do a thing twice. Absent: `url` alone. */
+  readonly urls?: readonly string[] | undefined
   readonly token?: string | undefined
   /** The cluster's CA, PEM: the only authority that is believed. Absent: the machine's own list of authorities. */
   readonly ca?: string | undefined
@@ -52,14 +55,24 @@ export interface Client {
 }
 
 export function createClient(network: Network, options: ClientOptions): Client {
-  const base = options.url.replace(/\/+$/, '')
+  const bases = (options.urls ?? [options.url]).map((url) => url.replace(/\/+$/, ''))
+  let first = 0
   const tls = tlsOf(options)
   const headers: Record<string, string> =
     options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }
-  const send = (request: Omit<HttpRequest, 'tls' | 'url'> & { path: string }): Promise<HttpResponse> => {
+  const send: Send = async (request) => {
     const { path, ...rest } = request
-    const merged = { ...headers, ...request.headers }
-    return exchange(network, { ...rest, url: base + path, headers: merged, ...(tls === undefined ? {} : { tls }) })
+    const common = { ...rest, headers: { ...headers, ...request.headers }, ...(tls === undefined ? {} : { tls }) }
+    const patience = bases.length === 1 ? {} : { connectMs: severalConnectMs }
+    for (let tried = 1; ; tried++) {
+      const at = first
+      try {
+        return await exchange(network, { ...common, ...patience, url: (bases[at] ?? '') + path })
+      } catch (thrown) {
+        if (isUnanswered(thrown)) first = (at + 1) % bases.length
+        if (tried >= bases.length || !mayAskAnother(thrown, request)) throw thrown
+      }
+    }
   }
   return {
     call: async (name, ...args) => callRoute(send, routePaths[name], args[0], args[1] ?? {}),
@@ -75,7 +88,7 @@ export function createClient(network: Network, options: ClientOptions): Client {
       return (await readJson(response)) as Upload
     },
     openConsole: (ticketUrl) =>
-      openWebSocket(network, base.replace(/^http/, 'ws') + ticketUrl, {
+      openWebSocket(network, (bases[first] ?? '').replace(/^http/, 'ws') + ticketUrl, {
         headers,
         ...(tls === undefined ? {} : { tls }),
       }),
@@ -134,6 +147,23 @@ async function* openEvents(
 
 function signalOf(options: CallOptions): { signal?: AbortSignal } {
   return options.signal === undefined ? {} : { signal: options.signal }
+}
+
+/** With several managers one that is silent is not waited for. */
+const severalConnectMs = 2000
+const neverArrived = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'ECONNLATE'])
+
+function isUnanswered(thrown: unknown): thrown is HoldfastError {
+  return thrown instanceof HoldfastError && thrown.isUnknown
+}
+
+/** Whether the same may be asked of another manager without being done twice. */
+function mayAskAnother(thrown: unknown, request: Pick<HttpRequest, 'method' | 'headers' | 'body' | 'signal'>): boolean {
+  if (!isUnanswered(thrown) || request.signal?.aborted === true) return false
+  if (request.method === 'GET' || request.headers?.['idempotency-key'] !== undefined) return true
+  const isWhole = request.body === undefined || typeof request.body === 'string' || request.body instanceof Uint8Array
+  const cause = thrown.cause instanceof Error && 'code' in thrown.cause ? thrown.cause.code : undefined
+  return isWhole && typeof cause === 'string' && neverArrived.has(cause)
 }
 
 function tlsOf(options: ClientOptions): TlsIdentity | undefined {

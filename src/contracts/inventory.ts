@@ -7,6 +7,7 @@ import {
   FolderIdSchema,
   HostIdSchema,
   ImageIdSchema,
+  ManagerIdSchema,
   NetworkIdSchema,
   PoolIdSchema,
   ProjectIdSchema,
@@ -108,6 +109,19 @@ export const Host = Open({
   clockSkewMs: Nullable(Type.Number()),
 })
 export type Host = Static<typeof Host>
+
+export const Manager = Open({
+  id: ManagerIdSchema,
+  ...common,
+  /** Where it is asked. */
+  urls: Type.Array(Type.String()),
+  version: Type.String(),
+  /** `leads`; `stands-by` (passes requests on, and leads when the leader is gone); `silent` (not heard of lately). */
+  state: OneOf(['leads', 'stands-by', 'silent']),
+  leadsSince: Nullable(Time),
+  lastSeen: Nullable(Time),
+})
+export type Manager = Static<typeof Manager>
 
 export const Datastore = Open({
   id: DatastoreIdSchema,

@@ -25,3 +25,13 @@ export function readJoinToken(text: string): JoinToken | undefined {
   const ca = `-----BEGIN CERTIFICATE-----\n${(lines ?? []).join('\n')}\n-----END CERTIFICATE-----\n`
   return { secret: match[1], ca }
 }
+
+/** The same for one more manager: `hfm.SECRET.CA`. It opens more than a host's, so neither is taken for the other. */
+export function formatManagerToken(token: JoinToken): string {
+  return formatJoinToken(token).replace(/^hfj/, 'hfm')
+}
+
+/** Undefined for text that is none. */
+export function readManagerToken(text: string): JoinToken | undefined {
+  return text.trim().startsWith('hfm.') ? readJoinToken(text.trim().replace(/^hfm/, 'hfj')) : undefined
+}

@@ -27,6 +27,8 @@ export const JoinResponse = Open({
   ca: Type.String(),
   /** Names that the certificate bears: `host-3.holdfast` and the addresses. */
   tlsName: Type.String(),
+  /** Where the managers of the cluster are asked, the leader first. Absent from an older manager: where this was asked. */
+  managers: Type.Optional(Type.Array(Type.String())),
 })
 export type JoinResponse = Static<typeof JoinResponse>
 
@@ -59,6 +61,8 @@ export const ReportResponse = Open({
   nextReportMs: Type.Integer(),
   /** Of the VMs that were reported as not running, those that there are no more: the host asks once more and forgets them. */
   unknownVms: Type.Optional(Type.Array(VmIdSchema)),
+  /** As in `JoinResponse`. */
+  managers: Type.Optional(Type.Array(Type.String())),
 })
 export type ReportResponse = Static<typeof ReportResponse>
 

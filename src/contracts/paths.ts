@@ -69,6 +69,9 @@ export const routePaths: {
   revokeToken: { method: 'DELETE', path: '/v1/tokens/{token}', hasBody: false, isBytes: false },
   createSignInCode: { method: 'POST', path: '/v1/sign-in-codes', hasBody: true, isBytes: false },
   signIn: { method: 'POST', path: '/v1/session', hasBody: true, isBytes: false },
+  listManagers: { method: 'GET', path: '/v1/managers', hasBody: false, isBytes: false },
+  removeManager: { method: 'DELETE', path: '/v1/managers/{manager}', hasBody: false, isBytes: false },
+  createManagerToken: { method: 'POST', path: '/v1/manager-tokens', hasBody: true, isBytes: false },
   signOut: { method: 'DELETE', path: '/v1/session', hasBody: false, isBytes: false },
 }
 

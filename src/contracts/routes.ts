@@ -6,6 +6,7 @@
 import { accessRoutes } from './routes/access.ts'
 import { clusterRoutes } from './routes/cluster.ts'
 import { hostRoutes } from './routes/hosts.ts'
+import { managerRoutes } from './routes/managers.ts'
 import { networkRoutes } from './routes/networks.ts'
 import { storageRoutes } from './routes/storage.ts'
 import { vmRoutes } from './routes/vms.ts'
@@ -22,6 +23,7 @@ export const routes = {
   ...storageRoutes,
   ...networkRoutes,
   ...accessRoutes,
+  ...managerRoutes,
 } as const
 
 export type Routes = typeof routes

@@ -14,12 +14,19 @@ export function managerCommand(): Command {
     .description('set a manager up: certificate authority, inventory, first administrator token')
     .option('--address <address...>', 'where agents and people reach this machine (default: its own addresses)')
     .option('--name <name>', 'name of the cluster', 'holdfast')
+    .option('--manager-name <name>', "what this manager is called among others (default: this machine's name)")
+    .option('--store <address>', 'where the inventory is: sqlite, or etcd://ADDRESS:PORT,…[/PREFIX]', 'sqlite')
+    .option('--store-ca <file>', "with etcds://: the certificate of etcd's authority")
+    .option('--store-cert <file>', 'with etcds://: the certificate that etcd knows managers by')
+    .option('--store-key <file>', 'with etcds://: its key')
     .addOption(listenOption())
-    .action(async (options: { data: string; address?: string[]; name: string; listen?: Listen }) => {
+    .action(async (options: InitFlags) => {
       const { url, folder } = await (
         await main()
       ).initManager({
         ...{ dataDirectory: options.data, clusterName: options.name, listen: options.listen },
+        managerName: options.managerName,
+        store: { address: options.store, ca: options.storeCa, cert: options.storeCert, key: options.storeKey },
         ...(options.address === undefined ? {} : { addresses: options.address }),
       })
       process.stdout.write(`${folder} is set up; the manager will serve ${url}.\nStart it: holdfast manager run\n`)
@@ -30,6 +37,7 @@ export function managerCommand(): Command {
     .action(async (options: { data: string; listen?: Listen }) =>
       (await main()).runManager({ dataDirectory: options.data, listen: options.listen }),
     )
+  addJoinCommand(data(manager.command('join <url>')))
   addTokenCommand(data(manager.command('token')))
   data(manager.command('backup <folder>'))
     .description('copy inventory and certificate authority into a new folder (the manager must not run)')
@@ -45,14 +53,56 @@ export function managerCommand(): Command {
   return manager
 }
 
+interface InitFlags {
+  readonly data: string
+  readonly address?: string[]
+  readonly name: string
+  readonly managerName?: string
+  readonly store: string
+  readonly storeCa?: string
+  readonly storeCert?: string
+  readonly storeKey?: string
+  readonly listen?: Listen
+}
+
+function addJoinCommand(command: Command): void {
+  command
+    .description('make this machine one more manager of a cluster whose inventory is in etcd')
+    .requiredOption('--token <token>', 'what `holdfast manager token --manager` printed on another manager')
+    .option('--address <address...>', 'where agents and people reach this machine (default: its own addresses)')
+    .option('--manager-name <name>', "what this manager is called among others (default: this machine's name)")
+    .addOption(listenOption())
+    .action(
+      async (
+        url: string,
+        options: { data: string; token: string; address?: string[]; managerName?: string; listen?: Listen },
+      ) => {
+        const { clusterName, folder } = await (
+          await main()
+        ).joinManager({
+          ...{ dataDirectory: options.data, url, token: options.token, listen: options.listen },
+          managerName: options.managerName,
+          ...(options.address === undefined ? {} : { addresses: options.address }),
+        })
+        process.stdout.write(`${folder} is a manager of the cluster ${clusterName}.\nStart it: holdfast manager run\n`)
+      },
+    )
+}
+
 function addTokenCommand(command: Command): void {
   command
-    .description('a one-time token for `holdfast agent join` (or, with --api, a token for the API)')
+    .description('a one-time token for `holdfast agent join` (or for one more manager, or for the API)')
     .option('--valid-minutes <minutes>', 'how long a join token works', (text) => Number(text))
+    .option('--manager', 'a token for `holdfast manager join` instead: it opens the key of the whole cluster')
     .addOption(new Option('--api <role>', 'an API token of this role instead').choices(roles))
     .option('--name <name>', 'name of the API token (default: the time of its making)')
-    .action(async (options: { data: string; validMinutes?: number; api?: Role; name?: string }) => {
+    .action(async (options: { data: string; validMinutes?: number; manager?: true; api?: Role; name?: string }) => {
       const place = { dataDirectory: options.data }
+      if (options.manager === true) {
+        const { validMinutes } = options
+        process.stdout.write(`${await (await main()).createManagerToken({ ...place, validMinutes })}\n`)
+        return
+      }
       const token =
         options.api === undefined
           ? await (await main()).createJoinToken({ ...place, validMinutes: options.validMinutes })

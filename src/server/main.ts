@@ -18,10 +18,15 @@ import type { Logger } from '../base/log.ts'
 import type { Role } from '../contracts/roles.ts'
 import { Authority } from '../manager/app/authority.ts'
 import { Manager } from '../manager/app/manager.ts'
+import type { Store } from '../manager/store/store.ts'
 import { openSqliteStore, restoreSqliteStore } from '../manager/store/sqlite/sqlite-store.ts'
+import { parseStoreAddress } from './store-address.ts'
+import type { StorePlace } from '../contracts/manager-join.ts'
+import { checkInventory, inventoryMarks, openClustered, openLed, ownIdentity } from './etcd-wiring.ts'
+import { joinManager as join } from './join-manager.ts'
 import { DataFolder, defaultDataFolder, defaultPort, type ManagerSettings } from './data-folder.ts'
-import { RunningManager } from './running-manager.ts'
-import { initManager as init, makeApiToken, makeJoinToken, type SetUpPorts } from './set-up.ts'
+import { RunningManager, type RunningOptions } from './running-manager.ts'
+import { initManager as init, makeApiToken, makeJoinToken, makeManagerToken, type SetUpPorts } from './set-up.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 
@@ -40,8 +45,30 @@ export interface InitOptions extends ManagerPlace {
   /** Where agents and people reach this machine; more than one may be given. Default: its own addresses. */
   readonly addresses?: readonly string[]
   readonly clusterName?: string | undefined
+  /** What this manager is called among others; default: this machine's name. */
+  readonly managerName?: string | undefined
+  readonly store?: StoreOptions
   readonly listen?: { readonly host: string; readonly port: number } | undefined
 }
+
+/** Where the inventory is to be: `etcd://…`, and with `etcds://` files of certificates, PEM. */
+export interface StoreOptions {
+  readonly address: string
+  readonly ca?: string | undefined
+  readonly cert?: string | undefined
+  readonly key?: string | undefined
+}
+
+export interface JoinManagerFlags extends ManagerPlace {
+  readonly url: string
+  readonly token: string
+  readonly addresses?: readonly string[]
+  readonly managerName?: string | undefined
+  readonly listen?: { readonly host: string; readonly port: number } | undefined
+}
+
+/** The process leads no more: it ends with this code and is started anew as a standby (EX_TEMPFAIL). */
+export const leadLostCode = 75
 
 function realPorts() {
   return {
@@ -62,12 +89,26 @@ function folderOf(place: ManagerPlace): DataFolder {
 }
 
 /** Ports for what is done in the data folder while no manager runs. */
-function setUpPorts(folder: DataFolder, logger: Logger): SetUpPorts {
+function setUpPorts(
+  folder: DataFolder,
+  logger: Logger,
+  given?: { settings: ManagerSettings; place: StorePlace },
+): SetUpPorts {
   const ports = realPorts()
+  const open = async (): Promise<AsyncDisposable & { store: Store }> => {
+    const settings = given?.settings ?? ((await folder.isComplete()) ? await folder.settings() : undefined)
+    const place = given?.place ?? (settings === undefined ? undefined : await folder.storePlace(settings))
+    if (settings !== undefined && place !== undefined)
+      return openLed({ ...ports, logger }, place, ownIdentity(settings, hostname()))
+    const store = await openSqliteStore({ path: folder.inventory, clock: ports.clock, logger })
+    return { store, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() }
+  }
   return {
     ...ports,
+    ...(given === undefined ? {} : { inventory: inventoryMarks({ ...ports, logger }, given.place) }),
     async openManager(authority, clusterName) {
-      const store = await openSqliteStore({ path: folder.inventory, clock: ports.clock, logger })
+      const opened = await open()
+      const { store } = opened
       const unreachable = new HoldfastError('unreachable', 'the manager does not run')
       const agents = (): never => {
         throw unreachable
@@ -85,7 +126,7 @@ function setUpPorts(folder: DataFolder, logger: Logger): SetUpPorts {
       return Object.assign(manager, {
         async [Symbol.asyncDispose]() {
           await close()
-          await store[Symbol.asyncDispose]()
+          await opened[Symbol.asyncDispose]()
         },
       })
     },
@@ -95,56 +136,106 @@ function setUpPorts(folder: DataFolder, logger: Logger): SetUpPorts {
 /** Sets a manager up. Throws `wrong-state` when the folder is one already. */
 export async function initManager(options: InitOptions): Promise<{ url: string; folder: string }> {
   const folder = folderOf(options)
+  const place = options.store === undefined ? undefined : await storePlace(options.store)
   const settings: ManagerSettings = {
     v: 1,
     clusterName: options.clusterName ?? 'holdfast',
+    name: options.managerName ?? ownName(),
     listen: options.listen ?? { host: '::', port: defaultPort },
     addresses: options.addresses === undefined || options.addresses.length === 0 ? ownAddresses() : options.addresses,
   }
-  await init(folder, setUpPorts(folder, jsonLogger({ level: 'warn' })), settings)
+  const logger = jsonLogger({ level: 'warn' })
+  if (place === undefined) await init(folder, setUpPorts(folder, logger), settings)
+  else {
+    await folder.make()
+    const id = await folder.identity(() => nodeRandom().uuid())
+    const ports = setUpPorts(folder, logger, { settings: { ...settings, id }, place })
+    await init(folder, ports, { ...settings, store: await folder.keepStorePlace(place) })
+  }
   const client = await folder.client()
   return { url: client?.url ?? '', folder: folder.path }
 }
 
+/** What a manager that runs is to whoever has started it. */
+export interface StartedManager extends AsyncDisposable {
+  readonly port: number
+  /** Of one of several: resolves, with why, when it leads no more and its process must end; rejects where it cannot run. */
+  readonly lost?: Promise<string>
+}
+
 /** Starts the manager; it serves until it is disposed. */
-export async function startManager(options: RunOptions): Promise<RunningManager & AsyncDisposable> {
+export async function startManager(options: RunOptions): Promise<StartedManager> {
   const folder = folderOf(options)
-  const settings = await folder.settings()
+  const settings = await identified(folder, await folder.settings())
   const logger = options.logger ?? jsonLogger()
   const ports = realPorts()
   const authority = await Authority.open(folder.authority, ports)
-  const store = await openSqliteStore({ path: folder.inventory, clock: ports.clock, logger })
-  try {
-    const running = await RunningManager.open({
-      ...{ ...ports, logger, store, authority, version: version(), clusterName: settings.clusterName },
-      serverFolder: folder.server,
-      addresses: certificateNames(settings),
-      listen: options.listen ?? settings.listen,
-      web: { files: ports.files, processes: ports.processes, nodePath: process.execPath, ...webPlaces() },
-    })
-    const close = running[Symbol.asyncDispose].bind(running)
-    return Object.assign(running, {
-      async [Symbol.asyncDispose]() {
-        await close()
-        await store[Symbol.asyncDispose]()
-      },
-    })
-  } catch (thrown) {
-    await store[Symbol.asyncDispose]()
-    throw thrown
+  const common = {
+    ...{ ...ports, logger, authority, version: version(), clusterName: settings.clusterName },
+    serverFolder: folder.server,
+    addresses: certificateNames(settings),
+    listen: options.listen ?? settings.listen,
+    web: { files: ports.files, processes: ports.processes, nodePath: process.execPath, ...webPlaces() },
   }
+  const place = await folder.storePlace(settings)
+  if (place !== undefined) {
+    return openClustered({ ports: common, folder, settings, place, authority, hostname: ownName() })
+  }
+  return startAlone(common, folder, settings)
 }
 
-/** Runs until SIGTERM or SIGINT, then closes in order. A second signal ends it at once. */
+async function startAlone(
+  common: Omit<RunningOptions, 'store'>,
+  folder: DataFolder,
+  settings: ManagerSettings,
+): Promise<StartedManager> {
+  const { clock, logger } = common
+  await using made = new AsyncDisposableStack()
+  const store = made.use(await openSqliteStore({ path: folder.inventory, clock, logger }))
+  const self = ownIdentity(settings, ownName())
+  const since = isoTime(clock.now())
+  const living = { ...self, version: common.version }
+  const running = made.use(
+    await RunningManager.open({
+      ...{ ...common, store },
+      cluster: {
+        living: async () => [{ ...living, seen: isoTime(clock.now()) }],
+        leader: () => ({ manager: self.manager, since }),
+        forget: async () => undefined,
+      },
+    }),
+  )
+  const held = made.move()
+  return { port: running.port, [Symbol.asyncDispose]: () => held.disposeAsync() }
+}
+
+/** A folder of an older version gets what managers are known by. */
+async function identified(folder: DataFolder, settings: ManagerSettings): Promise<ManagerSettings> {
+  if (settings.id !== undefined && settings.name !== undefined) return settings
+  const whole = { ...settings, id: settings.id ?? nodeRandom().uuid(), name: settings.name ?? ownName() }
+  await folder.writeSettings(whole)
+  return whole
+}
+
+/**
+ * Runs until SIGTERM or SIGINT, then closes in order. A second signal ends it at once. One of several that has lost the lead ends
+ * at once and without order, whatever is under way: nothing of it can be written any more, and it must not go on as if it could.
+ */
 export async function runManager(options: RunOptions): Promise<void> {
   const logger = options.logger ?? jsonLogger()
   using _memory = keepMemoryLow()
   const running = await startManager({ ...options, logger })
   logger.info({ port: running.port }, 'the manager is ready')
-  const signal = await new Promise<string>((done) => {
+  const signal = new Promise<string>((done) => {
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => done(name))
   })
-  logger.info({ signal }, 'the manager is stopping')
+  const never = new Promise<never>(() => undefined)
+  const end = await Promise.race([signal.then((name) => ({ name })), (running.lost ?? never).then((why) => ({ why }))])
+  if ('why' in end) {
+    logger.error({ why: end.why }, 'this manager leads no more: it ends, and is started anew')
+    process.exit(leadLostCode)
+  }
+  logger.info({ signal: end.name }, 'the manager is stopping')
   await running[Symbol.asyncDispose]()
   logger.info({}, 'the manager has stopped')
 }
@@ -222,4 +313,54 @@ function webPlaces(): { webDirectory: string; novncDirectory: string; openApiPat
     novncDirectory: resolve(dirname(novnc), '..'),
     openApiPath: `${root}/docs/api/openapi.json`,
   }
+}
+
+/** An own name that may be a manager's: letters, digits, dots, dashes. */
+function ownName(): string {
+  const name = (hostname().split('.')[0] ?? '').replace(/[^A-Za-z0-9-]/g, '').replace(/^-+|-+$/g, '')
+  return name === '' ? 'manager' : name
+}
+
+/** Throws `invalid-request` for what names no inventory, or certificates that cannot be read. */
+async function storePlace({ address, ca, cert, key }: StoreOptions): Promise<StorePlace | undefined> {
+  const place = parseStoreAddress(address)
+  const isTls = place?.endpoints.some((endpoint) => endpoint.startsWith('https:')) === true
+  if (isTls !== (ca !== undefined) || (cert === undefined) !== (key === undefined)) {
+    throw new HoldfastError('invalid-request', 'etcds:// goes with certificates, and nothing else does', {
+      mend: 'Give --store-ca, and --store-cert with --store-key where etcd asks for a certificate.',
+    })
+  }
+  if (place === undefined || ca === undefined) return place
+  const read = async (path: string): Promise<string> => {
+    try {
+      return await nodeFiles().readText(resolve(path))
+    } catch (cause) {
+      throw new HoldfastError('invalid-request', `${path} cannot be read`, {}, { cause })
+    }
+  }
+  const own = cert === undefined || key === undefined ? {} : { cert: await read(cert), key: await read(key) }
+  return { ...place, tls: { ca: await read(ca), ...own } }
+}
+
+/** Makes this machine one more manager of a cluster. */
+export async function joinManager(options: JoinManagerFlags): Promise<{ clusterName: string; folder: string }> {
+  const folder = folderOf(options)
+  const ports = { ...realPorts(), logger: jsonLogger({ level: 'warn' }) }
+  const { url, token } = options
+  const { clusterName } = await join(
+    folder,
+    { ...ports, checkStore: (place, cluster) => checkInventory(ports, place, cluster) },
+    {
+      ...{ url, token, name: options.managerName ?? ownName() },
+      listen: options.listen ?? { host: '::', port: defaultPort },
+      addresses: options.addresses === undefined || options.addresses.length === 0 ? ownAddresses() : options.addresses,
+    },
+  )
+  return { clusterName, folder: folder.path }
+}
+
+/** A one-time token for `holdfast manager join`. */
+export function createManagerToken(options: ManagerPlace & { validMinutes?: number | undefined }): Promise<string> {
+  const folder = folderOf(options)
+  return makeManagerToken(folder, setUpPorts(folder, jsonLogger({ level: 'warn' })), options.validMinutes)
 }

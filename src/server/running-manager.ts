@@ -9,7 +9,10 @@ import type { Random } from '../base/random.ts'
 import type { Authority, CertificateNames, KeyPair } from '../manager/app/authority.ts'
 import { Manager, managerTlsName, type ManagerOptions } from '../manager/app/manager.ts'
 import { httpAgent } from './agents/http-agent.ts'
+import type { HandOver } from '../manager/app/manager-joins.ts'
+import type { ManagersPort } from '../manager/app/managers.ts'
 import { urlOf } from './data-folder.ts'
+import type { FrontDoor } from './lead/front-door.ts'
 import type { DocsFiles } from './rest/docs.ts'
 import { createServer } from './rest/server.ts'
 import type { WebFiles } from './web/web-page.ts'
@@ -29,6 +32,11 @@ export interface RunningOptions {
   readonly web: WebFiles & DocsFiles
   readonly version: string
   readonly clusterName: string
+  /** Of one of several managers: the port, which listens already. */
+  readonly door?: FrontDoor
+  readonly holdsLead?: () => boolean
+  readonly cluster?: ManagersPort
+  readonly handOver?: HandOver
 }
 
 const renewalCheckMs = 12 * 60 * 60_000
@@ -54,17 +62,34 @@ export class RunningManager implements AsyncDisposable {
     const agents: ManagerOptions['agents'] = (host) => httpAgent(host, { network, clock, identity })
     let listening = options.listen.port
     const urls = (): string[] => reachedAt(options.addresses).map((address) => urlOf(address, listening))
-    const manager = made.use(await Manager.open({ ...options, agents, urls }))
+    const { door, cluster, handOver, holdsLead } = options
+    const manager = made.use(
+      await Manager.open({
+        ...{ ...options, agents, urls },
+        ...(cluster === undefined ? {} : { managers: cluster }),
+        ...(handOver === undefined ? {} : { handOver }),
+      }),
+    )
     const tls = { ...pair, ca: authority.ca }
-    const server = await createServer({ manager, clock, logger, tls, web: options.web })
-    made.defer(() => server.close())
-    const port = await listen(server, options.listen)
+    const isBehindDoor = door !== undefined
+    const server = await createServer({ manager, clock, logger, tls, isBehindDoor, web: options.web })
+    made.defer(async () => {
+      const drained = door?.drain()
+      await server.close()
+      await drained
+    })
+    const port = door?.port ?? (await listen(server, options.listen))
+    door?.lead(server, holdsLead ?? (() => true))
     listening = port
     const ended = new AbortController()
     made.defer(() => ended.abort())
-    void keepCertificate(options, names, server, ended.signal, (renewed) => {
+    const use = (renewed: KeyPair): void => {
       pair = renewed
-    })
+      if (door === undefined)
+        (server.server as unknown as HttpsServer).setSecureContext({ ...renewed, ca: authority.ca })
+      else door.renew(renewed)
+    }
+    void keepCertificate(options, names, ended.signal, use)
     return new RunningManager(manager, port, made.move())
   }
 
@@ -96,10 +121,9 @@ async function listen(server: FastifyInstance, { host, port }: RunningOptions['l
 }
 
 /** Our own certificate is made anew long before its end; connections that stand are not touched. */
-async function keepCertificate(
-  { authority, clock, logger, serverFolder }: RunningOptions,
+export async function keepCertificate(
+  { authority, clock, logger, serverFolder }: Pick<RunningOptions, 'authority' | 'clock' | 'logger' | 'serverFolder'>,
   names: CertificateNames,
-  server: FastifyInstance,
   signal: AbortSignal,
   onRenewed: (pair: KeyPair) => void,
 ): Promise<void> {
@@ -115,8 +139,6 @@ async function keepCertificate(
       if (pair.cert === current) continue
       current = pair.cert
       onRenewed(pair)
-      const context = { ...pair, ca: authority.ca }
-      ;(server.server as unknown as HttpsServer).setSecureContext(context)
       logger.info({}, "the manager's certificate was renewed")
     } catch (thrown) {
       logger.error({ err: thrown }, "the manager's certificate could not be renewed; it is tried again")

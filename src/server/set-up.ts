@@ -11,6 +11,11 @@ export interface SetUpPorts extends AuthorityPorts {
   readonly network: Network
   /** The manager over the folder's store, serving nobody. Throws `wrong-state` while another process has the store. */
   readonly openManager: (authority: Authority, clusterName: string) => Promise<Manager & AsyncDisposable>
+  /** Where the inventory is one that several managers share: says there whose it is. */
+  readonly inventory?: {
+    readonly begin: (by: string) => Promise<void>
+    readonly end: (by: string, cluster: string) => Promise<void>
+  }
 }
 
 const firstToken = 'administrator'
@@ -26,17 +31,22 @@ export async function initManager(folder: DataFolder, ports: SetUpPorts, setting
     })
   }
   await folder.make()
+  const id = await folder.identity(() => ports.random.uuid())
+  await ports.inventory?.begin(id)
   const isMade = (await ports.files.stat(`${folder.authority}/ca.crt`)) !== undefined
   const authority = isMade
     ? await Authority.open(folder.authority, ports)
     : await Authority.create(folder.authority, settings.clusterName, ports)
+  let cluster: string
   {
     await using manager = await ports.openManager(authority, settings.clusterName)
     const token = await firstAdministrator(manager)
     const url = urlOf(settings.addresses[0] ?? '127.0.0.1', settings.listen.port)
     await folder.writeClient({ url, token, ca: authority.ca })
+    cluster = await manager.clusterUuid()
   }
-  await folder.writeSettings(settings)
+  await ports.inventory?.end(id, cluster)
+  await folder.writeSettings({ ...settings, id, cluster })
 }
 
 /** One left from an init that was cut short is worthless: nobody has its secret. */
@@ -70,6 +80,18 @@ export async function makeApiToken(folder: DataFolder, ports: SetUpPorts, name: 
     (manager) => manager.access.createToken(body, 'the manager’s machine'),
   )
   return made.secret
+}
+
+/** A one-time token for `holdfast manager join`, from the manager that leads. */
+export async function makeManagerToken(folder: DataFolder, ports: SetUpPorts, validMinutes?: number): Promise<string> {
+  const body = validMinutes === undefined ? {} : { validMinutes }
+  const refuse = async (): Promise<never> => {
+    throw new HoldfastError('unreachable', 'no manager of this cluster answers', {
+      mend: 'Start this one first: holdfast manager run (or: systemctl start holdfast-manager)',
+    })
+  }
+  const made = await onManager(folder, ports, (client) => client.call('createManagerToken', { body }), refuse)
+  return made.token
 }
 
 async function onManager<T>(

@@ -80,6 +80,7 @@ function sendOnce(request: HttpRequest, agent: http.Agent): Promise<HttpResponse
       agent,
       ...(signal === undefined ? {} : { signal }),
     })
+    if (request.connectMs !== undefined) limitConnecting(outgoing, request.connectMs)
     outgoing.once('response', (incoming) => {
       // An error in the middle of the body is the reader's; without a reader it must not end the process.
       incoming.on('error', () => undefined)
@@ -91,6 +92,19 @@ function sendOnce(request: HttpRequest, agent: http.Agent): Promise<HttpResponse
       reject(isStale ? new StaleConnection('kept connection was closed', { cause }) : unreachable(request, cause))
     })
     writeBody(outgoing, request.body)
+  })
+}
+
+/** Until the connection stands, TLS and all: one to a machine that is gone, or to a program that is frozen, never does. */
+function limitConnecting(outgoing: http.ClientRequest, ms: number): void {
+  const late = setTimeout(() => {
+    outgoing.destroy(Object.assign(new Error(`no connection within ${ms} ms`), { code: 'ECONNLATE' }))
+  }, ms)
+  const done = (): void => clearTimeout(late)
+  outgoing.once('close', done)
+  outgoing.once('socket', (socket) => {
+    if (outgoing.reusedSocket) done()
+    else socket.once(outgoing.protocol === 'https:' ? 'secureConnect' : 'connect', done)
   })
 }
 

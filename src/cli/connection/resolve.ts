@@ -9,6 +9,7 @@ export const namedKinds = {
   datastore: { route: 'listDatastores', say: 'datastore', list: 'holdfast datastore list' },
   network: { route: 'listNetworks', say: 'network', list: 'holdfast network list' },
   image: { route: 'listImages', say: 'image', list: 'holdfast image list' },
+  manager: { route: 'listManagers', say: 'manager', list: 'holdfast manager list' },
   token: { route: 'listTokens', say: 'token', list: 'holdfast token list' },
 } as const satisfies Record<string, { route: ListRoute; say: string; list: string }>
 

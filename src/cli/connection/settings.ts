@@ -16,6 +16,8 @@ import { absolutePath, personalFolder, type Cli } from '../cli.ts'
 
 export interface Settings {
   readonly url: string
+  /** Of all managers, where the source names them: asked in turn. */
+  readonly urls?: readonly string[]
   readonly token: string | undefined
   /** PEM of the only authority that is believed. */
   readonly ca: string | undefined
@@ -51,6 +53,7 @@ export async function findSettings(cli: Asking, files: Files): Promise<Settings>
   return {
     ...found,
     url: checkedUrl(found.url, found.source),
+    ...(found.urls === undefined ? {} : { urls: found.urls.map((url) => checkedUrl(url, found.source)) }),
     ...(tokenFile === undefined ? {} : { token: await readToken(files, absolutePath(cli, tokenFile)) }),
     ...(caFile === undefined ? {} : { ca: await readNamed(files, absolutePath(cli, caFile), '--ca-file') }),
   }
@@ -112,9 +115,15 @@ export function parseClientFile(text: string, path: string): Omit<Settings, 'sou
     throw damaged()
   }
   if (typeof value !== 'object' || value === null) throw damaged()
-  const { url, token, ca } = value as Record<string, unknown>
+  const { url, urls, token, ca } = value as Record<string, unknown>
   if (typeof url !== 'string') throw damaged()
-  return { url, token: typeof token === 'string' ? token : undefined, ca: typeof ca === 'string' ? ca : undefined }
+  const all = Array.isArray(urls) ? urls.filter((each) => typeof each === 'string') : []
+  return {
+    url,
+    ...(all.length === 0 ? {} : { urls: [...new Set([url, ...all])] }),
+    token: typeof token === 'string' ? token : undefined,
+    ca: typeof ca === 'string' ? ca : undefined,
+  }
 }
 
 /** The address without a path. Throws `invalid-request` for what is no address of a manager. */

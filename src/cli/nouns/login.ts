@@ -4,6 +4,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import { absolutePath, personalFolder, type Cli } from '../cli.ts'
 import { checkedUrl, loginFile } from '../connection/settings.ts'
 import { openSession } from '../connection/open-session.ts'
+import type { Session } from '../connection/session.ts'
 import { writeDone } from '../output/show.ts'
 
 const loginHelp = `
@@ -36,8 +37,16 @@ async function login(cli: Cli, address: string | undefined): Promise<void> {
   const session = openSession(await cli.ports(), { url, token, ca, source: 'login' })
   const cluster = await session.client.call('getCluster')
   await files.makeDirectory(personalFolder(cli.env, 'config'), { mode: 0o700 })
-  await files.replace(loginFile(cli.env), `${JSON.stringify({ url, token, ca }, null, 2)}\n`, { mode: 0o600 })
+  const urls = await otherManagers(session, url)
+  await files.replace(loginFile(cli.env), `${JSON.stringify({ url, ...urls, token, ca }, null, 2)}\n`, { mode: 0o600 })
   writeDone(cli, { url, cluster: cluster.name }, `Signed in to ${cluster.name} at ${url}`)
+}
+
+/** Where the other managers are asked when this one is down; nothing where there are none, or an older manager cannot say. */
+async function otherManagers(session: Session, url: string): Promise<{ urls?: string[] }> {
+  const managers = await session.list('listManagers').catch(() => [])
+  const urls = [...new Set([url, ...managers.flatMap((manager) => manager.urls)])]
+  return managers.length > 1 ? { urls } : {}
 }
 
 async function askToken(cli: Cli, url: string): Promise<string> {

@@ -24,6 +24,7 @@ export type ReadyAnswers = { readonly [N in ReadyRoute]: (call: CallOf<N>) => Pr
 export const secretRoutes: ReadonlySet<RouteName> = new Set<RouteName>([
   'createToken',
   'createJoinToken',
+  'createManagerToken',
   'createSignInCode',
   'createTicket',
 ])

@@ -98,6 +98,24 @@ export class Authority {
     })
   }
 
+  /** Certificate and key, for one more manager. Whoever has them is the cluster. */
+  async handOver(): Promise<{ ca: string; key: string }> {
+    return { ca: this.ca, key: await this.#ports.files.readText(`${this.#directory}/ca.key`) }
+  }
+
+  /** The same authority in a folder of another manager. */
+  static async adopt(
+    directory: string,
+    { ca, key }: { readonly ca: string; readonly key: string },
+    { files }: Pick<AuthorityPorts, 'files'>,
+  ): Promise<void> {
+    if (!new X509Certificate(ca).checkPrivateKey(createPrivateKey(key)))
+      throw new HoldfastError('host-error', 'the key that the manager handed over is not that of its authority')
+    await files.makeDirectory(directory, { mode: 0o700 })
+    await files.replace(`${directory}/ca.key`, key, { mode: 0o600 })
+    await files.replace(`${directory}/ca.crt`, ca, { mode: 0o644 })
+  }
+
   /** A new key and a certificate for it. */
   async issue(names: CertificateNames): Promise<KeyPair> {
     const key = await this.#newKey()

@@ -10,6 +10,8 @@ import type { Events } from './events.ts'
 import type { Hosts } from './hosts.ts'
 import type { Images } from './images.ts'
 import type { Joins } from './joins.ts'
+import type { ManagerJoins } from './manager-joins.ts'
+import type { Managers } from './managers.ts'
 import type { Networks } from './networks.ts'
 import type { Protections } from './protections.ts'
 import type { Tasks } from './tasks.ts'
@@ -25,6 +27,8 @@ export interface UseCases {
   readonly hosts: Hosts
   readonly images: Images
   readonly joins: Joins
+  readonly managers: Managers
+  readonly managerJoins: ManagerJoins
   readonly networks: Networks
   readonly protections: Protections
   readonly tasks: Tasks
@@ -34,7 +38,7 @@ export interface UseCases {
 
 export function apiHandlers(use: UseCases): ApiHandlers {
   const task = async (begun: Promise<TaskId>): Promise<Task> => use.tasks.get(await begun)
-  return { ...inventoryHandlers(use, task), ...vmHandlers(use, task), ...otherHandlers(use) }
+  return { ...inventoryHandlers(use, task), ...vmHandlers(use, task), ...otherHandlers(use), ...managerHandlers(use) }
 }
 
 export function readyAnswers(vms: Vms): ReadyAnswers {
@@ -168,5 +172,16 @@ function otherHandlers({
     createToken: ({ body }, { caller }) => access.createToken(body, caller.name),
     revokeToken: ({ params }, { caller }) => access.revokeToken(params.token, caller.name),
     createSignInCode: (_call, { caller }) => access.createSignInCode(caller),
+  }
+}
+
+function managerHandlers({
+  managers,
+  managerJoins,
+}: UseCases): Some<'listManagers' | 'removeManager' | 'createManagerToken'> {
+  return {
+    listManagers: ({ query }) => managers.list(query),
+    removeManager: ({ params }, { caller }) => managers.remove(params.manager, caller),
+    createManagerToken: ({ body }, { caller }) => managerJoins.createToken(body.validMinutes, caller.name),
   }
 }

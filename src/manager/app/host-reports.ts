@@ -9,15 +9,18 @@ import { hostConfiguration } from '../domain/host-configuration.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { AppContext } from './context.ts'
 import { reportIntervalMs, unreachableAfterMs } from './host-registry.ts'
+import type { Managers } from './managers.ts'
 import { need, newEvent, subjectOf, write } from './write.ts'
 
 export class HostReports {
   readonly #context: AppContext
+  readonly #managers: Pick<Managers, 'urls'>
   /** Hosts of whose coming and going people were told, and what they were told last. */
   readonly #told = new Map<HostId, boolean>()
 
-  constructor(context: AppContext) {
+  constructor(context: AppContext, managers: Pick<Managers, 'urls'>) {
     this.#context = context
+    this.#managers = managers
   }
 
   /** Takes a report in. Throws `not-allowed` when it speaks of another host. */
@@ -37,6 +40,7 @@ export class HostReports {
       configuration: configuration.digest === report.configurationDigest ? null : configuration,
       managerTime: isoTime(clock.now()),
       nextReportMs: reportIntervalMs,
+      managers: this.#managers.urls(),
       ...(unknownVms.length === 0 ? {} : { unknownVms }),
     }
   }

@@ -3,6 +3,7 @@ import type { Kind, Records } from '../store/records.ts'
 import type { Change } from '../store/store.ts'
 import type { AppContext } from './context.ts'
 import type { HostReports } from './host-reports.ts'
+import type { Managers } from './managers.ts'
 
 const tickMs = 1000
 const sweepEveryMs = 10 * 60_000
@@ -15,12 +16,14 @@ const keptUploadsMs = 30 * 24 * 3_600_000
 export class Housekeeping implements AsyncDisposable {
   readonly #context: AppContext
   readonly #reports: HostReports
+  readonly #managers: Managers
   readonly #closing = new AbortController()
   #running: Promise<void> = Promise.resolve()
 
-  constructor(context: AppContext, reports: HostReports) {
+  constructor(context: AppContext, reports: HostReports, managers: Managers) {
     this.#context = context
     this.#reports = reports
+    this.#managers = managers
   }
 
   start(): void {
@@ -39,6 +42,7 @@ export class Housekeeping implements AsyncDisposable {
     while (!signal.aborted) {
       try {
         await this.#reports.tellChanges()
+        await this.#managers.look()
         if (clock.monotonic() >= sweepAt) {
           sweepAt = clock.monotonic() + sweepEveryMs
           await this.sweep()

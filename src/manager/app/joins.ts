@@ -20,6 +20,7 @@ import type { HostRecord, SecretRecord } from '../store/records.ts'
 import type { Change, Stored } from '../store/store.ts'
 import { fingerprintOf, type CertificateNames } from './authority.ts'
 import type { AppContext } from './context.ts'
+import type { Managers } from './managers.ts'
 import { hashOf, newSecret } from './secrets.ts'
 import { claim, need, newEvent, subjectOf, write, type Decision } from './write.ts'
 
@@ -34,9 +35,11 @@ export interface CertificateSigner {
 export class Joins {
   readonly #context: AppContext
   readonly #authority: CertificateSigner
+  readonly #managers: Pick<Managers, 'urls'>
 
-  constructor(context: AppContext, authority: CertificateSigner) {
+  constructor(context: AppContext, authority: CertificateSigner, managers: Pick<Managers, 'urls'>) {
     this.#context = context
+    this.#managers = managers
     this.#authority = authority
   }
 
@@ -77,7 +80,10 @@ export class Joins {
     const record = await write(store, () => this.#decide(request, { id, certificate, secretId, use }))
     const cluster = this.#context.mirror.list('cluster')[0]
     if (cluster === undefined) throw new HoldfastError('internal', 'the inventory has no cluster')
-    return { host: record.id, cluster: cluster.uuid, certificate, ca: this.#authority.ca, tlsName: names.commonName }
+    return {
+      ...{ host: record.id, cluster: cluster.uuid, certificate, ca: this.#authority.ca, tlsName: names.commonName },
+      managers: this.#managers.urls(),
+    }
   }
 
   async #decide(

@@ -37,6 +37,8 @@ import { Idempotency } from './idempotency.ts'
 import { Images } from './images.ts'
 import { Joins, type CertificateSigner } from './joins.ts'
 import { lazyAgent } from './lazy-agent.ts'
+import { ManagerJoins, type HandOver } from './manager-joins.ts'
+import { allUrls, Managers, type ManagersPort } from './managers.ts'
 import { Mirror } from './mirror.ts'
 import { Networks } from './networks.ts'
 import { Protections } from './protections.ts'
@@ -59,6 +61,15 @@ export interface ManagerOptions extends Pick<EngineOptions, 'retryPauses' | 'stu
   readonly urls?: () => readonly string[]
   /** Of a cluster that is made now. */
   readonly clusterName?: string
+  /**
+   * Whether at this moment this manager's own lease of the lead, counted from before its last renewal was asked, is still valid.
+   * Absent: it is the only one.
+   */
+  readonly holdsLead?: () => boolean
+  /** Who the managers of the cluster are. Absent: this one alone, which is not written down. */
+  readonly managers?: ManagersPort
+  /** What one more manager is given. Absent: there cannot be one. */
+  readonly handOver?: HandOver
 }
 
 /** The name by which every manager is known to those who pin the CA. */
@@ -69,6 +80,8 @@ const drainMs = 3000
 
 export class Manager implements AsyncDisposable {
   readonly version: string
+  /** See `ManagerOptions`. */
+  readonly holdsLead: () => boolean
   readonly api: ApiHandlers
   readonly ready: ReadyAnswers
   readonly access: Access
@@ -78,6 +91,8 @@ export class Manager implements AsyncDisposable {
   readonly events: Events
   readonly idempotency: Idempotency
   readonly joins: Joins
+  readonly managers: Managers
+  readonly managerJoins: ManagerJoins
   readonly reports: HostReports
   readonly runRecords: RunRecords
   readonly uploads: Uploads
@@ -93,6 +108,7 @@ export class Manager implements AsyncDisposable {
   ) {
     const { context, engine, deps } = parts
     this.version = options.version
+    this.holdsLead = options.holdsLead ?? (() => true)
     this.#context = context
     this.#resources = resources
     this.engine = engine
@@ -100,8 +116,13 @@ export class Manager implements AsyncDisposable {
     this.arbiter = managersArbiter(context.store)
     this.consoles = new Consoles(context)
     this.events = new Events(context)
-    this.joins = new Joins(context, options.authority)
-    this.reports = new HostReports(context)
+    this.managers = new Managers(context, options.managers, options.urls ?? (() => []))
+    this.managerJoins = new ManagerJoins(context, {
+      ...{ access: this.access, managers: this.managers },
+      handOver: options.handOver,
+    })
+    this.joins = new Joins(context, options.authority, this.managers)
+    this.reports = new HostReports(context, this.managers)
     this.runRecords = new RunRecords(context)
     this.uploads = new Uploads(context)
     this.tasks = new Tasks(context, engine)
@@ -122,6 +143,8 @@ export class Manager implements AsyncDisposable {
       datastores,
       hosts: new Hosts(context, engine),
       images: new Images(context, engine, uploads),
+      managers: this.managers,
+      managerJoins: this.managerJoins,
       networks,
       protections: new Protections(context, engine, deps),
       vms,
@@ -137,12 +160,12 @@ export class Manager implements AsyncDisposable {
     const context = contextOf(options, mirror, registry)
     const engine = new SagaEngine(options)
     made.defer(() => engine.close(drainMs))
-    const deps = sagaDeps(context, engine, options.urls ?? (() => []))
+    const deps = sagaDeps(context, engine, () => allUrls(context.mirror, options.urls?.() ?? []))
     registerSagas(engine, deps)
     const manager = new Manager(options, { context, engine, deps }, new AsyncDisposableStack())
     const { resumed, unknown } = await engine.recover()
     if (resumed.length + unknown.length > 0) logger.info({ resumed, unknown }, 'open tasks were taken up')
-    const housekeeping = made.use(new Housekeeping(context, manager.reports))
+    const housekeeping = made.use(new Housekeeping(context, manager.reports, manager.managers))
     housekeeping.start()
     // What waits for a host goes on as soon as that host is heard of again.
     const back = registry.onReport((_host, wasAway) => (wasAway ? engine.nudge() : undefined))
@@ -158,10 +181,17 @@ export class Manager implements AsyncDisposable {
     return this.#context.mirror.revision
   }
 
+  /** UUID of the cluster. */
+  async clusterUuid(): Promise<string> {
+    return (await this.api.getCluster({ params: {} }, { caller: nobody, signal: new AbortController().signal })).uuid
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync()
   }
 }
+
+const nobody = { name: 'the manager', role: 'reader', id: 'manager' } as const
 
 function contextOf(options: ManagerOptions, mirror: Mirror, registry: HostRegistry): AppContext {
   const { store, clock, random, logger, agents } = options

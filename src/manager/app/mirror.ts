@@ -25,6 +25,7 @@ export const mirroredKinds = [
   'task',
   'token',
   'claim',
+  'manager',
 ] as const satisfies readonly Kind[]
 export type MirroredKind = (typeof mirroredKinds)[number]
 

@@ -35,9 +35,10 @@ export function pledged(caller: Caller, made: MadeObject): Change[] {
   return caller.pledge === undefined ? [] : [caller.pledge.changeFor(made)]
 }
 
-type NamedKind = 'host' | 'vm' | 'datastore' | 'network' | 'image' | 'task' | 'token' | 'run'
+type NamedKind = 'manager' | 'host' | 'vm' | 'datastore' | 'network' | 'image' | 'task' | 'token' | 'run'
 
 const wordOf: Record<NamedKind, string> = {
+  manager: 'manager',
   host: 'host',
   vm: 'VM',
   datastore: 'datastore',

@@ -10,6 +10,7 @@ import type {
   FolderId,
   HostId,
   ImageId,
+  ManagerId,
   NetworkId,
   PoolId,
   ProjectId,
@@ -213,7 +214,7 @@ export interface TokenRecord extends Base<TokenId> {
 export interface SecretRecord {
   readonly id: string
   readonly v: 1
-  readonly kind: 'join' | 'sign-in' | 'session'
+  readonly kind: 'join' | 'manager' | 'sign-in' | 'session'
   readonly role: Role
   readonly expires: string
   readonly usedBy: string | null
@@ -266,6 +267,13 @@ export interface UploadRecord {
   readonly created: string
 }
 
+/** A manager of the cluster; written by whoever leads when it is heard of, or tells of other addresses. */
+export interface ManagerRecord extends Base<ManagerId> {
+  /** Where it is asked: `https://…` each. */
+  readonly urls: readonly string[]
+  readonly version: string
+}
+
 /** What is kept, by kind. */
 export interface Records {
   cluster: ClusterRecord
@@ -287,6 +295,7 @@ export interface Records {
   claim: ClaimRecord
   upload: UploadRecord
   register: RegisterStored
+  manager: ManagerRecord
 }
 
 export type Kind = keyof Records

@@ -9,6 +9,7 @@ import type { HostId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import { managerCalls } from '../../contracts/agent-routes.ts'
 import type { HostReport } from '../../contracts/host.ts'
+import type { JoinManagerRequest } from '../../contracts/manager-join.ts'
 import type { JoinRequest, RenewRequest, TransitionRequest } from '../../contracts/manager-api.ts'
 import { mustTakePart, vmOf, type ArbiterAsk } from '../../contracts/arbiter-door.ts'
 import type {
@@ -45,7 +46,20 @@ export function installAgentDoor(server: FastifyInstance, parts: AgentDoorParts)
         throw thrown
       }
     },
-    report: async (request, body) => manager.reports.take(await hostOf(manager, request), body as HostReport),
+    joinManager: async (request, body) => {
+      try {
+        return await manager.managerJoins.join(body as JoinManagerRequest)
+      } catch (thrown) {
+        if (thrown instanceof HoldfastError && thrown.code === 'not-allowed') throw failures.failed(request.ip, thrown)
+        throw thrown
+      }
+    },
+    report: async (request, body) => {
+      const host = await hostOf(manager, request)
+      // Last, when all of it has arrived: a manager that was frozen must not take a host for alive by what lay in its socket.
+      if (!manager.holdsLead()) throw leadsNoMore()
+      return manager.reports.take(host, body as HostReport)
+    },
     transition: async (request, body) =>
       manager.runRecords.transition(await hostOf(manager, request), body as TransitionRequest),
     record: async (request, body) => {
@@ -118,4 +132,8 @@ async function hostOf(manager: Manager, request: FastifyRequest): Promise<HostId
   const host = await manager.joins.hostOf(fingerprint)
   if (host === undefined) throw refuse('this certificate is of no host of the cluster (any more)')
   return host.id
+}
+
+function leadsNoMore(): HoldfastError {
+  return new HoldfastError('unreachable', 'this manager does not lead', { mend: 'Ask the manager that leads.' })
 }

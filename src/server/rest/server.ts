@@ -1,5 +1,6 @@
 /** The HTTPS server: REST, events, consoles, the agents' door, documentation and the web page on one port. */
 import Fastify, { type FastifyInstance } from 'fastify'
+import { createServer as createHttpServer } from 'node:http'
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import type { KeyPair } from '../../manager/app/authority.ts'
@@ -22,6 +23,8 @@ export interface ServerOptions {
   readonly logger: Logger
   /** Our certificate and the only authority that client certificates may come from. Absent: plain HTTP, for tests. */
   readonly tls?: KeyPair & { readonly ca: string }
+  /** It listens nowhere: requests come from the front door of a manager that is one of several. */
+  readonly isBehindDoor?: boolean
   readonly web: WebFiles & DocsFiles
 }
 
@@ -30,7 +33,7 @@ const bodyLimitBytes = 1024 * 1024
 /** Built, not listening. Its `close` ends streams and consoles, lets requests that run come to their end, and stops. */
 export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
   const { manager, clock, logger, tls } = options
-  const server = newFastify(tls)
+  const server = newFastify(tls, options.isBehindDoor === true)
   const validation = new Validation()
   const failures = new FailureLimit(clock)
   const callers = new Callers(manager.access, failures)
@@ -54,7 +57,7 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   return server
 }
 
-function newFastify(tls: ServerOptions['tls']): FastifyInstance {
+function newFastify(tls: ServerOptions['tls'], isBehindDoor: boolean): FastifyInstance {
   const common = {
     bodyLimit: bodyLimitBytes,
     logger: false,
@@ -62,6 +65,10 @@ function newFastify(tls: ServerOptions['tls']): FastifyInstance {
     routerOptions: { ignoreTrailingSlash: false, maxParamLength: 200 },
     return503OnClosing: true,
     forceCloseConnections: 'idle' as const,
+  }
+  if (isBehindDoor) {
+    // The door lets through for whom a request is passed on from managers alone.
+    return Fastify({ ...common, trustProxy: true, serverFactory: (handle) => createHttpServer(handle) })
   }
   if (tls === undefined) return Fastify(common)
   const https = {

@@ -16,6 +16,9 @@ export interface EtcdOptions {
   readonly endpoints: readonly string[]
   /** With `https:`. */
   readonly tls?: TlsIdentity
+  /** How long one member is waited for, and all of them together; default 3 s and 10 s. */
+  readonly attemptMs?: number
+  readonly patienceMs?: number
 }
 
 export interface KeyValue {
@@ -48,8 +51,7 @@ export interface WatchAnswer {
   readonly events: readonly { readonly key: string; readonly value: string | undefined; readonly modRevision: number }[]
 }
 
-/** One member is waited for so long, and all of them together. */
-const [attemptMs, patienceMs, pauseMs] = [3000, 10_000, 100]
+const [usualAttemptMs, usualPatienceMs, pauseMs] = [3000, 10_000, 100]
 /** https://grpc.io/docs/guides/status-codes/ */
 const [grpcOutOfRange, grpcResourceExhausted] = [11, 8]
 const transient = new Set([1, 4, 10, 14])
@@ -148,7 +150,7 @@ export class EtcdClient {
   }
 
   async #call(path: string, body: Json): Promise<Json> {
-    const { clock } = this.#options
+    const { clock, attemptMs = usualAttemptMs, patienceMs = usualPatienceMs } = this.#options
     const until = clock.monotonic() + patienceMs
     for (;;) {
       const member = this.#member

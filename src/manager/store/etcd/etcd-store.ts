@@ -19,7 +19,7 @@ import { RecordCache } from '../record-cache.ts'
 import type { Kind, Records } from '../records.ts'
 import type { Commit, CommitResult, Lease, Revision, Store, Stored, WatchBatch } from '../store.ts'
 import { CommitQueue } from './commit-queue.ts'
-import { endOf, EtcdClient, type EtcdOptions, type Operation } from './etcd-client.ts'
+import { endOf, EtcdClient, type Condition, type EtcdOptions, type Operation } from './etcd-client.ts'
 import { Follower } from './follower.ts'
 import { Keys, parseEntry, parseRecordText } from './keys.ts'
 import { EtcdLeases } from './leases.ts'
@@ -32,6 +32,15 @@ export interface EtcdStoreOptions extends EtcdOptions {
   readonly time: Clock
   readonly random: Random
   readonly logger: Logger
+  /** It is written only by who leads: commits are refused before `fence` is called. Default: by anybody. */
+  readonly isLed?: boolean
+}
+
+/** What must hold in etcd for a commit of this manager to be written. */
+export interface Fence {
+  readonly condition: Condition
+  /** It does not hold any more: another manager leads. */
+  readonly onBroken: () => void
 }
 
 /** Commits that memory holds for watchers, and records and commits in one answer. */
@@ -62,6 +71,7 @@ export class EtcdStore implements Store {
   /** Asks how far the inventory is; those who come before it has begun share its answer. */
   #nextLook: Promise<Revision> | undefined
   #look: Promise<unknown> = Promise.resolve()
+  #fence: Fence | undefined
 
   /** Made by `openEtcdStore`. */
   constructor(options: EtcdStoreOptions) {
@@ -102,6 +112,11 @@ export class EtcdStore implements Store {
     await this.#follower.open()
   }
 
+  /** From now on every commit is written under this condition too. */
+  fence(fence: Fence): void {
+    this.#fence = fence
+  }
+
   async get<K extends Kind>(kind: K, id: string): Promise<Stored<Records[K]> | undefined> {
     await this.#upToDate()
     return this.#records.get(kind, id)
@@ -120,11 +135,23 @@ export class EtcdStore implements Store {
   /** Whether these are written now on top of this revision; another may have made the next. */
   async #write(operations: readonly Operation[], on: Revision, by: string): Promise<boolean> {
     const keys = this.#keys
-    const condition = { key: keys.head, value: on === 0 ? undefined : String(on) }
-    const { isDone } = await this.#client.write([condition], operations)
+    const fence = this.#fence
+    if (fence === undefined && this.#options.isLed === true) throw notLeading()
+    const isNewest = { key: keys.head, value: on === 0 ? undefined : String(on) }
+    const conditions = fence === undefined ? [isNewest] : [isNewest, fence.condition]
+    const { isDone } = await this.#client.write(conditions, operations)
     if (isDone) return true
     const found = (await this.#client.range(keys.commit(on + 1))).items[0]
-    return found !== undefined && parseEntry(found.value).by === by
+    if (found !== undefined && parseEntry(found.value).by === by) return true
+    if (fence !== undefined) await this.#mustHold(fence)
+    return false
+  }
+
+  async #mustHold({ condition, onBroken }: Fence): Promise<void> {
+    const { items } = await this.#client.range(condition.key)
+    if (items[0]?.value === condition.value) return
+    onBroken()
+    throw notLeading()
   }
 
   /** Applies a commit, if it is the next one. */
@@ -291,4 +318,10 @@ export class EtcdStore implements Store {
       return []
     }
   }
+}
+
+function notLeading(): HoldfastError {
+  return new HoldfastError('unreachable', 'this manager does not lead: nothing was written', {
+    mend: 'Ask again: the manager that leads now answers.',
+  })
 }

@@ -7,6 +7,9 @@
  *   s/r/vm/vm-42      a record: the revision that wrote it, a line break, its JSON
  *   n/vm              the last short id of a kind
  *   l/lead            a lease
+ *   lead              the manager that leads: {manager, name, urls, term, since}; every commit of it is written while it is named
+ *   m/UUID            a manager that lives: {name, urls, version, seen}
+ *   init              who makes this inventory, and whether it is whole: {by, isWhole}
  *
  * What is below `s/` is watched, and each commit is one transaction, so that a watcher sees all of it in one piece. The
  * inventory has a count of revisions of its own: etcd's goes up with leases, short ids and whatever else lies there.
@@ -69,6 +72,23 @@ export class Keys {
 
   lease(id: string): string {
     return `${this.#prefix}l/${id}`
+  }
+
+  get lead(): string {
+    return `${this.#prefix}lead`
+  }
+
+  get managers(): string {
+    return `${this.#prefix}m/`
+  }
+
+  get init(): string {
+    return `${this.#prefix}init`
+  }
+
+  /** Of all that the inventory has. */
+  get all(): string {
+    return this.#prefix
   }
 
   /** The revision that a commit's key names; undefined: it is none. */

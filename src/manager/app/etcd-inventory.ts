@@ -1,0 +1,187 @@
+/**
+ * All that a manager has on etcd: the store, the lead, and the list of managers that live. And the mark `init`, which says whose
+ * inventory lies at a prefix, and whether its making came to an end.
+ */
+import type { Clock } from '../../base/clock.ts'
+import { HoldfastError } from '../../base/errors.ts'
+import type { Logger } from '../../base/log.ts'
+import type { Network } from '../../base/network.ts'
+import type { Random } from '../../base/random.ts'
+import type { StorePlace } from '../../contracts/manager-join.ts'
+import { EtcdClient, endOf } from '../store/etcd/etcd-client.ts'
+import { openEtcdStore, type EtcdStore } from '../store/etcd/etcd-store.ts'
+import { Keys } from '../store/etcd/keys.ts'
+import { KnownManagers } from '../store/etcd/known-managers.ts'
+import { EtcdLead, type LeadRecord } from '../store/etcd/lead.ts'
+import { keepLead, leadTtlMs, waitForLead } from './leadership.ts'
+
+export interface EtcdInventoryOptions {
+  readonly network: Network
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly place: StorePlace
+  /** Who we are when we lead. */
+  readonly self: () => Pick<LeadRecord, 'manager' | 'name' | 'urls'>
+}
+
+interface InitMark {
+  /** UUID of the manager that makes it, or has made it. */
+  readonly by: string
+  readonly isWhole: boolean
+  /** UUID of the cluster, once it is whole. */
+  readonly cluster?: string
+}
+
+/** A member that hangs must not cost the lead. */
+const leadAttemptMs = 400
+
+/** Opens the inventory for a manager. Nothing is committed before it leads. Throws `unreachable`, `store-error`. */
+export class EtcdInventory implements AsyncDisposable {
+  readonly store: EtcdStore
+  readonly lead: EtcdLead
+  readonly known: KnownManagers
+  readonly #options: EtcdInventoryOptions
+
+  private constructor(options: EtcdInventoryOptions, store: EtcdStore, lead: EtcdLead, known: KnownManagers) {
+    this.#options = options
+    this.store = store
+    this.lead = lead
+    this.known = known
+  }
+
+  static async open(options: EtcdInventoryOptions): Promise<EtcdInventory> {
+    const { network, clock, random, logger, self, place } = options
+    const where = { network, clock, endpoints: place.endpoints, ...(place.tls === undefined ? {} : { tls: place.tls }) }
+    const client = new EtcdClient({ ...where, attemptMs: leadAttemptMs, patienceMs: leadTtlMs })
+    const keys = new Keys(place.prefix)
+    const store = await openEtcdStore({ ...where, time: clock, random, logger, prefix: place.prefix, isLed: true })
+    try {
+      const lead = await EtcdLead.open({ client, keys, time: clock, random, self, ttlMs: leadTtlMs })
+      return new EtcdInventory(options, store, lead, new KnownManagers(client, keys, clock))
+    } catch (thrown) {
+      await store[Symbol.asyncDispose]()
+      throw thrown
+    }
+  }
+
+  /** Throws `wrong-state` unless this is the whole inventory of that cluster; undefined: of any. */
+  async mustBe(cluster: string | undefined): Promise<void> {
+    const where = placeText(this.#options.place)
+    const found = (await this.store.list('cluster')).items[0]?.value
+    const mark = await readMark(this.#options)
+    if (mark?.isWhole === false) {
+      throw new HoldfastError('wrong-state', `the inventory at ${where} is half made: its making was cut short`, {
+        mend: 'Run the command that was cut short again, where it was begun.',
+      })
+    }
+    if (found === undefined) {
+      throw new HoldfastError('wrong-state', `there is no inventory at ${where}`, {
+        mend: 'See whether manager.json names the right etcd and prefix. If etcd has lost its data, restore a backup: holdfast manager restore.',
+      })
+    }
+    if (cluster !== undefined && found.uuid !== cluster) {
+      throw new HoldfastError('wrong-state', `the inventory at ${where} is of another cluster (${found.name})`, {
+        mend: 'See whether manager.json names the right etcd and prefix.',
+      })
+    }
+  }
+
+  /** Commits are written from here on, as long as the lead is ours. */
+  fence(onBroken: () => void): void {
+    const { condition } = this.lead
+    if (condition === undefined) throw new HoldfastError('internal', 'the lead was not taken')
+    this.store.fence({ condition, onBroken })
+  }
+
+  /** For work in a data folder while no manager runs: leads until it is disposed. Throws `wrong-state` where another leads. */
+  async takeLead(waitMs = 3 * leadTtlMs): Promise<AsyncDisposable> {
+    const { clock, logger } = this.#options
+    const ended = new AbortController()
+    const ports = { lead: this.lead, clock, logger }
+    let other: LeadRecord | undefined
+    {
+      using _late = clock.timer(waitMs, () => ended.abort())
+      if (!(await waitForLead(ports, (leader) => (other = leader), ended.signal))) {
+        const message = other === undefined ? 'the lead cannot be taken' : `${nameOf(other)} leads this cluster`
+        throw new HoldfastError('wrong-state', message, {
+          mend: 'Ask the managers that run, or stop all of them first.',
+        })
+      }
+    }
+    this.fence(() => undefined)
+    const keeping = keepLead(ports, ended.signal)
+    return {
+      [Symbol.asyncDispose]: async () => {
+        ended.abort()
+        await keeping
+        await this.lead.release()
+      },
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.store[Symbol.asyncDispose]()
+  }
+}
+
+/** (A variable that a callback sets is `never` to the compiler.) */
+function nameOf({ name }: LeadRecord): string {
+  return name
+}
+
+type Where = Pick<EtcdInventoryOptions, 'network' | 'clock' | 'place'>
+
+function clientOf({ network, clock, place }: Where): EtcdClient {
+  return new EtcdClient({
+    network,
+    clock,
+    endpoints: place.endpoints,
+    ...(place.tls === undefined ? {} : { tls: place.tls }),
+  })
+}
+
+export function placeText({ endpoints, prefix }: StorePlace): string {
+  return `${endpoints.join(', ')} (keys ${prefix})`
+}
+
+async function readMark(where: Where): Promise<InitMark | undefined> {
+  const text = (await clientOf(where).range(new Keys(where.place.prefix).init)).items[0]?.value
+  return text === undefined ? undefined : (JSON.parse(text) as InitMark)
+}
+
+/**
+ * Marks the prefix as one where this manager makes an inventory; what it has begun before it goes on with. Throws `wrong-state`
+ * where there is one, or another is being made.
+ */
+export async function beginInventory(where: Where, by: string): Promise<void> {
+  const client = clientOf(where)
+  const keys = new Keys(where.place.prefix)
+  const at = placeText(where.place)
+  const mark: InitMark = { by, isWhole: false }
+  const { items } = await client.range(keys.all, { end: endOf(keys.all), limit: 1 })
+  if (items.length === 0) {
+    const { isDone } = await client.write(
+      [{ key: keys.init, value: undefined }],
+      [{ do: 'put', key: keys.init, value: JSON.stringify(mark) }],
+    )
+    if (isDone) return
+  }
+  const found = await readMark(where)
+  if (found?.by === by) return
+  if (found?.isWhole === false) {
+    throw new HoldfastError('wrong-state', `another manager began an inventory at ${at}, and has not ended that`, {
+      mend: `Run it again where it was begun; or, if that is given up: etcdctl del --prefix ${where.place.prefix}`,
+    })
+  }
+  throw new HoldfastError('wrong-state', `there is an inventory at ${at} already`, {
+    mend: 'Join its cluster (holdfast manager join), or name another place (etcd://…/PREFIX).',
+  })
+}
+
+/** The inventory is whole, and of that cluster. */
+export async function endInventory(where: Where, by: string, cluster: string): Promise<void> {
+  const mark: InitMark = { by, isWhole: true, cluster }
+  const { init } = new Keys(where.place.prefix)
+  await clientOf(where).write([], [{ do: 'put', key: init, value: JSON.stringify(mark) }])
+}

@@ -1,0 +1,93 @@
+/** Waiting for the lead, and keeping it. What it means to have it is in store/etcd/lead.ts. */
+import type { Clock } from '../../base/clock.ts'
+import { describeError } from '../../base/errors.ts'
+import type { Logger } from '../../base/log.ts'
+import type { LeadRecord } from '../store/etcd/lead.ts'
+
+export type { LeadRecord }
+
+/** How long a lease of the lead is, and how often it is renewed. Who waits for it asks as often as `pollMs`. */
+export const leadTtlMs = 2000
+const renewEveryMs = 500
+const pollMs = 100
+
+export interface LeadPort {
+  holds(): boolean
+  msLeft(): number
+  leader(): Promise<LeadRecord | undefined>
+  take(): Promise<boolean>
+  renew(): Promise<boolean>
+  release(): Promise<void>
+}
+
+interface Ports {
+  readonly lead: LeadPort
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+/**
+ * Resolves with true when this manager leads, with false when the signal was aborted. Tells `onLeader` who leads meanwhile,
+ * each time that it is another.
+ */
+export async function waitForLead(
+  { lead, clock, logger }: Ports,
+  onLeader: (leader: LeadRecord | undefined) => void,
+  signal: AbortSignal,
+): Promise<boolean> {
+  let told: string | undefined
+  let isLost = false
+  const tell = (leader: LeadRecord | undefined): void => {
+    const text = JSON.stringify(leader ?? null)
+    if (text !== told) onLeader(leader)
+    told = text
+  }
+  while (!signal.aborted) {
+    try {
+      if (await lead.take()) return true
+      tell(await lead.leader())
+      if (isLost) logger.info({}, 'etcd answers again')
+      isLost = false
+    } catch (thrown) {
+      if (!isLost) logger.warn({ err: describeError(thrown) }, 'who leads cannot be seen; it is asked again')
+      isLost = true
+      tell(undefined)
+    }
+    await clock.sleep(pollMs, signal).catch(() => undefined)
+  }
+  return false
+}
+
+/** Renews the lead until it is lost or the signal is aborted; resolves with why. */
+export async function keepLead({ lead, clock, logger }: Ports, signal: AbortSignal): Promise<string> {
+  const lost = Promise.withResolvers<string>()
+  signal.addEventListener('abort', () => lost.resolve('it was given back'), { once: true })
+  let over: Disposable | undefined
+  const count = (): void => {
+    over?.[Symbol.dispose]()
+    over = clock.timer(Math.max(0, lead.msLeft()), () =>
+      lead.holds() ? count() : lost.resolve('it was not renewed in time'),
+    )
+  }
+  count()
+  const isOver = (): boolean => signal.aborted
+  const renewing = async (): Promise<void> => {
+    while (!isOver() && lead.holds()) {
+      await clock.sleep(renewEveryMs, signal).catch(() => undefined)
+      if (isOver()) return
+      try {
+        if (!(await lead.renew())) return lost.resolve('another manager has it')
+        count()
+      } catch (thrown) {
+        logger.warn({ err: describeError(thrown) }, 'the lead could not be renewed; it is tried again')
+      }
+    }
+    if (!lead.holds()) lost.resolve('it was not renewed in time')
+  }
+  void renewing()
+  try {
+    return await lost.promise
+  } finally {
+    over?.[Symbol.dispose]()
+  }
+}
