@@ -14,6 +14,7 @@ import type { Random } from '../base/random.ts'
 import type { HostFacts } from '../contracts/host.ts'
 import { readJoinToken } from '../contracts/join-token.ts'
 import { hasEnded, IdentityFiles, type Identity } from './identity.ts'
+import { ManagersFile } from './managers-file.ts'
 import { sendJoin } from './manager-client.ts'
 
 export interface JoinPorts {
@@ -80,6 +81,8 @@ export async function joinCluster(
     addresses,
     agentPort,
   }
+  const managers = await ManagersFile.open(ports.files, options.dataDirectory, identity.managers)
+  await managers.keep(answer.managers ?? [])
   await store.write(identity)
   return { identity, isNew: true }
 }

@@ -31,6 +31,7 @@ import { AgentServer } from './http/agent-server.ts'
 import { IdentityFiles, type Identity } from './identity.ts'
 import { joinCluster as join_ } from './join.ts'
 import { managerClient } from './manager-client.ts'
+import { ManagersFile } from './managers-file.ts'
 import { applyPlan, confirmPlan, confirmWithinSeconds, readAndPlan } from './network-plan.ts'
 import { keepCertificate } from './renewal.ts'
 import { keepStreamIdentity, StreamIdentityFiles, type StreamIdentity } from './stream-identity.ts'
@@ -91,7 +92,13 @@ interface Serving {
 async function serve(ports: HostPorts, { identity, store, options, ...folders }: Serving): Promise<void> {
   const key = await store.readKey()
   let current = { ca: identity.ca, cert: identity.certificate, key }
-  const manager = managerClient({ ...ports, urls: identity.managers, identity: () => current })
+  const managers = await ManagersFile.open(ports.files, folders.dataDirectory, identity.managers)
+  const manager = managerClient({
+    ...{ ...ports, urls: () => managers.urls, identity: () => current },
+    onManagers: (urls) => {
+      managers.keep(urls).catch((err: unknown) => ports.log.warn({ err }, 'where managers are asked cannot be kept'))
+    },
+  })
   const streams = new StreamIdentityFiles(ports, folders.dataDirectory)
   const tls = await streams.read()
   const { agent, places } = await openHostAgent(ports, {

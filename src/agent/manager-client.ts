@@ -1,11 +1,13 @@
 /**
  * The agent's client of its managers: HTTPS with the host's certificate, believing the cluster's authority alone. Of
- * several managers the one that answered last is asked first; the next is tried when one cannot be reached.
+ * several managers the one that answered last is asked first; the next is tried when one cannot be reached, or does not lead:
+ * then it names the leader, which is asked next.
  */
 import { deadline, type Clock } from '../base/clock.ts'
 import { HoldfastError } from '../base/errors.ts'
 import type { Network, TlsIdentity } from '../base/network.ts'
 import { managerCalls } from '../contracts/agent-routes.ts'
+import type { HostReport } from '../contracts/host.ts'
 import { exchangeJson } from '../contracts/http-exchange.ts'
 import type {
   JoinRequest,
@@ -23,36 +25,47 @@ export interface ManagerClientOptions {
   readonly network: Network
   readonly clock: Clock
   /** `https://manager:8443`, one or more. */
-  readonly urls: readonly string[]
+  readonly urls: () => readonly string[]
+  /** The leader has told where managers are asked. */
+  readonly onManagers?: (urls: readonly string[]) => void
   readonly identity: () => Omit<TlsIdentity, 'serverName'>
 }
 
 /** Every manager's certificate bears this name, whatever it is reached by. */
 export const managerTlsName = 'manager.holdfast'
 
-const answerWithinMs = 10_000
+/** With several managers one that is silent is not waited for as long: it may be frozen, and another lead by now. */
+const [answerWithinMs, oneOfSeveralMs, connectMs] = [10_000, 4000, 1500]
 
 type CallName = keyof typeof managerCalls
 
 export function managerClient(options: ManagerClientOptions): ManagerApi {
-  let first = 0
+  let first: string | undefined
   const call = async <T>(name: CallName, body: unknown): Promise<T> => {
+    const urls = options.urls()
+    let waiting = [...new Set([...(first !== undefined && urls.includes(first) ? [first] : []), ...urls])]
     let last: unknown
-    for (let tried = 0; tried < options.urls.length; tried++) {
-      const at = (first + tried) % options.urls.length
+    for (let url = waiting.shift(); url !== undefined; url = waiting.shift()) {
       try {
-        const answer = await post<T>(options, options.urls[at] ?? '', name, body)
-        first = at
+        const answer = await post<T>(options, { url, isOnly: urls.length === 1 }, name, body)
+        first = url
         return answer
       } catch (thrown) {
         if (!(thrown instanceof HoldfastError) || !thrown.isUnknown) throw thrown
         last = thrown
+        const { leader } = thrown.details
+        if (typeof leader === 'string' && waiting.includes(leader)) waiting = [leader, ...without(waiting, leader)]
       }
     }
     throw last instanceof Error ? last : new HoldfastError('unreachable', 'this host knows no manager')
   }
+  const report = async (of: HostReport): Promise<ReportResponse> => {
+    const answer = await call<ReportResponse>('report', of)
+    if (answer.managers !== undefined) options.onManagers?.(answer.managers)
+    return answer
+  }
   return {
-    report: (report) => call<ReportResponse>('report', report),
+    report,
     transition: (request) => call<TransitionResponse>('transition', request),
     record: (vm) => call<RunRecord>('record', { vm }),
     renew: (request) => call<RenewResponse>('renew', request),
@@ -74,12 +87,22 @@ export function sendJoin(
   ca: string,
   request: JoinRequest,
 ): Promise<JoinResponse> {
-  return post<JoinResponse>({ ...options, urls: [url], identity: () => ({ ca }) }, url, 'join', request)
+  return post<JoinResponse>({ ...options, identity: () => ({ ca }) }, { url, isOnly: true }, 'join', request)
 }
 
-async function post<T>(options: ManagerClientOptions, url: string, name: CallName, body: unknown): Promise<T> {
-  const late = new HoldfastError('timeout', `the manager ${url} did not answer in ${answerWithinMs / 1000} s`)
-  using limit = deadline(options.clock, answerWithinMs, late)
+function without(urls: readonly string[], one: string): string[] {
+  return urls.filter((url) => url !== one)
+}
+
+async function post<T>(
+  options: Pick<ManagerClientOptions, 'network' | 'clock' | 'identity'>,
+  { url, isOnly }: { readonly url: string; readonly isOnly: boolean },
+  name: CallName,
+  body: unknown,
+): Promise<T> {
+  const withinMs = isOnly ? answerWithinMs : oneOfSeveralMs
+  const late = new HoldfastError('timeout', `the manager ${url} did not answer in ${withinMs / 1000} s`)
+  using limit = deadline(options.clock, withinMs, late)
   return (await exchangeJson(options.network, {
     method: 'POST',
     url: url.replace(/\/+$/, '') + managerCalls[name].path,
@@ -87,5 +110,6 @@ async function post<T>(options: ManagerClientOptions, url: string, name: CallNam
     body: JSON.stringify(body),
     tls: { ...options.identity(), serverName: managerTlsName },
     signal: limit.signal,
+    ...(isOnly ? {} : { connectMs }),
   })) as T
 }

@@ -11,6 +11,7 @@ import {
   type SecondEndpoint,
 } from '../../../contracts/protection.ts'
 import { runPaths, type MachineRecord } from '../../../hypervisor/run-directory.ts'
+import { toldManagers } from '../../managers-file.ts'
 import { IdentityFiles, type Identity } from '../../identity.ts'
 import type { PumpMemory } from '../pumps.ts'
 import { arbitersOf } from './arbiters.ts'
@@ -84,7 +85,10 @@ async function contextOf(
   if (identity === undefined) throw new HoldfastError('wrong-state', 'this machine is no host of a cluster')
   const tls = { ca: identity.ca, cert: identity.certificate, key: await store.readKey() }
   const memory = new PumpMemoryFile(ports.files, order.dataDirectory, order.order.vm)
-  const arbiter = arbitersOf({ ...ports, identity: () => tls }, order.order.arbiter)
+  const arbiter = arbitersOf(
+    { ...ports, identity: () => tls, managers: () => toldManagers(ports.files, order.dataDirectory) },
+    order.order.arbiter,
+  )
   return { ports, identity, tls, memory, stack, arbiter, onStatus }
 }
 

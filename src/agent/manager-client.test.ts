@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Readable } from 'node:stream'
+import { HoldfastError } from '../base/errors.ts'
+import { nodeClock } from '../base/node/index.ts'
+import type { HttpRequest, Network } from '../base/network.ts'
+import { toProblem } from '../contracts/problem.ts'
+import { MemoryFiles } from '../sim/memory-files.ts'
+import { managerClient } from './manager-client.ts'
+import { ManagersFile, toldManagers } from './managers-file.ts'
+
+type Answer = object | HoldfastError
+
+/** Managers that answer as `answers` says at the moment. */
+function managers(answers: Record<string, Answer>) {
+  const asked: string[] = []
+  const network = {
+    async request({ url }: HttpRequest) {
+      const { origin } = new URL(url)
+      asked.push(origin)
+      const answer = answers[origin] ?? new HoldfastError('unreachable', `${origin} did not answer`)
+      if (!(answer instanceof HoldfastError)) return reply(200, 'application/json', answer)
+      if (answer.details['leader'] === undefined) throw answer
+      return reply(503, 'application/problem+json', toProblem(answer))
+    },
+  } as unknown as Network
+  return { network, asked, answers }
+}
+
+function reply(status: number, type: string, body: object) {
+  return { status, headers: { 'content-type': type }, body: Readable.from([Buffer.from(JSON.stringify(body))]) }
+}
+
+const [one, two, three] = ['https://one:1', 'https://two:1', 'https://three:1']
+const standby = (leader: string) => new HoldfastError('unreachable', 'this manager does not lead', { leader })
+
+test('a manager that does not lead names the leader, which is asked next, and first from then on', async () => {
+  const world = managers({ [one]: standby(three), [two]: standby(three), [three]: { life: 'x' } })
+  const client = managerClient({
+    ...{ ...world, clock: nodeClock(), urls: () => [one, two, three], identity: () => ({ ca: '' }) },
+  })
+  await client.arbiterLife()
+  await client.arbiterLife()
+  assert.deepEqual(world.asked, [one, three, three])
+  // The leader dies, and another leads.
+  world.answers[three] = new HoldfastError('unreachable', 'gone')
+  world.answers[one] = { life: 'x' }
+  await client.arbiterLife()
+  assert.deepEqual(world.asked.slice(3), [three, one])
+})
+
+test('where the managers are asked is kept, and goes on where the one that was joined by is gone for ever', async () => {
+  const files = new MemoryFiles()
+  await files.makeDirectory('/data')
+  const kept = await ManagersFile.open(files, '/data', [one])
+  const world = managers({ [one]: { nextReportMs: 1, managers: [one, two] } })
+  const told = Promise.withResolvers<void>()
+  const options = {
+    ...{ ...world, clock: nodeClock(), urls: () => kept.urls, identity: () => ({ ca: '' }) },
+    onManagers: (urls: readonly string[]) => void kept.keep(urls).then(told.resolve, told.reject),
+  }
+  await managerClient(options).report({} as never)
+  await told.promise
+  const after = await ManagersFile.open(files, '/data', [one])
+  assert.deepEqual(
+    [after.urls, await toldManagers(files, '/data')],
+    [
+      [one, two],
+      [one, two],
+    ],
+  )
+  world.answers[one] = new HoldfastError('unreachable', 'gone')
+  world.answers[two] = { life: 'x' }
+  await managerClient({ ...options, urls: () => after.urls }).arbiterLife()
+  assert.deepEqual(world.asked.slice(-2), [one, two])
+})
+
+test('a refusal is no reason to ask another', async () => {
+  const world = managers({ [one]: new HoldfastError('not-allowed', 'no'), [two]: {} })
+  const client = managerClient({
+    ...{ ...world, clock: nodeClock(), urls: () => [one, two], identity: () => ({ ca: '' }) },
+  })
+  await assert.rejects(client.arbiterLife(), { code: 'not-allowed' })
+  assert.deepEqual(world.asked, [one])
+})
