@@ -28,6 +28,7 @@ import type {
   UnprotectRequest,
   VmDeployment,
 } from '../contracts/agent-api.ts'
+import type { VouchAnswer, VouchRequest, Witness } from '../contracts/host-lease.ts'
 import type { HostFacts, HostLoad, HostReport, VmObservation } from '../contracts/host.ts'
 import type { ManagerApi } from '../contracts/manager-api.ts'
 import type {
@@ -45,6 +46,10 @@ import { ConfigurationFile } from './configuration-file.ts'
 import type { ServedAgent } from './http/agent-server.ts'
 import { KnownFacts } from './known-facts.ts'
 import type { HostNetworks } from './network/host-networks.ts'
+import { leaseOf, neighboursOf, type NeighbourCalls } from './lease/parts.ts'
+import type { HostLease } from './lease/host-lease.ts'
+import type { Neighbours } from './lease/neighbours.ts'
+import type { Watchdog } from './lease/watchdog-port.ts'
 import { Arbiter } from './protect/arbiter.ts'
 import type { Pumps } from './protect/pumps.ts'
 import { ReportLoop } from './report-loop.ts'
@@ -82,6 +87,9 @@ export interface AgentDeps {
   /** DATA: what must survive the machine. */
   readonly dataDirectory: string
   readonly allowedImportFolders: readonly string[]
+  readonly watchdog: Watchdog
+  /** Another host of the cluster. */
+  readonly neighbour: (witness: Witness) => NeighbourCalls
   readonly facts: () => Promise<HostFacts>
   readonly load: () => Promise<Static<typeof HostLoad>>
 }
@@ -98,6 +106,8 @@ export class Agent implements ServedAgent, AsyncDisposable {
   readonly #stop: AbortController
   readonly #session: string
   readonly #facts: KnownFacts
+  readonly #lease: HostLease
+  readonly #neighbours: Neighbours
   #sequence = 0
 
   private constructor(
@@ -108,6 +118,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
       configuration: ConfigurationFile
       stop: AbortController
       loop: ReportLoop
+      lease: HostLease
     },
   ) {
     this.#deps = deps
@@ -117,6 +128,8 @@ export class Agent implements ServedAgent, AsyncDisposable {
     this.#loop = parts.loop
     this.#stop = parts.stop
     this.#session = deps.random.uuid()
+    this.#lease = parts.lease
+    this.#neighbours = neighboursOf(deps, this.#session, parts.stop.signal)
     this.#uploads = new Uploads(deps.files, deps.datastores)
     this.#lines = new SerialLines(deps.clock)
     this.#facts = new KnownFacts(deps.clock, deps.facts)
@@ -138,6 +151,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
       await deps.datastores.configure(last.datastores)
       await deps.networks.configure(last.networks, last.leases)
     }
+    const lease = await leaseOf(deps, stop.signal)
     const arbiter = await Arbiter.open(deps, join(deps.dataDirectory, 'arbiter'))
     const vms = await VmTable.open({
       host: deps.host,
@@ -149,21 +163,28 @@ export class Agent implements ServedAgent, AsyncDisposable {
       places: deps.places,
       states: new VmStates(deps.files, deps.dataDirectory),
       pumps: deps.pumps,
+      lease,
       onChange: (afterMs) => loop.nudge(afterMs),
       signal: stop.signal,
     })
-    return new Agent(deps, { vms, arbiter, configuration, stop, loop })
+    return new Agent(deps, { vms, arbiter, configuration, stop, loop, lease })
   }
 
   /** Reports to the managers, and clears away what nobody wants any more, until the agent is disposed. Never rejects. */
   run(): Promise<void> {
     // The sleep alone rejects, when the agent ends.
     this.#sweepUploads().catch(() => undefined)
+    void this.#lease.watch()
+    void this.#neighbours.run()
     return this.#loop.run({
       report: () => this.report(),
       configure: (configuration) => this.configure(configuration),
       onNewIncarnation: () => this.#vms.refreshAll(),
       onUnknown: (vms) => this.#vms.forget(vms),
+      onAnswer: (sentAt, answer) => {
+        this.#lease.answered(sentAt, answer.lease)
+        this.#neighbours.lookFor(answer.silent ?? [])
+      },
     })
   }
 
@@ -200,6 +221,8 @@ export class Agent implements ServedAgent, AsyncDisposable {
       networks,
       configurationDigest: this.#configuration.digest,
       jobs: this.#jobs.running(),
+      lease: this.#lease.word(),
+      neighbours: [...this.#neighbours.looks],
     }
   }
 
@@ -286,6 +309,10 @@ export class Agent implements ServedAgent, AsyncDisposable {
   /** Throws `not-allowed` when this host of the cluster may not ask this of the arbiter here. */
   mustTakePart(host: HostId, asked: ArbiterAsk): void {
     mustTakePart(host, asked, asked.ask === 'life' ? undefined : this.#arbiter.newest(vmOf(asked)))
+  }
+
+  vouch(request: VouchRequest): Promise<VouchAnswer> {
+    return this.#lease.vouch(request)
   }
 
   async tellRecord(record: RunRecord): Promise<void> {

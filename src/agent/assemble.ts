@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { Clock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import type { Logger } from '../base/log.ts'
-import type { Network } from '../base/network.ts'
+import type { Network, TlsIdentity } from '../base/network.ts'
 import type { ProcessMemories, TrackerKind } from '../base/process-memory.ts'
 import type { Processes } from '../base/processes.ts'
 import type { Random } from '../base/random.ts'
@@ -18,6 +18,9 @@ import { hostFacts } from './facts.ts'
 import type { Identity } from './identity.ts'
 import { LoadMeter } from './load.ts'
 import type { ManagerApi } from '../contracts/manager-api.ts'
+import { neighbourClient } from './lease/neighbour-client.ts'
+import { NodeWatchdog } from './lease/watchdog/node-watchdog.ts'
+import type { Watchdog } from './lease/watchdog-port.ts'
 import { LinuxNetworks } from './network/linux-networks.ts'
 import { NodePumps } from './protect/pump/node-pumps.ts'
 import { chooseTracker, type TrackerChoice } from './protect/tracker-choice.ts'
@@ -51,6 +54,10 @@ export interface HostSettings {
   /** Takes KVM or TCG whatever the probe would say. */
   readonly accelerator?: 'kvm' | 'tcg'
   readonly tracking: TrackingSettings
+  /** This host's certificate, as it is now. */
+  readonly tlsIdentity: () => Omit<TlsIdentity, 'serverName'>
+  /** A watchdog device, or a socket that stands for one; undefined: /dev/watchdog where there is one. */
+  readonly watchdog?: string | undefined
 }
 
 /** How VMs that are held in step are looked after; for tests and troubleshooting. */
@@ -64,6 +71,9 @@ export interface TrackingSettings {
 /** Debian's places of UEFI's empty variable store, the 4 MiB build first. */
 const nvramTemplates = ['/usr/share/OVMF/OVMF_VARS_4M.fd', '/usr/share/OVMF/OVMF_VARS.fd']
 
+const usualWatchdog = '/dev/watchdog'
+
+const watchdogProgram = fileURLToPath(new URL('lease/watchdog/main.ts', import.meta.url))
 const pumpProgram = fileURLToPath(new URL('protect/pump/main.ts', import.meta.url))
 
 export async function openHostAgent(
@@ -93,10 +103,18 @@ export async function openHostAgent(
     hasOwnUsers: true,
   })
   const { agentVersion } = settings
-  const { addresses } = identity
   const tracker = triedTracker(ports, settings.tracking.tracker)
   const facts = (): Promise<HostFacts> =>
-    hostFacts({ files, processes, hypervisor, agentVersion, addresses, runRoot, tracker, dataDirectory })
+    hostFacts({
+      files,
+      processes,
+      hypervisor,
+      agentVersion,
+      addresses: identity.addresses,
+      runRoot,
+      tracker,
+      dataDirectory,
+    })
   const pumps = new NodePumps({
     ...{ clock, files, processes, log, dataDirectory, streams: ports.streams },
     runDirectory: (vm) => places.runDirectory(vm),
@@ -110,10 +128,31 @@ export async function openHostAgent(
     ...{ host: identity.host, clock, random: ports.random, log, files, network: ports.network },
     ...{ hypervisor, images, manager: settings.manager, networks, places, datastores, disks, dataDirectory, pumps },
     allowedImportFolders: settings.allowedImportFolders,
+    watchdog: await watchdogOf(ports, settings, runRoot),
+    neighbour: (witness) => neighbourClient({ network: ports.network, clock, identity: settings.tlsIdentity }, witness),
     facts,
     load: () => load.read(),
   })
   return { agent, places }
+}
+
+/** Its device is opened only while something is armed. */
+async function watchdogOf(
+  ports: HostPorts,
+  { runDirectory, watchdog }: HostSettings,
+  runRoot: string,
+): Promise<Watchdog> {
+  const { clock, files, processes } = ports
+  return new NodeWatchdog({
+    ...{ clock, files, processes, runRoot, folder: join(runDirectory, 'lease') },
+    hardware: await hardwareWatchdog(files, watchdog),
+    program: [process.execPath, watchdogProgram],
+  })
+}
+
+async function hardwareWatchdog(files: Files, given: string | undefined): Promise<string | null> {
+  if (given !== undefined) return given === 'none' ? null : given
+  return (await files.stat(usualWatchdog)) === undefined ? null : usualWatchdog
 }
 
 /** Tries the trackers at the first asking, and until one works. */

@@ -28,6 +28,7 @@ interface RunFlags {
   readonly allowImport?: string[]
   readonly ftTracker?: TrackerKind
   readonly ftVerify: boolean
+  readonly watchdog?: string
 }
 
 export function dataOption(): Option {
@@ -57,6 +58,14 @@ function verifyOption(): Option {
     .hideHelp()
 }
 
+/** Used only while VMs are armed: policy `isolation stop`, in a cluster with several managers. */
+function watchdogOption(): Option {
+  return new Option(
+    '--watchdog <path>',
+    'the device that resets this machine when VMs that must be stopped cannot be; none: use none (default: /dev/watchdog)',
+  ).env('HOLDFAST_WATCHDOG')
+}
+
 /** `holdfast agent …` with all its verbs. */
 export function agentCommand(): Command {
   const agent = new Command('agent').description('the agent of this machine: runs VMs for a cluster')
@@ -71,10 +80,12 @@ export function agentCommand(): Command {
     .option('--allow-import <folder...>', 'folders that images may be imported from by path')
     .addOption(trackerOption())
     .addOption(verifyOption())
+    .addOption(watchdogOption())
     .action(async (flags: RunFlags) =>
       (await main()).runAgent({
         ...{ dataDirectory: flags.data, runDirectory: flags.run, allowImport: flags.allowImport ?? [] },
         tracking: { tracker: flags.ftTracker, isVerified: flags.ftVerify },
+        watchdog: flags.watchdog,
         ...(flags.listen === undefined ? {} : { listen: flags.listen }),
       }),
     )

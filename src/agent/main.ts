@@ -49,6 +49,8 @@ export interface RunAgentOptions {
   readonly allowImport?: readonly string[]
   readonly accelerator?: 'kvm' | 'tcg'
   readonly tracking?: TrackingSettings
+  /** A watchdog device, a socket that stands for one, or `none`; default: /dev/watchdog where there is one. */
+  readonly watchdog?: string | undefined
   /** Ends the agent; VMs run on. Default: SIGTERM and SIGINT. */
   readonly signal?: AbortSignal
 }
@@ -108,6 +110,8 @@ async function serve(ports: HostPorts, { identity, store, options, ...folders }:
     allowedImportFolders: (options.allowImport ?? []).map((folder) => resolve(folder)),
     agentVersion: packageVersion(),
     tracking: options.tracking ?? { tracker: undefined, isVerified: false },
+    tlsIdentity: () => current,
+    watchdog: options.watchdog,
     ...(options.accelerator === undefined ? {} : { accelerator: options.accelerator }),
   })
   await using _agent = agent

@@ -36,6 +36,8 @@ export const managerTlsName = 'manager.holdfast'
 
 /** With several managers one that is silent is not waited for as long: it may be frozen, and another lead by now. */
 const [answerWithinMs, oneOfSeveralMs, connectMs] = [10_000, 4000, 1500]
+/** A report is what keeps a host's lease: another manager is asked before that is over. */
+const reportWithinMs = 1500
 
 type CallName = keyof typeof managerCalls
 
@@ -68,6 +70,9 @@ export function managerClient(options: ManagerClientOptions): ManagerApi {
     report,
     transition: (request) => call<TransitionResponse>('transition', request),
     record: (vm) => call<RunRecord>('record', { vm }),
+    promise: async (promise) => {
+      await call('promise', promise)
+    },
     renew: (request) => call<RenewResponse>('renew', request),
     streamCertificate: (request) => call<StreamCertificateResponse>('streamCertificate', request),
     arbiterLife: () => call<{ life: string }>('arbiterLife', {}),
@@ -100,7 +105,7 @@ async function post<T>(
   name: CallName,
   body: unknown,
 ): Promise<T> {
-  const withinMs = isOnly ? answerWithinMs : oneOfSeveralMs
+  const withinMs = isOnly ? answerWithinMs : name === 'report' ? reportWithinMs : oneOfSeveralMs
   const late = new HoldfastError('timeout', `the manager ${url} did not answer in ${withinMs / 1000} s`)
   using limit = deadline(options.clock, withinMs, late)
   return (await exchangeJson(options.network, {

@@ -4,7 +4,8 @@ import type { VmId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { HostConfiguration } from '../contracts/agent-api.ts'
 import type { HostReport } from '../contracts/host.ts'
-import type { ManagerApi } from '../contracts/manager-api.ts'
+import { leaseRetryMs } from '../contracts/host-lease.ts'
+import type { ManagerApi, ReportResponse } from '../contracts/manager-api.ts'
 
 const defaultIntervalMs = 2000
 /** Changes come in groups; a report waits for the rest of the group. */
@@ -17,6 +18,8 @@ export interface ReportWork {
   readonly onNewIncarnation: () => Promise<void>
   /** The manager believes that these are no more. */
   readonly onUnknown: (vms: readonly VmId[]) => Promise<void>
+  /** A manager has answered a report that was sent at that moment of the clock that does not jump. */
+  readonly onAnswer: (sentAt: number, answer: ReportResponse) => void
 }
 
 export class ReportLoop {
@@ -29,6 +32,7 @@ export class ReportLoop {
   #dueAt: number | undefined
   #incarnation: number | undefined
   #wasReachable: boolean | undefined
+  #isLeased = false
 
   constructor(deps: { clock: Clock; log: Logger; manager: ManagerApi }, signal: AbortSignal) {
     this.#clock = deps.clock
@@ -55,7 +59,11 @@ export class ReportLoop {
 
   async #once(work: ReportWork): Promise<number> {
     try {
+      // Before the report is made: what it says was true then at the latest.
+      const sentAt = this.#clock.monotonic()
       const answer = await this.#manager.report(await work.report())
+      this.#isLeased = answer.lease != null
+      work.onAnswer(sentAt, answer)
       this.#note(true, undefined)
       const isNewLife = this.#incarnation !== undefined && this.#incarnation !== answer.incarnation
       this.#incarnation = answer.incarnation
@@ -65,7 +73,7 @@ export class ReportLoop {
       return answer.nextReportMs
     } catch (err) {
       if (!this.#signal.aborted) this.#note(false, err)
-      return defaultIntervalMs
+      return this.#isLeased ? leaseRetryMs : defaultIntervalMs
     }
   }
 

@@ -15,6 +15,7 @@ import {
   TaskIdSchema,
   VmIdSchema,
 } from './ids.ts'
+import { LeftBy, type VouchAnswer, type VouchRequest } from './host-lease.ts'
 import { HostReport, VmObservation } from './host.ts'
 import { diskFormats, MachineSpec } from './machine-spec.ts'
 import {
@@ -94,6 +95,8 @@ export const VmDeployment = Open({
   leases: Type.Array(LeaseConfig),
   /** Image → its file key on a datastore, for CD-ROMs and direct kernel boot. */
   images: Type.Array(Open({ image: ImageIdSchema, datastore: DatastoreIdSchema, format: OneOf(['raw', 'qcow2']) })),
+  /** It was left behind by a host whose lease was over: this one must not have vouched for that. */
+  leftBy: Type.Optional(LeftBy),
 })
 export type VmDeployment = Static<typeof VmDeployment>
 
@@ -386,4 +389,10 @@ export interface AgentApi extends ArbiterApi {
   deleteImage(image: Static<typeof ImageIdSchema>, datastore: Static<typeof DatastoreIdSchema>): Promise<void>
   /** The run records as the manager has them now, so that an agent that lost a reply learns the truth. */
   tellRecord(record: RunRecord): Promise<void>
+}
+
+/** What other hosts of the cluster ask of an agent. */
+export interface NeighbourApi {
+  /** By a host that hears no manager (contracts/host-lease.ts). */
+  vouch(request: VouchRequest): Promise<VouchAnswer>
 }

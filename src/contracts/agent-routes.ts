@@ -22,8 +22,10 @@ import {
   StopRequest,
   UnprotectRequest,
   type AgentApi,
+  type NeighbourApi,
 } from './agent-api.ts'
 import { HostReport, VmObservation } from './host.ts'
+import { HostPromise, VouchAnswer, VouchRequest } from './host-lease.ts'
 import { DatastoreIdSchema, DiskIdSchema, ImageIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
 import { JoinManagerRequest, JoinManagerResponse } from './manager-join.ts'
 import {
@@ -109,8 +111,9 @@ export const agentCalls = {
     body: Open({ image: ImageIdSchema, datastore: DatastoreIdSchema }),
     reply: null,
   },
+  vouch: { path: '/v1/vouch', body: VouchRequest, reply: VouchAnswer },
   tellRecord: { path: '/v1/tell-record', body: Open({ record: RunRecord }), reply: null },
-} as const satisfies Record<JsonMethod, WireCall>
+} as const satisfies Record<JsonMethod | keyof NeighbourApi, WireCall>
 
 /** Paths on the agent that carry something other than JSON. */
 export const agentStreams = {
@@ -130,6 +133,7 @@ export const managerCalls = {
   report: { path: '/agent/v1/report', body: HostReport, reply: ReportResponse },
   transition: { path: '/agent/v1/transition', body: TransitionRequest, reply: TransitionResponse },
   record: { path: '/agent/v1/record', body: Open({ vm }), reply: RunRecord },
+  promise: { path: '/agent/v1/promise', body: HostPromise, reply: null },
   renew: { path: '/agent/v1/renew', body: RenewRequest, reply: RenewResponse },
   streamCertificate: { path: '/agent/v1/stream-certificate', body: RenewRequest, reply: StreamCertificateResponse },
   ...arbiterCalls('/agent/v1'),

@@ -1,5 +1,6 @@
 /** What a host says of itself: facts (rarely change) and observations (each report). */
 import { DatastoreIdSchema, HostIdSchema, NetworkIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
+import { LeaseReport, NeighbourLook } from './host-lease.ts'
 import { ProtectionObservation } from './protection.ts'
 import { trackerKinds } from '../base/process-memory.ts'
 import { Count, Nullable, OneOf, Open, Time, Type, type Static } from './schema.ts'
@@ -135,5 +136,9 @@ export const HostReport = Open({
   configurationDigest: Type.String(),
   /** Jobs that run here now. */
   jobs: Type.Array(Open({ id: Type.String(), task: Nullable(TaskIdSchema) })),
+  /** Absent: from an older agent, which holds no lease. */
+  lease: Type.Optional(LeaseReport),
+  /** Of the hosts that the managers asked about in their last answer. */
+  neighbours: Type.Optional(Type.Array(NeighbourLook)),
 })
 export type HostReport = Static<typeof HostReport>

@@ -16,6 +16,7 @@ import {
   VmIdSchema,
 } from './ids.ts'
 import { DatastoreObservation, HostFacts, HostLoad, NetworkObservation } from './host.ts'
+import { isolationPolicies, leaseStates } from './host-lease.ts'
 import { MachineSpec } from './machine-spec.ts'
 import { RunRecord } from './run-record.ts'
 import {
@@ -45,6 +46,11 @@ export const VmPolicies = Open({
   autoConverge: Type.Boolean(),
   /** Start it again when it stopped without being asked (QEMU died, its host was lost). */
   restart: OneOf(['on-failure', 'never']),
+  /**
+   * What a host does with it that hears no manager any more while others do (contracts/host-lease.ts): `stop`, so that it
+   * comes back elsewhere within seconds; or `leave-running`, until the host is known to be off. Absent: `leave-running`.
+   */
+  isolation: Type.Optional(OneOf(isolationPolicies)),
 })
 export type VmPolicies = Static<typeof VmPolicies>
 
@@ -107,6 +113,17 @@ export const Host = Open({
   /** Memory promised to VMs that run (or start, or arrive) here. */
   committedMiB: Count,
   clockSkewMs: Nullable(Type.Number()),
+  /** Its lease; null where none are granted (one manager alone). `over`: its round is closed, what was armed may run elsewhere. */
+  lease: Nullable(
+    Open({
+      state: OneOf([...leaseStates, 'over']),
+      round: Count,
+      armed: Type.Array(VmIdSchema),
+      watchdogMs: Nullable(Count),
+    }),
+  ),
+  /** Of a host that the managers do not hear: what the others see of it. */
+  seenBy: Type.Array(Open({ host: Type.String(), network: Type.Boolean(), storage: Nullable(Type.Boolean()) })),
 })
 export type Host = Static<typeof Host>
 

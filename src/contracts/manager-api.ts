@@ -3,6 +3,7 @@ import { HoldfastError } from '../base/errors.ts'
 import type { HostId } from '../base/ids.ts'
 import { HostConfiguration } from './agent-api.ts'
 import { HostFacts, HostReport } from './host.ts'
+import { HostPromise, LeaseAnswer, Witness } from './host-lease.ts'
 import { HostIdSchema, VmIdSchema } from './ids.ts'
 import { ArbiterId, ProtectionConfig, type ArbiterApi } from './protection.ts'
 import { agentEvents, RunRecord, stopCauses, type RunTransition } from './run-record.ts'
@@ -63,6 +64,10 @@ export const ReportResponse = Open({
   unknownVms: Type.Optional(Type.Array(VmIdSchema)),
   /** As in `JoinResponse`. */
   managers: Type.Optional(Type.Array(Type.String())),
+  /** Null or absent: this cluster grants no leases (one manager alone, or an older one). */
+  lease: Type.Optional(Nullable(LeaseAnswer)),
+  /** Hosts that are silent to the managers: look whether they are seen from here. */
+  silent: Type.Optional(Type.Array(Witness)),
 })
 export type ReportResponse = Static<typeof ReportResponse>
 
@@ -107,6 +112,8 @@ export interface ManagerApi extends ArbiterApi {
   report(report: HostReport): Promise<ReportResponse>
   transition(request: TransitionRequest): Promise<TransitionResponse>
   record(vm: Static<typeof VmIdSchema>): Promise<RunRecord>
+  /** What this host promises about its armed VMs. Throws `stale-generation` for a round that is closed or over. */
+  promise(promise: HostPromise): Promise<void>
   /** To be asked when a third of the certificate's time is left. */
   renew(request: RenewRequest): Promise<RenewResponse>
   /** For a key of its own. Throws `not-found` where the manager is older and has no such call. */

@@ -21,6 +21,7 @@
  */
 import type { HostId } from '../base/ids.ts'
 import { machine, no } from '../base/machine.ts'
+import { LeftBy } from './host-lease.ts'
 import { HostIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
 import { configurationOf, RunProtection, type ArbiterId } from './protection.ts'
 import { Nullable, OneOf, Open, Time, Type, type Static } from './schema.ts'
@@ -55,6 +56,8 @@ export const RunRecord = Open({
   task: Nullable(TaskIdSchema),
   /** Why it is stopped; null in the other phases. */
   cause: Nullable(OneOf(stopCauses)),
+  /** In `stopped`: it was left behind by a host whose lease was over, and is started only by one that has not vouched for that. */
+  leftBy: Type.Optional(Nullable(LeftBy)),
   /** Which life of the store wrote this; a restored store begins a new one. */
   incarnation: Type.Integer({ minimum: 1 }),
   /** Raised by one with every transition. */
@@ -189,8 +192,8 @@ export type RunTransition =
   | { readonly event: 'arrived'; readonly by: HostId }
   | { readonly event: 'returned'; readonly by: HostId }
   | { readonly event: 'lost'; readonly cause: StopCause }
-  /** `isSettled`: of a protected VM, once the arbiter has given it to the primary that is off: the second never runs it. */
-  | { readonly event: 'fenced'; readonly isSettled?: boolean }
+  /** `leftBy`: by the host's lease, not by who has seen it off. `isSettled`: of a protected VM, once the arbiter has given it to the primary that is off: the second never runs it. */
+  | { readonly event: 'fenced'; readonly isSettled?: boolean; readonly leftBy?: LeftBy }
   | { readonly event: 'restored'; readonly incarnation: number }
   | { readonly event: 'adopted'; readonly by: HostId }
   | { readonly event: 'absent' }
@@ -265,7 +268,7 @@ function boundBy(protection: RunProtection | null, transition: RunTransition): s
 }
 
 function applied(next: RunRecord, before: RunRecord, transition: RunTransition): RunRecord {
-  const settled = { ...next, target: null, task: null, postCopy: false, cause: null, protection: null }
+  const settled = { ...next, target: null, task: null, postCopy: false, cause: null, protection: null, leftBy: null }
   switch (transition.event) {
     case 'started':
     case 'arrived':
@@ -277,11 +280,11 @@ function applied(next: RunRecord, before: RunRecord, transition: RunTransition):
     case 'lost':
       return { ...settled, cause: transition.cause }
     case 'fenced':
-      return { ...settled, cause: 'host-lost' }
+      return { ...settled, cause: 'host-lost', leftBy: transition.leftBy ?? null }
     case 'absent':
       return { ...settled, cause: 'host-lost' }
     case 'revoke':
-      return { ...settled, cause: before.cause }
+      return { ...settled, cause: before.cause, leftBy: before.leftBy ?? null }
     case 'move':
       return { ...settled, target: transition.target, task: transition.task }
     case 'post-copy':

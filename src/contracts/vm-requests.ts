@@ -1,4 +1,5 @@
 /** What is asked of VMs: the bodies of the calls of the API. */
+import { isolationPolicies } from './host-lease.ts'
 import { diskBuses, diskFormats, firmwares, machineKinds, nicModels, videoKinds, virtioKinds } from './machine-spec.ts'
 import { Count, Ipv4, Mac, Name, Nullable, OneOf, Open, Ref, Strict, Type, type Static } from './schema.ts'
 
@@ -47,6 +48,11 @@ export const CreateVm = Strict({
       allowPostCopy: Type.Optional(Type.Boolean()),
       autoConverge: Type.Optional(Type.Boolean()),
       restart: Type.Optional(OneOf(['on-failure', 'never'])),
+      isolation: Type.Optional(
+        OneOf(isolationPolicies, {
+          description: 'what its host does when it loses every manager (several managers only)',
+        }),
+      ),
     }),
   ),
   /** Where to put disks that name no datastore. */

@@ -99,7 +99,10 @@ async function joinHost(lab: Lab, state: LabState, host: string, file: ClientFil
     await program(lab, host, ['agent', 'join', file.url, '--token', token, ...joinOptions(state.plan, host)])
     await lab.ports.files.write(marker, '')
   }
-  await enable(lab, host, { name: 'agent', args: ['agent', 'run'] })
+  await enable(lab, host, {
+    name: 'agent',
+    args: ['agent', 'run', '--watchdog', `${insideHost.run}/bmc/watchdog.sock`],
+  })
 }
 
 /** A lab's host has an address on each of the three networks. Its cables need no change, so nothing is confirmed. */

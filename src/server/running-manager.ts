@@ -35,6 +35,8 @@ export interface RunningOptions {
   /** Of one of several managers: the port, which listens already. */
   readonly door?: FrontDoor
   readonly holdsLead?: () => boolean
+  /** Several managers may share the store: hosts get leases. */
+  readonly isClustered?: boolean
   readonly cluster?: ManagersPort
   readonly handOver?: HandOver
 }

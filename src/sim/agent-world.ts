@@ -11,6 +11,7 @@ import type {
 } from '../contracts/agent-api.ts'
 import { defaultProtectionSettings, type ProtectionConfig, type SecondEndpoint } from '../contracts/protection.ts'
 import type { VmKeeper } from '../agent/vm/vm-keeper.ts'
+import { noLease } from '../agent/vm/vm-ports.ts'
 import { VmStates } from '../agent/vm/vm-state.ts'
 import { VmTable } from '../agent/vm/vm-table.ts'
 import type { FakeGuest, FakeGuestHabits } from './fake-guest.ts'
@@ -67,6 +68,7 @@ export class SimulatedHost {
       places: mortal(this.places, life),
       states: new VmStates(mortal(this.files, life), '/data'),
       pumps: mortal(this.pumps, life),
+      lease: noLease,
       onChange: () => undefined,
       signal: this.#stop.signal,
     })

@@ -30,6 +30,8 @@ export interface FakeHypervisorOptions {
   readonly startMs?: number
   /** What names the file at a path; rejects when there is none. Absent: disks are not looked at. */
   readonly openDisk?: (path: string) => Promise<string>
+  /** Whether another QEMU has the lock of this file, as file systems keep it: also while that one stands still. */
+  readonly isLocked?: (name: string) => boolean
 }
 
 const defaultHabits: FakeGuestHabits = { transferMs: 200, neverConverges: false, obeysPowerButton: true }
@@ -56,6 +58,12 @@ export class FakeHypervisor implements Hypervisor {
   guest(name: string): FakeGuest | undefined {
     const guest = this.#guests.get(name)
     return guest?.isAlive === true ? guest : undefined
+  }
+
+  /** Whether a QEMU here has the lock of a file: one that has sent its guest, or waits for one, does not. */
+  holdsLock(name: string): boolean {
+    const holds = (guest: FakeGuest): boolean => !['incoming', 'incoming-complete', 'sent'].includes(guest.state)
+    return this.alive().some((guest) => holds(guest) && [...guest.disks.values()].includes(name))
   }
 
   /** Every process on this host. */
@@ -90,6 +98,9 @@ export class FakeHypervisor implements Hypervisor {
       throw new HoldfastError('hypervisor-error', `a QEMU named ${config.name} is already there`)
     }
     const disks = await this.#openDisks(config)
+    // One that waits for a stream takes its locks when it begins to run.
+    const locked = mode === 'prelaunch' ? [...disks.values()].find((name) => this.#options.isLocked?.(name)) : undefined
+    if (locked !== undefined) throw new HoldfastError('hypervisor-error', `QEMU does not get the lock of ${locked}`)
     const { host, clock, wire } = this.#options
     const guest = new FakeGuest({ host, clock, wire, disks, habits: this.habits, pid: this.#nextPid++ }, config, mode)
     this.#guests.set(config.name, guest)

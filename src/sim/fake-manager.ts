@@ -71,6 +71,7 @@ export class FakeManager {
       report: (report) => this.#answer(() => this.#report(report)),
       transition: (request) => this.#answer(() => this.#transition(host, request)),
       record: (vm) => this.#answer(() => this.record(vm)),
+      promise: async () => undefined,
       renew: () => Promise.reject(new HoldfastError('not-found', 'this manager has no authority')),
       streamCertificate: () => Promise.reject(new HoldfastError('not-found', 'this manager has no authority')),
       arbiterLife: () => noArbiter(),

@@ -1,7 +1,7 @@
 /**
  * Runs seeds of the simulation, or replays one step for step.
  *
- *   dev/sim --seeds N [--from S] [--scenario migration|life|protection]
+ *   dev/sim --seeds N [--from S] [--scenario migration|life|leases|protection]
  *   dev/sim --replay SEED [--scenario …] [--quiet]
  *
  * Exit code 0: every seed was sound; 1: one was not (the first three are shown); 2: the arguments are wrong.

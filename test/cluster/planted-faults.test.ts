@@ -17,11 +17,14 @@ const words: Record<Planted, string> = {
   'judge-guesses': 'a judge that takes silence for a discarded move is found',
   'agent-runs-without-record': 'an agent that runs a guest before the record has moved is found',
   'store-forgets': 'a store that loses acknowledged changes is found',
+  'silence-vouches': 'a host that goes on because nobody said no is found',
+  'watchdog-hangs': 'a watchdog that stops nothing is found',
 }
 
 for (const [fault, name] of Object.entries(words) as [Planted, string][]) {
   test(name, async () => {
-    assert.notDeepEqual(await firstFound('migration', fault, 120), [], `no seed shows ${fault}`)
+    const scenario = fault === 'silence-vouches' || fault === 'watchdog-hangs' ? 'leases' : 'migration'
+    assert.notDeepEqual(await firstFound(scenario, fault, 120), [], `no seed shows ${fault}`)
   })
 }
 

@@ -14,9 +14,10 @@ import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { DatastoreId, HostId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { TlsIdentity } from '../../base/network.ts'
-import type { AgentApi } from '../../contracts/agent-api.ts'
+import type { AgentApi, NeighbourApi } from '../../contracts/agent-api.ts'
 import { agentCalls, type WireCall } from '../../contracts/agent-routes.ts'
 import { readBody } from '../../contracts/http-exchange.ts'
+import type { VouchRequest } from '../../contracts/host-lease.ts'
 import { problemMediaType, toProblem } from '../../contracts/problem.ts'
 import type { ArbiterAskRequest, ArbiterOpenRequest, ArbiterSupersedeRequest } from '../../contracts/protection.ts'
 import type { Static } from '../../contracts/schema.ts'
@@ -33,7 +34,7 @@ export interface AgentServerOptions {
 }
 
 /** What stands behind the door. */
-export interface ServedAgent extends AgentApi {
+export interface ServedAgent extends AgentApi, NeighbourApi {
   /** Throws `not-allowed` when this host of the cluster may not ask this of the arbiter. */
   mustTakePart(host: HostId, asked: ArbiterAsk): void
 }
@@ -43,7 +44,9 @@ const mostBodyBytes = 16 * 1024 * 1024
 const quietMs = 20_000
 
 type Calls = typeof agentCalls
-type Handlers = { readonly [M in keyof Calls]: (agent: AgentApi, body: Static<Calls[M]['body']>) => Promise<unknown> }
+type Handlers = {
+  readonly [M in keyof Calls]: (agent: ServedAgent, body: Static<Calls[M]['body']>) => Promise<unknown>
+}
 
 const handlers: Handlers = {
   report: (agent) => agent.report(),
@@ -71,6 +74,7 @@ const handlers: Handlers = {
   uploadStatus: (agent, body) => agent.uploadStatus(body.id, body.datastore),
   deleteDisk: (agent, body) => agent.deleteDisk(body.disk, body.datastore, body.task),
   deleteImage: (agent, body) => agent.deleteImage(body.image, body.datastore),
+  vouch: (agent, body) => agent.vouch(body),
   tellRecord: (agent, body) => agent.tellRecord(body.record),
 }
 
@@ -143,7 +147,8 @@ export class AgentServer implements AsyncDisposable {
       const url = new URL(request.url ?? '/', 'https://agent')
       const name = request.method === 'POST' ? callsByPath.get(url.pathname) : undefined
       const caller = callerOf(request)
-      if (caller === undefined || name === undefined || hostsMayAsk[name] === undefined) mustBeManager(caller)
+      const isForHosts = name === 'vouch' || (name !== undefined && hostsMayAsk[name] !== undefined)
+      if (caller === undefined || !isForHosts) mustBeManager(caller)
       if (name !== undefined) await this.#call(name, caller, request, response)
       else await this.#stream(url, request, response)
     } catch (thrown) {
@@ -162,7 +167,8 @@ export class AgentServer implements AsyncDisposable {
     check(call, body)
     const asked = hostsMayAsk[name]
     if (caller?.is === 'host' && asked !== undefined) this.#agent.mustTakePart(caller.host, asked(body))
-    const handler = handlers[name] as (agent: AgentApi, body: unknown) => Promise<unknown>
+    if (name === 'vouch') mustSpeakForItself(caller, body as VouchRequest)
+    const handler = handlers[name] as (agent: ServedAgent, body: unknown) => Promise<unknown>
     const answer = await handler(this.#agent, body)
     if (call.reply === null) response.writeHead(204).end()
     else sendJson(response, 200, answer)
@@ -220,6 +226,12 @@ export class AgentServer implements AsyncDisposable {
     request.resume()
     sendJson(response, problem.status, problem, problemMediaType)
   }
+}
+
+/** A host is vouched for at its own asking alone. */
+function mustSpeakForItself(caller: Caller | undefined, { host }: VouchRequest): void {
+  if (caller?.is === 'host' && caller.host === host) return
+  throw new HoldfastError('not-allowed', `only ${host} itself may ask for this`)
 }
 
 async function readJsonBody(request: IncomingMessage): Promise<unknown> {

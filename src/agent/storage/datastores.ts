@@ -90,6 +90,13 @@ export class Datastores {
     return join(this.#path(datastore), 'images', `${image}.json`)
   }
 
+  /** Folders of the datastores that other hosts use too, and that can be used now. */
+  sharedFolders(): string[] {
+    return [...this.#entries.values()].flatMap(({ config, problem }) =>
+      problem === null && config.isShared ? [config.path] : [],
+    )
+  }
+
   /** Where uploads lie, on the datastores that can be used now. */
   uploadFolders(): string[] {
     return [...this.#entries.values()].flatMap(({ config, problem }) =>

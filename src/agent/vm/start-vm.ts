@@ -22,6 +22,8 @@ export async function startVm(core: VmCore, deployment: VmDeployment): Promise<V
   if (state.role !== 'none' || state.pending !== null || state.protection != null) {
     throw new HoldfastError('wrong-state', `${core.vm} is ${state.role === 'none' ? 'still ending' : state.role} here`)
   }
+  core.ports.lease.mustHold(core.vm)
+  if (deployment.leftBy !== undefined) await core.ports.lease.takes(deployment.leftBy)
   const attempt = newAttempt(core, 'started')
   const pending = { ...attempt, generation: deployment.generation }
   await core.save({

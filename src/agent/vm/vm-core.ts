@@ -251,8 +251,10 @@ export class VmCore {
     )
   }
 
+  /** Throws `unreachable` where it is armed and this host has lost the managers. */
   async resume(): Promise<void> {
     const machine = this.mustHaveMachine()
+    this.ports.lease.mustHold(this.vm)
     await machine.resume()
     this.hasRun = true
     this.machineState = 'running'

@@ -4,6 +4,7 @@ import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { MovingDisk, VmDeployment } from '../../contracts/agent-api.ts'
+import type { LeftBy } from '../../contracts/host-lease.ts'
 import type { ManagerApi } from '../../contracts/manager-api.ts'
 import type { Hypervisor, MachineConfig } from '../../hypervisor/hypervisor.ts'
 import type { Pumps } from '../protect/pumps.ts'
@@ -33,6 +34,17 @@ export interface VmPlaces {
   readonly incoming: { readonly host: string; readonly tlsName: string }
 }
 
+/** This host's lease, as its VMs need it (lease/host-lease.ts). */
+export interface VmLease {
+  /** Throws `unreachable` when vCPUs of this VM may not begin to run here now. */
+  mustHold(vm: VmId): void
+  /** A VM that another host left behind is to be started here. Throws `refused` when that was promised not to be. */
+  takes(left: LeftBy): Promise<void>
+}
+
+/** Where nobody grants leases. */
+export const noLease: VmLease = { mustHold: () => undefined, takes: async () => undefined }
+
 export interface VmPorts {
   readonly host: HostId
   readonly clock: Clock
@@ -43,6 +55,7 @@ export interface VmPorts {
   readonly places: VmPlaces
   readonly states: VmStates
   readonly pumps: Pumps
+  readonly lease: VmLease
   /** Something that a report tells has changed: send one now, or after so many milliseconds. */
   readonly onChange: (afterMs?: number) => void
   /** Ends the agent's own loops; what runs on the host runs on. */

@@ -81,6 +81,8 @@ function factsOf(host: Host, nowMs: number): (readonly [string, string | undefin
     ['uuid', host.uuid],
     ['state', stateWords(host)],
     ['last seen', ageWords(host.lastSeen, nowMs)],
+    ['seen by', linesOf(host.seenBy.map(sightWords))],
+    ['lease', leaseWords(host)],
     [
       'addresses',
       `management ${host.addresses.management}\nstorage ${host.addresses.storage}\nguests ${host.addresses.guests}`,
@@ -114,6 +116,18 @@ function factsOf(host: Host, nowMs: number): (readonly [string, string | undefin
       ),
     ],
   ]
+}
+
+function sightWords({ host, network, storage }: Host['seenBy'][number]): string {
+  const marks = storage === null ? '' : storage ? ', its marks on storage change' : ', no marks on storage'
+  return `${host}: its agent ${network ? 'answers' : 'does not answer'}${marks}`
+}
+
+function leaseWords({ lease }: Host): string | undefined {
+  if (lease === null) return undefined
+  const { state, round, armed, watchdogMs } = lease
+  const behind = watchdogMs === null ? 'no hardware watchdog' : `hardware watchdog of ${watchdogMs / 1000} s`
+  return `${state}, round ${round}; stopped when cut off: ${armed.length === 0 ? 'none' : armed.join(', ')}; ${behind}`
 }
 
 function machineFacts(facts: NonNullable<Host['facts']>): (readonly [string, string | undefined])[] {

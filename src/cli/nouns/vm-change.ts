@@ -20,6 +20,7 @@ interface ChangeFlags {
   readonly postCopy?: 'yes' | 'no'
   readonly autoConverge?: 'yes' | 'no'
   readonly restart?: 'on-failure' | 'never'
+  readonly isolation?: 'stop' | 'leave-running'
 }
 
 const examples = `
@@ -51,6 +52,7 @@ export function defineVmChange(command: Command, cli: Cli): void {
     .addOption(choice('--post-copy <yes|no>', 'may a migration switch to post-copy?', ['yes', 'no']))
     .addOption(choice('--auto-converge <yes|no>', 'may a migration slow the guest down?', ['yes', 'no']))
     .addOption(choice('--restart <policy>', 'start it again when it stopped unasked', ['on-failure', 'never']))
+    .addOption(choice('--isolation <policy>', 'when its host is cut off (several managers)', ['stop', 'leave-running']))
     .addHelpText('after', examples)
     .action(async (word: string, options: ChangeFlags) => {
       const body = changeBody(options)
@@ -67,6 +69,7 @@ export function changeBody(options: ChangeFlags): ChangeVm {
     allowPostCopy: yesNo(options.postCopy),
     autoConverge: yesNo(options.autoConverge),
     restart: options.restart,
+    isolation: options.isolation,
   })
   const body = given({
     name: options.name,

@@ -30,6 +30,7 @@ interface CreateFlags extends WaitFlags {
   readonly allowPostCopy?: true
   readonly autoConverge: boolean
   readonly restart?: 'on-failure' | 'never'
+  readonly isolation?: 'stop' | 'leave-running'
   readonly start?: true
 }
 
@@ -83,6 +84,7 @@ function addMachineOptions(create: Command): void {
     .option('--allow-post-copy', 'a migration may switch to post-copy')
     .option('--no-auto-converge', 'a migration may not slow the guest down')
     .addOption(choice('--restart <policy>', 'start it again when it stopped unasked', ['on-failure', 'never']))
+    .addOption(choice('--isolation <policy>', 'when its host is cut off (several managers)', ['stop', 'leave-running']))
     .option('--start', 'power it on when it is made')
 }
 
@@ -145,6 +147,7 @@ export function createBody(name: string, options: CreateFlags): CreateVm {
     allowPostCopy: options.allowPostCopy,
     autoConverge: options.autoConverge ? undefined : false,
     restart: options.restart,
+    isolation: options.isolation,
   })
   return given({
     name,

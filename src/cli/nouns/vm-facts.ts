@@ -65,6 +65,7 @@ function kernelLine(spec: Vm['spec']): string | undefined {
 function policyLine(policies: Vm['policies']): string {
   return [
     `restart ${policies.restart}`,
+    `when its host is cut off: ${policies.isolation ?? 'leave-running'}`,
     policies.autoConverge ? 'auto-converge' : 'no auto-converge',
     policies.allowPostCopy ? 'post-copy allowed' : 'no post-copy',
   ].join(', ')

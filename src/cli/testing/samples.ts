@@ -84,6 +84,8 @@ export function sampleHost(changes: Record<string, unknown> = {}): Host {
     vmCount: 2,
     committedMiB: 512,
     clockSkewMs: 3,
+    lease: null,
+    seenBy: [],
     ...changes,
   } as unknown as Host
 }

@@ -6,6 +6,7 @@ import type { Clock } from '../../base/clock.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
 import type { HostReport, VmObservation } from '../../contracts/host.ts'
 import type { Host } from '../../contracts/inventory.ts'
+import type { Sighting } from '../domain/host-sight.ts'
 import type { HostRecord } from '../store/records.ts'
 
 export const reportIntervalMs = 2000
@@ -86,6 +87,13 @@ export class HostRegistry {
   observation(host: HostId | null, vm: VmId): VmObservation | undefined {
     if (host === null || !this.isConnected(host)) return undefined
     return this.#hosts.get(host)?.vms.get(vm)
+  }
+
+  /** What hosts that are heard have seen of others. */
+  sightings(hosts: readonly HostRecord[]): Sighting[] {
+    return hosts
+      .filter(({ id }) => this.isConnected(id))
+      .flatMap(({ id }) => (this.report(id)?.neighbours ?? []).map((look) => ({ by: id, look })))
   }
 
   forget(host: HostId): void {

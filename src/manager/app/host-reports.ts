@@ -6,20 +6,25 @@ import { canonicalJson } from '../../contracts/digest.ts'
 import type { HostReport } from '../../contracts/host.ts'
 import type { ReportResponse } from '../../contracts/manager-api.ts'
 import { hostConfiguration } from '../domain/host-configuration.ts'
+import { describeSight, sightOf, type Sight } from '../domain/host-sight.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { AppContext } from './context.ts'
-import { reportIntervalMs, unreachableAfterMs } from './host-registry.ts'
+import type { HostLeases } from './host-leases.ts'
+import { unreachableAfterMs } from './host-registry.ts'
 import type { Managers } from './managers.ts'
 import { need, newEvent, subjectOf, write } from './write.ts'
 
 export class HostReports {
   readonly #context: AppContext
   readonly #managers: Pick<Managers, 'urls'>
+  readonly #leases: HostLeases
   /** Hosts of whose coming and going people were told, and what they were told last. */
   readonly #told = new Map<HostId, boolean>()
+  readonly #seen = new Map<HostId, Sight>()
 
-  constructor(context: AppContext, managers: Pick<Managers, 'urls'>) {
+  constructor(context: AppContext, leases: HostLeases, managers: Pick<Managers, 'urls'>) {
     this.#context = context
+    this.#leases = leases
     this.#managers = managers
   }
 
@@ -29,18 +34,24 @@ export class HostReports {
       throw new HoldfastError('not-allowed', `${host} cannot report for ${report.host}`)
     }
     const { mirror, registry, clock } = this.#context
-    if (registry.accept(report)) await this.#keepFacts(report)
+    const isNews = registry.accept(report)
+    // Before anything that takes time: the host counts from when it sent the report.
+    const lease = isNews ? this.#leases.answer(report) : null
+    if (isNews) await this.#keepFacts(report)
     const cluster = await this.#context.cluster()
     const configuration = hostConfiguration(cluster, host)
     const unknownVms = report.vms.flatMap(({ vm, process }) =>
       process === 'none' && mirror.get('run', vm) === undefined ? [vm] : [],
     )
+    const silent = this.#leases.silent().filter((each) => each.host !== host)
     return {
       incarnation: mirror.list('cluster')[0]?.incarnation ?? 1,
       configuration: configuration.digest === report.configurationDigest ? null : configuration,
       managerTime: isoTime(clock.now()),
-      nextReportMs: reportIntervalMs,
       managers: this.#managers.urls(),
+      nextReportMs: this.#leases.nextReportMs,
+      lease,
+      ...(silent.length === 0 ? {} : { silent }),
       ...(unknownVms.length === 0 ? {} : { unknownVms }),
     }
   }
@@ -61,6 +72,26 @@ export class HostReports {
     })
   }
 
+  /** Tells once of each silence whether the host lives, as soon as others have looked. */
+  async #tellSight(hosts: readonly HostRecord[]): Promise<void> {
+    const { mirror, registry, store } = this.#context
+    const sightings = registry.sightings(hosts)
+    for (const record of hosts) {
+      if (registry.isConnected(record.id)) this.#seen.delete(record.id)
+      if (registry.stateOf(record) !== 'unreachable' || this.#told.get(record.id) !== false) continue
+      const { sight, by } = sightOf(record.id, sightings)
+      if (sight === 'unseen' || this.#seen.get(record.id) === sight) continue
+      this.#seen.set(record.id, sight)
+      const what = describeSight(by, (host) => mirror.get('host', host)?.name ?? host)
+      const [type, word] =
+        sight === 'isolated'
+          ? ['host.isolated', 'is cut off from the managers, and lives']
+          : ['host.silent', 'is seen by nobody']
+      const event = newEvent(type, subjectOf('host', record), `${record.name} ${word} (${what})`)
+      await write(store, async () => ({ changes: [], events: [event], value: undefined }))
+    }
+  }
+
   /** Tells of hosts that came within reach or went out of it since the last call. */
   async tellChanges(): Promise<void> {
     const { mirror, registry, store } = this.#context
@@ -77,6 +108,7 @@ export class HostReports {
       const event = newEvent(type, subjectOf('host', record), `${record.name} ${word}`)
       await write(store, async () => ({ changes: [], events: [event], value: undefined }))
     }
+    await this.#tellSight(hosts)
     const known = new Set(hosts.map((host) => host.id))
     for (const id of this.#told.keys()) if (!known.has(id)) this.#told.delete(id)
   }

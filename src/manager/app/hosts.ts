@@ -8,6 +8,7 @@ import type { SagaEngine } from '../sagas/engine.ts'
 import { beginOperation } from '../sagas/operation.ts'
 import { maintenanceOperation } from '../sagas/vm-operations.ts'
 import type { HostRecord } from '../store/records.ts'
+import type { Change } from '../store/store.ts'
 import { vmSnapshots } from './cluster-snapshot.ts'
 import type { AppContext, Caller } from './context.ts'
 import { namedPageOf, type PageOf } from './pages.ts'
@@ -25,7 +26,7 @@ export class Hosts {
 
   async list(query: CallOf<'listHosts'>['query'] = {}): Promise<PageOf<Host>> {
     const mirror = await this.#context.mirror.fresh()
-    const world = { registry: this.#context.registry, vms: vmSnapshots(mirror) }
+    const world = { registry: this.#context.registry, mirror, vms: vmSnapshots(mirror) }
     const page = namedPageOf(mirror.list('host'), query)
     const items = page.items.map((host) => hostView(host, mirror.revisionOf('host', host.id), world))
     return { items, next: page.next, revision: mirror.revision }
@@ -35,7 +36,7 @@ export class Hosts {
     const mirror = await this.#context.mirror.fresh()
     const stored = mirror.stored('host', id)
     if (stored === undefined) throw notFound('host', id)
-    const world = { registry: this.#context.registry, vms: vmSnapshots(mirror) }
+    const world = { registry: this.#context.registry, mirror, vms: vmSnapshots(mirror) }
     return hostView(stored.value, stored.revision, world)
   }
 
@@ -95,6 +96,7 @@ export class Hosts {
       return {
         changes: [
           { do: 'remove', kind: 'host', id, expected: revision },
+          ...(await this.#promiseGone(id)),
           ...(await unclaim(store, nameClaim('host', value.cluster, value.name), id)),
         ],
         events: [newEvent('host.removed', subjectOf('host', value), `${value.name} was removed`, { by: caller.name })],
@@ -103,6 +105,11 @@ export class Hosts {
     })
     registry.forget(id as HostId)
     return null
+  }
+
+  async #promiseGone(id: string): Promise<Change[]> {
+    const promise = await this.#context.store.get('promise', id)
+    return promise === undefined ? [] : [{ do: 'remove', kind: 'promise', id, expected: promise.revision }]
   }
 
   async #mustBeFree(record: HostRecord): Promise<void> {

@@ -29,6 +29,7 @@ import type { AppContext } from './context.ts'
 import { Datastores } from './datastores.ts'
 import { Events } from './events.ts'
 import { apiHandlers, readyAnswers } from './handlers.ts'
+import { HostLeases } from './host-leases.ts'
 import { HostRegistry } from './host-registry.ts'
 import { HostReports } from './host-reports.ts'
 import { Hosts } from './hosts.ts'
@@ -59,6 +60,8 @@ export interface ManagerOptions extends Pick<EngineOptions, 'retryPauses' | 'stu
   readonly version: string
   /** Where this manager is asked by hosts, `https://…` each; none while it serves nobody. */
   readonly urls?: () => readonly string[]
+  /** Several managers share the store: hosts get leases. Default: this one is alone, and its absence stops nothing. */
+  readonly isClustered?: boolean
   /** Of a cluster that is made now. */
   readonly clusterName?: string
   /**
@@ -93,6 +96,7 @@ export class Manager implements AsyncDisposable {
   readonly joins: Joins
   readonly managers: Managers
   readonly managerJoins: ManagerJoins
+  readonly leases: HostLeases
   readonly reports: HostReports
   readonly runRecords: RunRecords
   readonly uploads: Uploads
@@ -122,7 +126,11 @@ export class Manager implements AsyncDisposable {
       handOver: options.handOver,
     })
     this.joins = new Joins(context, options.authority, this.managers)
-    this.reports = new HostReports(context, this.managers)
+    this.leases = new HostLeases(context, {
+      isClustered: options.isClustered ?? false,
+      holdsLead: this.holdsLead,
+    })
+    this.reports = new HostReports(context, this.leases, this.managers)
     this.runRecords = new RunRecords(context)
     this.uploads = new Uploads(context)
     this.tasks = new Tasks(context, engine)

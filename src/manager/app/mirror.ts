@@ -26,6 +26,7 @@ export const mirroredKinds = [
   'token',
   'claim',
   'manager',
+  'promise',
 ] as const satisfies readonly Kind[]
 export type MirroredKind = (typeof mirroredKinds)[number]
 

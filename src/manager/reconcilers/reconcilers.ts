@@ -3,6 +3,7 @@ import { ClockAlarm } from './clock-alarm.ts'
 import { ConfirmedOff } from './confirmed-off.ts'
 import { DecidingKeeper } from './deciding.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
+import { LeaseLoss } from './lease-loss.ts'
 import { HistoryRetention } from './history-retention.ts'
 import { ProtectionKeeper } from './protection.ts'
 import { RunRecordWatch } from './run-record-watch.ts'
@@ -24,6 +25,7 @@ export class Reconcilers implements AsyncDisposable {
     const all = [
       new VmPower(deps),
       new ConfirmedOff(deps),
+      new LeaseLoss(deps),
       new ProtectionKeeper(deps),
       new DecidingKeeper(deps),
       new ClockAlarm(deps),

@@ -9,6 +9,7 @@ import { transitionBy, type TransitionRequest, type TransitionResponse } from '.
 import { stepRunRecord, type RunRecord, type RunTransition } from '../../contracts/run-record.ts'
 import { disksBetween } from '../domain/migrate-precheck.ts'
 import type { DiskSide } from '../domain/migrate-judge.ts'
+import { takersOf } from './left-behind.ts'
 import { endReason, isOfProtection, protectionWords, type OfProtection } from './protection-events.ts'
 import { arbiterChanges, pairEnds } from './pair-records.ts'
 import type { DiskRecord, RunRecordStored, VmRecord } from '../store/records.ts'
@@ -54,11 +55,19 @@ export async function transitionRun(
     if (options.generation !== undefined && options.generation !== run.generation) {
       return { ok: false, reason: 'stale-generation', run }
     }
+    const takers = transition.event === 'started' ? await takersOf(deps.store, run) : undefined
+    if (transition.event === 'started' && takers?.only?.includes(transition.by) === false) {
+      return { ok: false, reason: 'left-behind', run }
+    }
     const next = stepRunRecord(run, transition, isoTime(deps.clock.now()))
     if (!next.ok) return { ok: false, reason: next.reason, run }
     const value: RunRecordStored = { ...stored.value, run: next.record, lastAttempt: options.attempt ?? null }
     const follow = await consequences(deps, run, next.record, transition, options)
-    const changes: Change[] = [{ do: 'update', kind: 'run', value, expected: stored.revision }, ...follow.changes]
+    const changes: Change[] = [
+      { do: 'update', kind: 'run', value, expected: stored.revision },
+      ...follow.changes,
+      ...(takers?.checks ?? []),
+    ]
     const result = await deps.store.commit({ changes, events: follow.events })
     if (result.ok) return { ok: true, run: next.record }
   }

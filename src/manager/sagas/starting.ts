@@ -2,8 +2,10 @@
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
 import { describeRefusals, place } from '../domain/placement.ts'
+import type { VmDeployment } from '../../contracts/agent-api.ts'
 import { deploymentFor } from '../domain/host-configuration.ts'
 import type { SagaDeps } from './deps.ts'
+import { takersOf } from './left-behind.ts'
 import { transitionRun } from './run-records.ts'
 import { needHost, needRun, needVm } from './vm-records.ts'
 
@@ -19,9 +21,12 @@ export async function chooseHost(deps: SagaDeps, wish: StartWish, exclude: reado
   if (run.phase === 'running' && run.host !== null) return run.host
   if (run.phase !== 'stopped') throw new HoldfastError('wrong-state', `${wish.vm} is ${run.phase}`)
   const { value: vm } = await needVm(deps, wish.vm)
+  const { only } = await takersOf(deps.store, run)
   const cluster = await deps.cluster()
   return deps.promises.choose(cluster, vm.id, (now) => {
-    const placement = place(now, { vm: vm.id, spec: vm.spec, only: wish.host ?? undefined, exclude })
+    const barred = only === undefined ? [] : now.hosts.map(({ id }) => id).filter((id) => !only.includes(id))
+    const out = [...exclude, ...barred]
+    const placement = place(now, { vm: vm.id, spec: vm.spec, only: wish.host ?? undefined, exclude: out })
     if (placement.ok) return placement.host
     throw new HoldfastError('no-capacity', `No host can take ${vm.name}: ${describeRefusals(placement.refusals)}`, {
       reasons: placement.refusals,
@@ -64,13 +69,22 @@ async function startOn(deps: SagaDeps, vm: VmId, host: HostId, generation: numbe
   const { value: record } = await needVm(deps, vm)
   const cluster = await deps.cluster()
   try {
-    const seen = await deps.hosts.agent(host).start(deploymentFor(cluster, record, host, generation))
+    const seen = await deps.hosts
+      .agent(host)
+      .start(await withLeftBy(deps, deploymentFor(cluster, record, host, generation)))
     const run = await needRun(deps, vm)
     if (run.phase === 'running') return undefined
     return new HoldfastError('hypervisor-error', seen.problem ?? `${record.name} ended as soon as it had started`)
   } catch (thrown) {
     return toHoldfastError(thrown, 'host-error')
   }
+}
+
+/** The host that starts it must not have vouched for the one that has left it behind. */
+async function withLeftBy(deps: SagaDeps, deployment: VmDeployment): Promise<VmDeployment> {
+  const run = await needRun(deps, deployment.vm)
+  const { only } = await takersOf(deps.store, run)
+  return only === undefined || run.leftBy == null ? deployment : { ...deployment, leftBy: run.leftBy }
 }
 
 async function isConnected(deps: SagaDeps, host: HostId): Promise<boolean> {

@@ -31,6 +31,7 @@ import type {
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Role } from '../../contracts/routes.ts'
 import type { NetworkSettings } from '../domain/cluster-view.ts'
+import type { KeptPromise } from '../domain/host-promise.ts'
 
 interface Base<Id extends string> {
   readonly id: Id
@@ -249,6 +250,11 @@ export interface ClaimRecord {
   readonly owner: string
 }
 
+/** What a host has promised of its armed VMs; under the host's id (contracts/host-lease.ts). */
+export interface HostPromiseRecord extends KeptPromise {
+  readonly v: 1
+}
+
 /** What the managers keep as the arbiter of a VM; under the VM's id. */
 export interface RegisterStored {
   readonly id: VmId
@@ -296,6 +302,7 @@ export interface Records {
   upload: UploadRecord
   register: RegisterStored
   manager: ManagerRecord
+  promise: HostPromiseRecord
 }
 
 export type Kind = keyof Records

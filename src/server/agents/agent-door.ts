@@ -8,6 +8,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import { managerCalls } from '../../contracts/agent-routes.ts'
+import type { HostPromise } from '../../contracts/host-lease.ts'
 import type { HostReport } from '../../contracts/host.ts'
 import type { JoinManagerRequest } from '../../contracts/manager-join.ts'
 import type { JoinRequest, RenewRequest, TransitionRequest } from '../../contracts/manager-api.ts'
@@ -66,6 +67,7 @@ export function installAgentDoor(server: FastifyInstance, parts: AgentDoorParts)
       await hostOf(manager, request)
       return manager.runRecords.get((body as { vm: VmId }).vm)
     },
+    promise: async (request, body) => manager.leases.promise(await hostOf(manager, request), body as HostPromise),
     renew: async (request, body) => manager.joins.renew(await hostOf(manager, request), body as RenewRequest),
     streamCertificate: async (request, body) =>
       manager.joins.streamCertificate(await hostOf(manager, request), body as RenewRequest),

@@ -99,7 +99,7 @@ export class ClusteredManager implements AsyncDisposable {
     const holdsLead = (): boolean => lead.holds()
     this.#leading = this.#resources.use(
       await RunningManager.open({
-        ...{ ...this.#options, store: inventory.store, door: this.#door, holdsLead, handOver },
+        ...{ ...this.#options, store: inventory.store, door: this.#door, isClustered: true, holdsLead, handOver },
         cluster: {
           living: () => known.list(),
           leader: () => ({ manager: self().manager, since }),

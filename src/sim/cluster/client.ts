@@ -47,14 +47,16 @@ export class Client {
     datastore: string
     start?: boolean
     allowPostCopy?: boolean
+    isolation?: 'stop' | 'leave-running'
   }): Promise<Task | undefined> {
-    const { name, datastore, start = false, allowPostCopy = false } = body
+    const { name, datastore, start = false, allowPostCopy = false, isolation } = body
+    const policies = { allowPostCopy, ...(isolation === undefined ? {} : { isolation }) }
     const disks = [{ sizeBytes: 1024 * 1024, datastore }]
     return this.begin(`create ${name} on ${datastore}`, (manager) =>
       manager.api.createVm(
         {
           params: {},
-          body: { name, memoryMiB: 64, video: 'none', nics: [], disks, start, policies: { allowPostCopy } },
+          body: { name, memoryMiB: 64, video: 'none', nics: [], disks, start, policies },
         },
         call,
       ),
@@ -65,6 +67,14 @@ export class Client {
     return this.begin(`migrate ${vm} ${JSON.stringify(body)}`, (manager) =>
       manager.api.migrateVm({ params: { vm }, body }, call),
     )
+  }
+
+  /** What its host does with it when it is cut off. */
+  async isolate(vm: string, isolation: 'stop' | 'leave-running'): Promise<void> {
+    const body = { policies: { isolation } }
+    await this.#world
+      .ask((manager) => manager.api.changeVm({ params: { vm }, body }, call))
+      .catch((thrown: unknown) => this.#refused(`isolation of ${vm}`, thrown))
   }
 
   start(vm: string): Promise<Task | undefined> {

@@ -18,12 +18,16 @@ export const faultKinds = [
   'bad-network',
   'clock-jump',
 ] as const
-export type FaultKind = (typeof faultKinds)[number]
+/** Those, and what leases are for. */
+export const leaseFaultKinds = [...faultKinds, 'isolate-host', 'isolate-host', 'lose-managers', 'cut-managers'] as const
+export type FaultKind = (typeof leaseFaultKinds)[number]
 
 /** What takes memory with it: after these a guest may have to start again. */
 export const losingFaults: ReadonlySet<FaultKind> = new Set(['kill-agent', 'kill-qemu', 'crash-host'])
 
 export class Faults {
+  /** How many struck so far. */
+  count = 0
   /** What struck so far. */
   readonly struck = new Set<FaultKind>()
   readonly #world: SimulatedCluster
@@ -48,6 +52,7 @@ export class Faults {
 
   strike(kind: FaultKind): void {
     this.struck.add(kind)
+    this.count++
     const host = this.#random.pick(this.#world.hosts)
     const forMs = 200 + this.#random.int(20_000)
     switch (kind) {
@@ -76,6 +81,12 @@ export class Faults {
         return
       case 'clock-jump':
         return this.#jump(host)
+      case 'isolate-host':
+        return this.#isolate(host)
+      case 'lose-managers':
+        return this.#loseManagers()
+      case 'cut-managers':
+        return this.#cutManagers()
     }
   }
 
@@ -166,6 +177,44 @@ export class Faults {
     if (way !== 'from') this.#world.network.cut('manager', host.id)
     if (way !== 'to') this.#world.network.cut(host.id, 'manager')
     void this.#world.clock.sleep(this.#random.int(40_000)).then(() => this.#world.network.join(host.id))
+  }
+
+  /** From managers, or from the other hosts, or from all of them; in one direction or both. */
+  #isolate(host: SimulatedHost): void {
+    const whom = this.#random.pick(['all', 'all', 'hosts', 'some'] as const)
+    const way = this.#random.pick(['both', 'both', 'to', 'from'] as const)
+    this.#note(`${host.name} is cut off from ${whom}, ${way}`)
+    const { network } = this.#world
+    for (const other of ['manager', ...this.#world.hosts.map(({ id }) => id)]) {
+      if (other === host.id || (whom === 'hosts' && other === 'manager')) continue
+      if (whom === 'some' && this.#random.chance(0.5)) continue
+      if (way !== 'from') network.cut(other, host.id)
+      if (way !== 'to') network.cut(host.id, other)
+    }
+    const forMs = 2000 + this.#random.int(30_000)
+    void this.#world.clock.sleep(forMs).then(() => network.join(host.id))
+  }
+
+  /** No manager runs for a while, longer than any lease. */
+  #loseManagers(): void {
+    const forMs = 5000 + this.#random.int(60_000)
+    this.#note(`all managers are lost for ${forMs} ms`)
+    this.#world.manager.kill()
+    void this.#world.clock.sleep(forMs).then(() => (this.#isHealed ? undefined : this.#world.manager.start()))
+  }
+
+  /** The managers live, and hear none of the hosts, or few. */
+  #cutManagers(): void {
+    const { network, hosts, clock } = this.#world
+    this.#note('the managers are cut off from most hosts')
+    for (const host of hosts) {
+      if (this.#random.chance(0.2)) continue
+      network.cut('manager', host.id)
+      network.cut(host.id, 'manager')
+    }
+    void clock.sleep(5000 + this.#random.int(40_000)).then(() => {
+      for (const host of hosts) network.join(host.id)
+    })
   }
 
   #cutStreams(host: SimulatedHost): void {

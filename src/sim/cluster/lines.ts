@@ -1,7 +1,8 @@
 /** The two wires over the simulated network: what a manager has of an agent, and an agent of its manager. */
 import { HoldfastError } from '../../base/errors.ts'
 import type { HostId } from '../../base/ids.ts'
-import type { AgentApi } from '../../contracts/agent-api.ts'
+import type { NeighbourCalls } from '../../agent/lease/parts.ts'
+import type { AgentApi, NeighbourApi } from '../../contracts/agent-api.ts'
 import type { ManagerApi } from '../../contracts/manager-api.ts'
 import type { Manager } from '../../manager/app/manager.ts'
 import type { ManagementNetwork } from './management-network.ts'
@@ -15,7 +16,7 @@ const longCalls = new Set([
   ...['start', 'stop', 'prepareIncoming', 'discardIncoming', 'settle'],
   ...['prepareSecond', 'discardSecond', 'unprotect', 'changeArbiter'],
 ])
-const [usualMs, longMs, managerMs] = [30_000, 120_000, 10_000]
+const [usualMs, longMs, managerMs, vouchMs] = [30_000, 120_000, 10_000, 700]
 
 /** What managers hold of the agent of a host. */
 export function agentLine(network: ManagementNetwork, host: HostId, served: Served<AgentApi>): AgentApi {
@@ -69,8 +70,32 @@ export function managerLine(network: ManagementNetwork, host: HostId, served: Se
     arbiterLook: (request) => call('arbiterLook', (manager) => manager.arbiter.arbiterLook(asSent(request))),
     arbiterSupersede: (request) =>
       call('arbiterSupersede', (manager) => manager.arbiter.arbiterSupersede(asSent(request))),
+    promise: (promise) => call('promise', (manager) => manager.leases.promise(host, asSent(promise))),
     renew: () => Promise.reject(new HoldfastError('not-found', 'this cluster signs nothing')),
     streamCertificate: () => Promise.reject(new HoldfastError('not-found', 'this cluster signs nothing')),
+  }
+}
+
+/** What the agent of one host holds of another's. */
+export function neighbourLine(
+  network: ManagementNetwork,
+  from: HostId,
+  to: HostId,
+  served: Served<NeighbourApi>,
+): NeighbourCalls {
+  const call = <T>(what: string, deadlineMs: number, work: (api: NeighbourApi) => Promise<T>): Promise<T> =>
+    network.call({
+      ...{ from, to, what, deadlineMs },
+      server: () => served()?.process,
+      work: () => {
+        const api = served()?.api
+        if (api === undefined) throw new HoldfastError('unreachable', 'no agent runs')
+        return work(api)
+      },
+    })
+  return {
+    vouch: (request) => call('vouch', vouchMs, (api) => api.vouch(asSent(request))),
+    greet: () => call('greet', vouchMs, async () => null),
   }
 }
 

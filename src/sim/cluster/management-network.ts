@@ -41,10 +41,9 @@ export class ManagementNetwork {
     this.#cuts.add(`${from}>${to}`)
   }
 
-  /** Both ways between the manager and this host are open again. */
+  /** Every way to and from this host is open again. */
   join(host: string): void {
-    this.#cuts.delete(`manager>${host}`)
-    this.#cuts.delete(`${host}>manager`)
+    for (const cut of this.#cuts) if (cut.split('>').includes(host)) this.#cuts.delete(cut)
     this.#open()
   }
 

@@ -2,6 +2,8 @@
  * Faults of the program itself, planted at the simulated world's joints, so that no code that ships knows of them: each is
  * what a wrong line in the manager, an agent or the store would amount to. Tests prove with them that the invariants see.
  */
+import type { NeighbourCalls } from '../../agent/lease/parts.ts'
+import type { Watchdog } from '../../agent/lease/watchdog-port.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
 import type { ManagerApi } from '../../contracts/manager-api.ts'
 import type { MemoryStore } from '../../manager/store/memory/memory-store.ts'
@@ -14,6 +16,10 @@ export const plantedFaults = [
   'agent-runs-without-record',
   /** The store acknowledges every fifth change of a run record without keeping it. */
   'store-forgets',
+  /** A host that is cut off takes the silence of the others for their word that the managers are lost. */
+  'silence-vouches',
+  /** The watchdog's program has hung. */
+  'watchdog-hangs',
 ] as const
 export type Planted = (typeof plantedFaults)[number]
 
@@ -21,6 +27,8 @@ export interface Plants {
   agent(api: AgentApi): AgentApi
   manager(api: ManagerApi): ManagerApi
   store(store: MemoryStore): MemoryStore
+  neighbour(calls: NeighbourCalls): NeighbourCalls
+  watchdog(watchdog: Watchdog): Watchdog
 }
 
 const patienceMs = 1000
@@ -30,6 +38,8 @@ export function withPlanted(planted: ReadonlySet<Planted>, clock: VirtualClock):
     agent: (api) => (planted.has('judge-guesses') ? guessing(api) : api),
     manager: (api) => (planted.has('agent-runs-without-record') ? believing(api, clock) : api),
     store: (store) => (planted.has('store-forgets') ? forgetting(store) : store),
+    neighbour: (calls) => (planted.has('silence-vouches') ? hopeful(calls) : calls),
+    watchdog: (watchdog) => (planted.has('watchdog-hangs') ? hung(watchdog) : watchdog),
   }
 }
 
@@ -59,6 +69,15 @@ function believing(api: ManagerApi, clock: VirtualClock): ManagerApi {
       record: { ...record, phase: 'running', generation: request.generation + 1 },
     }
   })
+}
+
+function hopeful(calls: NeighbourCalls): NeighbourCalls {
+  const said = { isVouched: true, why: 'it did not say no' }
+  return replaced(calls, 'vouch', (request) => calls.vouch(request).catch(() => said))
+}
+
+function hung(watchdog: Watchdog): Watchdog {
+  return replaced(watchdog, 'order', async () => undefined)
 }
 
 function forgetting(store: MemoryStore): MemoryStore {

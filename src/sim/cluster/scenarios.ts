@@ -4,11 +4,12 @@ import { Client } from './client.ts'
 import { Faults, faultKinds, losingFaults, type FaultKind } from './faults.ts'
 import { plantedProtection } from '../protection/planted.ts'
 import { searchProtection } from '../protection/search.ts'
+import { leaseLife } from './lease-life.ts'
 import { plantedFaults, type Planted } from './planted.ts'
 import { settle } from './settled.ts'
 import { SimulatedCluster } from './simulated-cluster.ts'
 
-export const scenarioNames = ['migration', 'life', 'protection'] as const
+export const scenarioNames = ['migration', 'life', 'leases', 'protection'] as const
 export type ScenarioName = (typeof scenarioNames)[number]
 
 export interface RunOptions {
@@ -37,6 +38,7 @@ export async function runScenario(
   const has = (fault: AnyPlanted): boolean => options.planted?.has(fault) === true
   if (name === 'protection') return searchProtection({ ...options, planted: new Set(plantedProtection.filter(has)) })
   const planted = new Set(plantedFaults.filter(has))
+  if (name === 'leases') return leaseLife({ ...options, planted })
   return name === 'migration' ? migrationSchedule({ ...options, planted }) : randomLife({ ...options, planted })
 }
 

@@ -17,7 +17,7 @@ import { MemoryFiles } from '../memory-files.ts'
 import { SeededRandom } from '../seeded-random.ts'
 import { VirtualClock } from '../virtual-clock.ts'
 import { FileNames } from './disk-images.ts'
-import { agentLine, managerLine } from './lines.ts'
+import { agentLine, managerLine, neighbourLine } from './lines.ts'
 import { ManagementNetwork } from './management-network.ts'
 import { SimulatedHost } from './simulated-host.ts'
 import { SimulatedManager } from './simulated-manager.ts'
@@ -31,6 +31,10 @@ export interface ClusterOptions {
   readonly habits?: Partial<FakeGuestHabits>
   /** Faults of the program itself, to prove that the invariants see them. */
   readonly planted?: ReadonlySet<Planted>
+  /** The store is one of several managers: hosts have leases. */
+  readonly isClustered?: boolean
+  /** Term of the hosts' hardware watchdogs, milliseconds; default: they have none. */
+  readonly watchdogMs?: number
   /** The processes' logs go into the trace. */
   readonly isVerbose?: boolean
 }
@@ -65,6 +69,7 @@ export class SimulatedCluster {
     this.manager = new SimulatedManager({
       ...{ clock: this.clock, trace: this.trace, random: this.random.fork() },
       store: planted.store(this.store),
+      isClustered: options.isClustered ?? false,
       agents: (id) => planted.agent(agentLine(this.network, id, () => this.host(id).agent)),
     })
     for (let at = 1; at <= (options.hosts ?? 3); at++) {
@@ -73,6 +78,11 @@ export class SimulatedCluster {
         names: this.#names,
         cluster: 'the cluster',
         habits: options.habits ?? {},
+        watchdogMs: options.watchdogMs ?? null,
+        plants: planted,
+        isLocked: (name: string) => this.hosts.some((host) => host.hypervisor.holdsLock(name)),
+        neighbour: (from: HostId, to: HostId) =>
+          planted.neighbour(neighbourLine(this.network, from, to, () => this.host(to).agent)),
         manager: (id: HostId) => planted.manager(managerLine(this.network, id, () => this.manager.running)),
       }
       this.hosts.push(new SimulatedHost(parts, at))

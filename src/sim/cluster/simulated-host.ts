@@ -7,6 +7,7 @@ import type { HostId } from '../../base/ids.ts'
 import type { HostFacts } from '../../contracts/host.ts'
 import type { ManagerApi } from '../../contracts/manager-api.ts'
 import { Agent } from '../../agent/agent.ts'
+import type { NeighbourCalls } from '../../agent/lease/parts.ts'
 import type { HostNetworks } from '../../agent/network/host-networks.ts'
 import type { Pumps } from '../../agent/protect/pumps.ts'
 import { Datastores } from '../../agent/storage/datastores.ts'
@@ -21,7 +22,9 @@ import type { SeededRandom } from '../seeded-random.ts'
 import type { VirtualClock, VirtualNodeClock } from '../virtual-clock.ts'
 import { SimulatedImages, type FileNames } from './disk-images.ts'
 import { MountedFiles } from './mounted-files.ts'
+import { SimulatedWatchdog } from './simulated-watchdog.ts'
 import { SimulatedProcess } from './process.ts'
+import type { Plants } from './planted.ts'
 import type { Trace } from './trace.ts'
 import type { Truth } from './truth.ts'
 
@@ -35,6 +38,12 @@ export interface HostParts {
   readonly cluster: string
   readonly manager: (host: HostId) => ManagerApi
   readonly habits: Partial<FakeGuestHabits>
+  readonly plants: Plants
+  /** Whether a QEMU of any host has the lock of a file. */
+  readonly isLocked: (name: string) => boolean
+  readonly neighbour: (from: HostId, to: HostId) => NeighbourCalls
+  /** Term of its hardware watchdog, milliseconds; null: it has none. */
+  readonly watchdogMs: number | null
 }
 
 const noNetworks: HostNetworks = {
@@ -43,6 +52,9 @@ const noNetworks: HostNetworks = {
   unplug: async () => undefined,
   observe: async () => [],
 }
+
+/** From a reset of the hardware until the agent is started. */
+const bootMs = 3000
 
 const refuse = (): Promise<never> => Promise.reject(new HoldfastError('refused', 'no VM is held in step here'))
 
@@ -61,6 +73,7 @@ export class SimulatedHost {
   readonly address: string
   readonly files: MountedFiles
   readonly hypervisor: FakeHypervisor
+  readonly watchdog: SimulatedWatchdog
   agent: { readonly process: SimulatedProcess; readonly api: Agent } | undefined
   /** Powered on: an agent can run. */
   isOn = true
@@ -71,6 +84,7 @@ export class SimulatedHost {
   readonly #machines: VirtualNodeClock
   #process: SimulatedProcess | undefined
   #startsAgain = 0
+  #isFrozen = false
 
   constructor(parts: HostParts, at: number) {
     this.#parts = parts
@@ -97,6 +111,11 @@ export class SimulatedHost {
       wire: parts.truth,
       habits: parts.habits,
       openDisk: (path) => this.files.readText(path),
+      isLocked: parts.isLocked,
+    })
+    this.watchdog = new SimulatedWatchdog({
+      ...{ clock: this.#machines, hypervisor: this.hypervisor, hardwareMs: parts.watchdogMs },
+      note: (text) => parts.trace.note(text),
     })
   }
 
@@ -135,21 +154,36 @@ export class SimulatedHost {
     this.hypervisor.crash()
     this.#device.crash()
     this.#run.files = new MemoryFiles()
+    this.watchdog.reset()
     this.isOn = false
   }
 
+  /** All of it stands still; hardware that is armed resets the machine after its term, and it boots again. */
   freeze(): void {
     this.#machines.freeze()
     this.#process?.freeze()
+    this.#isFrozen = true
+    const { clock, trace } = this.#parts
+    const { hardwareMs } = this.watchdog
+    if (hardwareMs === null || !this.watchdog.isArmed) return
+    void clock.sleep(hardwareMs).then(async () => {
+      if (!this.#isFrozen || !this.isOn) return
+      trace.note(`the hardware watchdog resets ${this.name}`)
+      this.crash()
+      await clock.sleep(bootMs)
+      this.isOn = true
+      await this.boot()
+    })
   }
 
   thaw(): void {
+    this.#isFrozen = false
     this.#machines.thaw()
     this.#process?.thaw()
   }
 
   #deps(process: SimulatedProcess, start: number): Parameters<typeof Agent.open>[0] {
-    const { trace, truth, names, cluster, manager, random } = this.#parts
+    const { trace, truth, names, cluster, manager, random, neighbour, plants } = this.#parts
     const { clock } = process
     const files = process.port<MountedFiles>(this.files)
     const hypervisor = process.port(this.hypervisor)
@@ -168,6 +202,8 @@ export class SimulatedHost {
       log: trace.logger(`${this.name} agent#${start}`),
       network: {} as Network,
       manager: process.port(manager(this.id)),
+      watchdog: process.port(plants.watchdog(this.watchdog)),
+      neighbour: (witness) => process.port(neighbour(this.id, witness.host)),
       networks: noNetworks,
       pumps: noPumps,
       dataDirectory: '/data',

@@ -14,6 +14,7 @@ export interface ManagerParts {
   readonly random: SeededRandom
   readonly trace: Trace
   readonly store: MemoryStore
+  readonly isClustered: boolean
   readonly agents: (host: HostId) => AgentApi
 }
 
@@ -39,7 +40,7 @@ export class SimulatedManager {
   /** Starts it, when none runs. It dies after `dieAfter` calls when that is given. */
   async start(dieAfter?: number): Promise<void> {
     if (this.#process?.isAlive === true) return
-    const { clock, random, trace, store, agents } = this.#parts
+    const { clock, random, trace, store, agents, isClustered } = this.#parts
     const process = new SimulatedProcess(clock)
     this.#process = process
     if (dieAfter !== undefined) process.life.endAfter(dieAfter)
@@ -51,6 +52,7 @@ export class SimulatedManager {
       authority: noAuthority,
       agents: (host) => process.port(agents(host.id)),
       version: '0.1.0',
+      isClustered,
       clusterName: 'sim',
     })
     if (process.isAlive) this.running = { process, api }

@@ -1,17 +1,22 @@
 /** A host as the API shows it. */
 import type { HostId } from '../../../base/ids.ts'
+import type { LeaseState } from '../../../contracts/host-lease.ts'
 import type { Host } from '../../../contracts/inventory.ts'
 import { committedMiB, hostsHeldBy, type VmView } from '../../domain/cluster-view.ts'
-import type { HostRecord } from '../../store/records.ts'
+import { sightOf } from '../../domain/host-sight.ts'
+import type { HostPromiseRecord, HostRecord } from '../../store/records.ts'
 import type { HostRegistry } from '../host-registry.ts'
+import type { Mirror } from '../mirror.ts'
 import { objectView } from './object-view.ts'
 
+export interface HostWorld {
+  readonly registry: HostRegistry
+  readonly mirror: Pick<Mirror, 'get' | 'list'>
+  readonly vms: readonly VmView[]
+}
+
 /** Reports make `vms` and `load`; what is promised comes from the records. */
-export function hostView(
-  record: HostRecord,
-  revision: number,
-  world: { readonly registry: HostRegistry; readonly vms: readonly VmView[] },
-): Host {
+export function hostView(record: HostRecord, revision: number, world: HostWorld): Host {
   const known = world.registry.known(record.id)
   return {
     ...objectView(record, revision),
@@ -27,7 +32,23 @@ export function hostView(
     vmCount: vmCountOf(world.vms, record.id),
     committedMiB: committedMiB({ vms: world.vms }, record.id),
     clockSkewMs: known?.clockSkewMs ?? null,
+    lease: leaseView(world.mirror.get('promise', record.id), known?.report.lease?.state),
+    seenBy: seenBy(record, world),
   }
+}
+
+function leaseView(promise: HostPromiseRecord | undefined, state: LeaseState = 'none'): Host['lease'] {
+  if (promise === undefined) return null
+  const { round, armed, watchdogMs } = promise.promise
+  return { state: promise.isClosed ? 'over' : state, round, armed, watchdogMs }
+}
+
+function seenBy(record: HostRecord, { registry, mirror }: HostWorld): Host['seenBy'] {
+  if (registry.stateOf(record) !== 'unreachable') return []
+  const { by } = sightOf(record.id, registry.sightings(mirror.list('host')))
+  return by.map(({ by: who, look: { network, storage } }) => ({
+    ...{ host: mirror.get('host', who)?.name ?? who, network, storage },
+  }))
 }
 
 /** VMs that run, arrive or start on a host. */

@@ -1,0 +1,340 @@
+/**
+ * This host's lease (contracts/host-lease.ts): it is held while managers answer reports; when they do not, the other hosts
+ * are asked; and the watchdog stops what is armed unless all of them vouch. Whatever changes what is promised is durable
+ * here first, in the watchdog's order second, at the managers third; what is taken back goes the other way.
+ */
+import type { Clock } from '../../base/clock.ts'
+import { describeError, HoldfastError, toHoldfastError } from '../../base/errors.ts'
+import type { HostId, VmId } from '../../base/ids.ts'
+import type { Logger } from '../../base/log.ts'
+import { SerialQueue } from '../../base/serial-queue.ts'
+import {
+  isVouchFor,
+  usualLeaseTerms,
+  type HostPromise,
+  type LeaseAnswer,
+  type LeaseReport,
+  type LeaseState,
+  type LeftBy,
+  type VouchAnswer,
+  type VouchRequest,
+  type Witness,
+} from '../../contracts/host-lease.ts'
+import type { ManagerApi } from '../../contracts/manager-api.ts'
+import type { LeaseFile, LeaseMemory } from './lease-file.ts'
+import type { Watchdog } from './watchdog-port.ts'
+
+export interface HostLeaseDeps {
+  readonly host: HostId
+  readonly clock: Clock
+  readonly log: Logger
+  readonly manager: Pick<ManagerApi, 'promise'>
+  readonly file: LeaseFile
+  readonly watchdog: Watchdog
+  /** Asks another host. Rejects when it does not answer within a second or so. */
+  readonly ask: (witness: Witness, request: VouchRequest) => Promise<VouchAnswer>
+  readonly signal: AbortSignal
+}
+
+const lookEveryMs = 200
+
+export class HostLease {
+  readonly #deps: HostLeaseDeps
+  readonly #queue = new SerialQueue()
+  #memory: LeaseMemory
+  /** Until then a manager's answer counts; by the clock that does not jump. */
+  #until = Number.NEGATIVE_INFINITY
+  #terms: LeaseAnswer['terms'] | undefined
+  /** Who has vouched for this host in this round. */
+  readonly #vouched = new Set<HostId>()
+  readonly #openedAt: number
+  #heardAt: number | undefined
+  #said: LeaseState = 'none'
+  /** What the watchdog has, or is about to have. */
+  #armedNow: readonly VmId[] = []
+  #isStandingDown = false
+  readonly #orders = new SerialQueue()
+  #newest: { readonly sentAt: number; readonly answer: LeaseAnswer } | undefined
+  #taking = false
+
+  private constructor(deps: HostLeaseDeps, memory: LeaseMemory) {
+    this.#deps = deps
+    this.#memory = memory
+    this.#openedAt = deps.clock.monotonic()
+  }
+
+  /** What is armed is so from here on, also while no manager answers. */
+  static async open(deps: HostLeaseDeps): Promise<HostLease> {
+    const memory = await deps.file.read()
+    const lease = new HostLease(deps, memory)
+    const { armed, isReleased } = memory
+    const before = await deps.watchdog.ordered()
+    // An order that names more is left from a moment at which the agent died: what is remembered here counts.
+    if (armed.length + (before?.armed.length ?? 0) > 0) {
+      // After a boot of the machine there is no order: nothing runs, and nothing of it may before a manager has answered.
+      const deadlineMs = isReleased ? null : before === undefined ? 0 : before.deadlineMs
+      await deps.watchdog.order({ deadlineMs, armed })
+      lease.#armedNow = armed
+    }
+    return lease
+  }
+
+  get state(): LeaseState {
+    const { round, armed, isReleased } = this.#memory
+    if (round === 0) return 'none'
+    if (isReleased) return 'released'
+    const now = this.#deps.clock.monotonic()
+    if (now < this.#until) return 'held'
+    if (armed.length === 0) return 'none'
+    return now < this.#until + (this.#terms?.askingMs ?? 0) ? 'asking' : 'stopping'
+  }
+
+  /** For the report. */
+  word(): LeaseReport {
+    const { round, vouchedFor } = this.#memory
+    return { round, state: this.state, vouchedFor: [...vouchedFor] }
+  }
+
+  /** Whether vCPUs of this VM may begin to run here now. Throws `unreachable` when it is armed and no lease is held. */
+  mustHold(vm: VmId): void {
+    const { armed, isReleased } = this.#memory
+    if (!armed.includes(vm) || isReleased || this.#deps.clock.monotonic() < this.#until) return
+    throw new HoldfastError(
+      'unreachable',
+      `${vm} is stopped where its host loses the managers, and this host has just lost them`,
+      {
+        mend: 'It is tried again when a manager answers this host.',
+      },
+    )
+  }
+
+  /** A VM that another host left behind is to be started here. Durable when it resolves. Throws `refused` when this host has vouched for that one. */
+  takes(left: LeftBy): Promise<void> {
+    return this.#queue.run(async () => {
+      if (this.#memory.vouchedFor.some((vouch) => isVouchFor(vouch, left))) {
+        throw new HoldfastError('refused', `this host has vouched that the VMs of ${left.host} may run on there`, {
+          mend: 'Bring that host back, or confirm that it is off.',
+        })
+      }
+      if (this.#memory.tookFrom.some((took) => isVouchFor(took, left))) return
+      await this.#save({ tookFrom: replaced(this.#memory.tookFrom, left) })
+    })
+  }
+
+  /** Another host asks whether this one too hears no manager. */
+  vouch({ host, round }: VouchRequest): Promise<VouchAnswer> {
+    return this.#queue.run(async () => {
+      const left = { host, round }
+      if (this.#memory.vouchedFor.some((vouch) => isVouchFor(vouch, left)))
+        return { isVouched: true, why: 'vouched before' }
+      if (this.#hearsManagers()) return { isVouched: false, why: 'a manager answers here' }
+      if (this.#memory.tookFrom.some((took) => isVouchFor(took, left))) {
+        return { isVouched: false, why: 'VMs of that host were started here' }
+      }
+      await this.#save({ vouchedFor: replaced(this.#memory.vouchedFor, left) })
+      this.#deps.log.warn({ host, round }, 'no manager answers here either: this host vouches for another')
+      return { isVouched: true, why: 'no manager answers here either' }
+    })
+  }
+
+  #hearsManagers(): boolean {
+    const now = this.#deps.clock.monotonic()
+    const { termMs } = this.#terms ?? usualLeaseTerms
+    return now - (this.#heardAt ?? this.#openedAt) < termMs
+  }
+
+  /**
+   * A manager has answered the report that was sent at `sentAt`. What follows from it goes on in the background, for the newest
+   * answer; what could not be told is told with the next.
+   */
+  answered(sentAt: number, answer: LeaseAnswer | null | undefined): void {
+    this.#heardAt = sentAt
+    if (answer === null || answer === undefined) return
+    // However long the rest takes, this counts at once.
+    if (this.#isOfRound(answer) && !this.#memory.isReleased) {
+      this.#terms = answer.terms
+      this.#until = Math.max(this.#until, sentAt + answer.terms.termMs)
+      if (this.#armedNow.length > 0) this.#order(this.#armedNow).catch(() => undefined)
+    }
+    this.#newest = { sentAt, answer }
+    if (this.#taking) return
+    this.#taking = true
+    void this.#takeAll().finally(() => {
+      this.#taking = false
+    })
+  }
+
+  async #takeAll(): Promise<void> {
+    for (let next = this.#newest; next !== undefined; next = this.#newest) {
+      const { sentAt, answer } = next
+      this.#newest = undefined
+      await this.#queue
+        .run(() => this.#take(sentAt, answer))
+        .catch((err: unknown) => {
+          if (this.#deps.signal.aborted) return
+          this.#deps.log.warn({ err: describeError(err) }, 'the lease could not be brought up to date')
+        })
+    }
+  }
+
+  #isOfRound(answer: LeaseAnswer): boolean {
+    return answer.isGranted && answer.round === this.#memory.round
+  }
+
+  async #take(sentAt: number, answer: LeaseAnswer): Promise<void> {
+    this.#terms = answer.terms
+    const { armed, isReleased } = this.#memory
+    const isSame = this.#isOfRound(answer)
+    if (isSame && !isReleased) return this.#renew(answer)
+    const goesOn = isSame && isReleased
+    // The round is closed: what it promised ends before another begins.
+    if (!goesOn && armed.length > 0) await this.#standDown()
+    await this.#begin(sentAt, answer, goesOn)
+  }
+
+  async #renew(answer: LeaseAnswer): Promise<void> {
+    this.#vouched.clear()
+    this.#say()
+    const { armed, witnesses } = this.#memory
+    const isAsWished = isSame(armed, answer.armed) && isSame(witnesses.map(address), answer.witnesses.map(address))
+    if (!isAsWished) await this.#promise(answer, false)
+  }
+
+  /** Begins a round, in which the lease is held by the report that was just answered. `goesOn`: what is armed runs. */
+  async #begin(sentAt: number, answer: LeaseAnswer, goesOn: boolean): Promise<void> {
+    const until = sentAt + answer.terms.termMs
+    if (this.#deps.clock.monotonic() >= until) return
+    const round = Math.max(this.#memory.round, answer.round) + 1
+    const armed = goesOn ? this.#memory.armed : []
+    this.#vouched.clear()
+    this.#until = until
+    await this.#save({ round, isReleased: false, armed, witnesses: [] })
+    await this.#promise(answer, goesOn)
+    this.#say()
+  }
+
+  /** Makes the promise what the managers wish: larger here first, then told, then no larger than told. */
+  async #promise(answer: LeaseAnswer, goesOn: boolean): Promise<void> {
+    const before = this.#memory
+    const armed = union(before.armed, answer.armed)
+    if (armed.length > 0) await this.#order(armed)
+    const known = new Set(answer.witnesses.map(({ host }) => host))
+    const witnesses = [...answer.witnesses, ...before.witnesses.filter(({ host }) => !known.has(host))]
+    await this.#save({ armed, witnesses })
+    const promise: HostPromise = {
+      ...{ round: before.round, armed: answer.armed, witnesses: [...known], terms: answer.terms, goesOn },
+      watchdogMs: this.#deps.watchdog.hardwareMs,
+    }
+    await this.#deps.manager.promise(promise)
+    await this.#save({ armed: answer.armed, witnesses: answer.witnesses })
+    if (armed.length > 0) await this.#order(answer.armed)
+  }
+
+  /** Orders come from several places; what is written is always what counts when it is written. */
+  async #order(armed: readonly VmId[]): Promise<void> {
+    this.#armedNow = armed
+    await this.#orders.run(() => this.#deps.watchdog.order({ deadlineMs: this.#deadlineMs(), armed: this.#armedNow }))
+  }
+
+  #deadlineMs(): number | null {
+    if (this.#isStandingDown) return 0
+    return this.#memory.isReleased ? null : this.#until + (this.#terms?.askingMs ?? 0)
+  }
+
+  /** Resolves when nothing that was armed is left; throws `host-error` while something is. */
+  async #standDown(): Promise<void> {
+    const { armed } = this.#memory
+    const { clock, log, watchdog, signal } = this.#deps
+    log.warn({ armed }, 'the managers have closed this round of the lease: what was armed is ended')
+    this.#until = Number.NEGATIVE_INFINITY
+    this.#isStandingDown = true
+    try {
+      await this.#order(armed)
+      for (let tries = 0; tries < 50; tries++) {
+        if (await watchdog.areGone(armed)) return
+        await clock.sleep(lookEveryMs, signal)
+      }
+    } finally {
+      this.#isStandingDown = false
+    }
+    throw new HoldfastError('host-error', `a QEMU of ${armed.join(', ')} cannot be ended`, {
+      mend: 'Look at the storage that it hangs on, or switch the host off and on.',
+    })
+  }
+
+  /** Until the agent ends: looks whether the lease is over, and asks the others then. Never rejects. */
+  async watch(): Promise<void> {
+    const { clock, signal, log } = this.#deps
+    for (;;) {
+      try {
+        await clock.sleep(lookEveryMs, signal)
+        this.#say()
+        if (this.state === 'asking') await this.#askAll()
+      } catch (err) {
+        if (signal.aborted) return
+        log.warn({ err: describeError(err) }, 'the other hosts could not be asked')
+      }
+    }
+  }
+
+  async #askAll(): Promise<void> {
+    const { round, witnesses } = this.#memory
+    const { host, ask, log } = this.#deps
+    const open = witnesses.filter((each) => !this.#vouched.has(each.host))
+    const answers = await Promise.allSettled(open.map((witness) => ask(witness, { host, round })))
+    for (const [at, answer] of answers.entries()) {
+      const witness = open[at]
+      if (witness === undefined) continue
+      if (answer.status === 'fulfilled' && answer.value.isVouched) this.#vouched.add(witness.host)
+      else {
+        const why = answer.status === 'fulfilled' ? answer.value.why : toHoldfastError(answer.reason).message
+        log.info({ witness: witness.host, why }, 'a host does not vouch for this one')
+      }
+    }
+    await this.#queue.run(() => this.#releaseIf(round))
+  }
+
+  async #releaseIf(round: number): Promise<void> {
+    const { witnesses, isReleased, armed } = this.#memory
+    // A manager may have answered meanwhile.
+    if (round !== this.#memory.round || isReleased || this.state === 'held') return
+    if (!witnesses.every(({ host }) => this.#vouched.has(host))) return
+    await this.#save({ isReleased: true })
+    await this.#order(armed)
+    this.#say()
+  }
+
+  async #save(change: Partial<LeaseMemory>): Promise<void> {
+    const next = { ...this.#memory, ...change }
+    await this.#deps.file.write(next)
+    this.#memory = next
+  }
+
+  #say(): void {
+    const { state } = this
+    if (state === this.#said) return
+    const before = this.#said
+    this.#said = state
+    const { log } = this.#deps
+    const { round, armed } = this.#memory
+    if (state === 'released') log.warn({ round }, 'every other host has lost the managers too: all VMs run on')
+    else if (state === 'stopping') log.error({ round, armed }, 'this host is cut off: armed VMs are stopped')
+    else log.info({ round, before, state }, 'lease')
+  }
+}
+
+function replaced(all: readonly LeftBy[], one: LeftBy): LeftBy[] {
+  return [...all.filter(({ host }) => host !== one.host), one]
+}
+
+function union<T>(a: readonly T[], b: readonly T[]): T[] {
+  return [...new Set([...a, ...b])]
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((each) => b.includes(each))
+}
+
+function address({ host, url, tlsName }: Witness): string {
+  return `${host} ${url} ${tlsName}`
+}

@@ -1,0 +1,135 @@
+/** What hosts should promise, and whose promise has run out (contracts/host-lease.ts). Pure. */
+import type { HostId, VmId } from '../../base/ids.ts'
+import { isVouchFor, lossTermMs, type HostPromise, type LeftBy } from '../../contracts/host-lease.ts'
+import type { Host, VmPolicies } from '../../contracts/inventory.ts'
+import type { RunRecord } from '../../contracts/run-record.ts'
+import type { HostState } from './cluster-view.ts'
+
+/** A VM of a closed round, as its run record stood when the round was closed. */
+export interface LeftVm {
+  readonly vm: VmId
+  readonly generation: number
+}
+
+/** A host's promise as the managers keep it. */
+export interface KeptPromise {
+  readonly id: HostId
+  readonly promise: HostPromise
+  /** The managers have given the host up in this round: nothing of it holds any more. */
+  readonly isClosed: boolean
+  /** In a closed round: what may be started elsewhere. */
+  readonly left?: readonly LeftVm[]
+}
+
+interface RunOfVm {
+  readonly id: VmId
+  readonly run: RunRecord
+}
+
+interface HostInQuestion {
+  readonly id: HostId
+  readonly confirmedOff: boolean
+  readonly maintenance: Host['maintenance']
+}
+
+/** VMs that this host's watchdog should stop when the host is cut off. One that is held in step has its arbiter instead. */
+export function wishedArmed(
+  host: HostId,
+  vms: readonly { readonly id: VmId; readonly policies: Pick<VmPolicies, 'isolation'> }[],
+  runs: readonly RunOfVm[],
+): VmId[] {
+  const runOf = new Map(runs.map((stored) => [stored.id, stored.run]))
+  return vms.flatMap(({ id, policies }) => {
+    const run = runOf.get(id)
+    const isHere = run?.phase === 'running' && run.host === host && !run.protection
+    return isHere && policies.isolation === 'stop' ? [id] : []
+  })
+}
+
+/**
+ * Hosts that this one must ask before it goes on without a manager: all that could be given its VMs. Not those that are off,
+ * are being emptied, or have lost a round themselves: nothing is started there until they have begun another.
+ */
+export function wishedWitnesses<H extends HostInQuestion>(
+  host: HostId,
+  hosts: readonly H[],
+  promises: ReadonlyMap<HostId, KeptPromise>,
+): H[] {
+  return hosts.filter((each) => {
+    const promise = promises.get(each.id)
+    return each.id !== host && !each.confirmedOff && each.maintenance !== 'on' && promise?.isClosed === false
+  })
+}
+
+export interface HostSilence {
+  readonly host: HostId
+  readonly state: HostState
+  /** Since this manager has heard it, or has begun to lead. */
+  readonly silentMs: number
+}
+
+/**
+ * Hosts whose round is over: silent for all of its terms, and nobody in reach has vouched for them. At least one that they must
+ * ask has been heard just now: else it is this manager that is cut off, and all of them may have been released.
+ */
+export function planClosing(
+  promises: readonly KeptPromise[],
+  silences: readonly HostSilence[],
+  vouches: readonly LeftBy[],
+): KeptPromise[] {
+  return promises.filter(({ id, promise, isClosed }) => {
+    const silence = silences.find(({ host }) => host === id)
+    if (isClosed || silence === undefined || silence.state === 'connected') return false
+    if (vouches.some((vouch) => isVouchFor(vouch, { host: id, round: promise.round }))) return false
+    const isHeard = promise.witnesses.some((witness) => {
+      const heard = silences.find(({ host }) => host === witness)
+      return heard !== undefined && heard.silentMs < promise.terms.termMs / 2
+    })
+    return isHeard && silence.silentMs >= lossTermMs(promise)
+  })
+}
+
+/**
+ * VMs that a host leaves behind when its round is closed: armed, and written down as running there. One whose record has moved
+ * since is another matter: the host may have come back meanwhile.
+ */
+export function leftBehind({ id, promise }: KeptPromise, runs: readonly RunOfVm[]): LeftVm[] {
+  const armed = new Set(promise.armed)
+  return runs
+    .filter((stored) => armed.has(stored.id) && stored.run.phase === 'running' && stored.run.host === id)
+    .filter(({ run }) => !run.protection)
+    .map((stored) => ({ vm: stored.id, generation: stored.run.generation }))
+}
+
+/** What of that is still written down as running. */
+export function planLeaving(
+  promises: readonly KeptPromise[],
+  runs: readonly RunOfVm[],
+): { readonly host: HostId; readonly left: LeftVm }[] {
+  const generationOf = new Map(runs.map((stored) => [stored.id, stored.run.generation]))
+  return promises.flatMap(({ id, isClosed, left = [] }) =>
+    isClosed
+      ? left.filter(({ vm, generation }) => generationOf.get(vm) === generation).map((one) => ({ host: id, left: one }))
+      : [],
+  )
+}
+
+/** Whether the store may take this promise in place of the one that it has. */
+export function mayPromise(known: KeptPromise | undefined, next: HostPromise): boolean {
+  if (known === undefined) return true
+  const { promise, isClosed } = known
+  if (next.round === promise.round) return !isClosed
+  if (next.goesOn === true) return next.round === promise.round + 1 && !isClosed
+  return next.round > promise.round
+}
+
+/** Hosts that may start what was left behind; undefined: any may, since the host is known to be off, or has begun anew. */
+export function mayTake(
+  left: LeftBy | null | undefined,
+  host: Pick<HostInQuestion, 'confirmedOff'> | undefined,
+  known: KeptPromise | undefined,
+): readonly HostId[] | undefined {
+  if (left == null || host === undefined || host.confirmedOff) return undefined
+  if (known?.promise.round !== left.round) return undefined
+  return known.promise.witnesses
+}
