@@ -81,9 +81,8 @@ export async function openHostAgent(
   settings: HostSettings,
 ): Promise<{ agent: Agent; places: HostPlaces }> {
   const { clock, files, log, processes } = ports
-  const { identity, dataDirectory, runDirectory } = settings
+  const { identity, dataDirectory, runDirectory, accelerator } = settings
   const runRoot = join(runDirectory, 'vms')
-  const { accelerator } = settings
   const hypervisor = qemuHypervisor(ports, {
     probeFile: join(dataDirectory, 'kvm-probe.json'),
     ...(accelerator === undefined ? {} : { accelerator }),
@@ -102,23 +101,15 @@ export async function openHostAgent(
     streamAddress: identity.addresses.storage,
     hasOwnUsers: true,
   })
-  const { agentVersion } = settings
   const tracker = triedTracker(ports, settings.tracking.tracker)
-  const facts = (): Promise<HostFacts> =>
-    hostFacts({
-      files,
-      processes,
-      hypervisor,
-      agentVersion,
-      addresses: identity.addresses,
-      runRoot,
-      tracker,
-      dataDirectory,
-    })
+  const { agentVersion } = settings
+  const { addresses } = identity
+  const factsFrom = { files, processes, hypervisor, agentVersion, addresses, runRoot, tracker, dataDirectory }
+  const facts = (): Promise<HostFacts> => hostFacts(factsFrom)
   const pumps = new NodePumps({
     ...{ clock, files, processes, log, dataDirectory, streams: ports.streams },
     runDirectory: (vm) => places.runDirectory(vm),
-    listen: { data: identity.addresses.storage, beats: identity.addresses.management },
+    listen: { data: addresses.storage, beats: addresses.management },
     program: [process.execPath, pumpProgram],
     obstacle: async () => (await facts()).protectionObstacle ?? undefined,
     tracking: async () => ({ tracker: await tracker(), isVerified: settings.tracking.isVerified }),
