@@ -38,6 +38,7 @@ const manager = {
   ...{ id: 'manager-1', name: 'one', urls: ['https://one:7443'], version: '0.1.0', state: 'leads' },
   ...{ leadsSince: made, lastSeen: made },
 }
+const fencing = { automatic: true, afterMs: 4000, atOnce: 1, mostShare: 0.5, agentTimeoutMs: 20_000 }
 
 /** A manager on which everything works. */
 function kindManager(): FakeManager {
@@ -55,6 +56,13 @@ function kindManager(): FakeManager {
       enterMaintenance: task,
       leaveMaintenance: () => sampleHost(),
       confirmHostOff: () => sampleHost(),
+      setHostFence: () => sampleHost(),
+      removeHostFence: () => sampleHost(),
+      fenceHost: task,
+      testHostFence: () => ({ state: 'ok', devices: [] }),
+      cycleHostFence: task,
+      getFencing: () => fencing,
+      changeFencing: () => fencing,
       removeHost: () => null,
       createJoinToken: () => ({ token: 'hfj.x.y', expires: '2026-01-03T00:00:00Z' }),
       listVms: () => page(sampleVm()),
@@ -111,6 +119,13 @@ const wayTo: Record<RouteName, string[] | 'browsers only'> = {
   enterMaintenance: ['host', 'maintenance', 'host1'],
   leaveMaintenance: ['host', 'maintenance', 'host1', '--leave'],
   confirmHostOff: ['host', 'confirm-off', 'host1', '--yes'],
+  setHostFence: ['host', 'set-fence', 'host1', '--agent', 'fence_ipmilan', '--option', 'ip=10.0.0.9'],
+  removeHostFence: ['host', 'remove-fence', 'host1', '--yes'],
+  fenceHost: ['host', 'fence', 'host1', '--yes'],
+  testHostFence: ['host', 'fence-test', 'host1'],
+  cycleHostFence: ['host', 'fence-test', 'host1', '--cycle', '--yes'],
+  getFencing: ['cluster', 'fencing'],
+  changeFencing: ['cluster', 'fencing', '--after', '10'],
   removeHost: ['host', 'remove', 'host1', '--yes'],
   createJoinToken: ['host', 'join-token'],
   listVms: ['vm', 'list'],

@@ -15,6 +15,7 @@ import {
   TokenIdSchema,
   VmIdSchema,
 } from './ids.ts'
+import { HostFence } from './fence.ts'
 import { DatastoreObservation, HostFacts, HostLoad, NetworkObservation } from './host.ts'
 import { isolationPolicies, leaseStates } from './host-lease.ts'
 import { MachineSpec } from './machine-spec.ts'
@@ -124,6 +125,8 @@ export const Host = Open({
   ),
   /** Of a host that the managers do not hear: what the others see of it. */
   seenBy: Type.Array(Open({ host: Type.String(), network: Type.Boolean(), storage: Nullable(Type.Boolean()) })),
+  /** What can switch it off from outside; null: nothing. Older managers do not say. */
+  fence: Type.Optional(Nullable(HostFence)),
 })
 export type Host = Static<typeof Host>
 

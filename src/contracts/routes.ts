@@ -5,6 +5,7 @@
  */
 import { accessRoutes } from './routes/access.ts'
 import { clusterRoutes } from './routes/cluster.ts'
+import { fencingRoutes } from './routes/fencing.ts'
 import { hostRoutes } from './routes/hosts.ts'
 import { managerRoutes } from './routes/managers.ts'
 import { networkRoutes } from './routes/networks.ts'
@@ -19,6 +20,7 @@ export { Ticket, TicketKind } from './routes/vms.ts'
 export const routes = {
   ...clusterRoutes,
   ...hostRoutes,
+  ...fencingRoutes,
   ...vmRoutes,
   ...storageRoutes,
   ...networkRoutes,

@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { HoldfastError } from '../base/errors.ts'
 import { parseSize } from '../base/units.ts'
 import { mostHosts } from './address-plan.ts'
+import { fenceFaults } from './fence-switch.ts'
 import { Lab } from './lab.ts'
 import { LiveLine, type Screen } from './live-line.ts'
 import {
@@ -78,15 +79,16 @@ function upVerb(lab: Command, surroundings: Surroundings): void {
     .option('--hosts <count>', 'how many hosts', hostCount, 3)
     .option('--no-vms', 'make no VMs')
     .option('--no-shared', 'only local datastores')
+    .option('--no-fence', 'lost hosts are not switched off by themselves')
     .option('--disk <size>', 'size of each local datastore (sparse)', diskGiB)
     .action(async (_, command: Command) => {
       const { lab: own, options } = await open(surroundings, command)
-      const chosen = command.opts<{ hosts: number; vms: boolean; shared: boolean; disk?: number }>()
+      const chosen = command.opts<{ hosts: number; vms: boolean; shared: boolean; fence: boolean; disk?: number }>()
       const disk = chosen.disk === undefined ? {} : { diskGiB: chosen.disk }
       const say = (line: string): void => (options.json === true ? undefined : out(`  ${line}\n`))
       const result = await bringUp(
         own,
-        { hosts: chosen.hosts, hasVms: chosen.vms, hasShared: chosen.shared, ...disk },
+        { hosts: chosen.hosts, hasVms: chosen.vms, hasShared: chosen.shared, hasFence: chosen.fence, ...disk },
         say,
       )
       if (options.json === true) out(`${JSON.stringify({ isNew: result.isNew, link: result.link, ...result.file })}\n`)
@@ -229,6 +231,21 @@ function faultVerbs(lab: Command, surroundings: Surroundings): void {
       out(`the local datastore of ${host} is full\n`)
     },
   )
+  verb(
+    lab,
+    'fence-fault <host> <fault>',
+    `how the power switch fails those who fence: ${fenceFaults.join(', ')}, none`,
+  ).action(async (host: string, wanted: string, _: unknown, command: Command) => {
+    const fault = fenceFaults.find((each) => each === wanted)
+    if (fault === undefined && wanted !== 'none') {
+      throw new HoldfastError('invalid-request', `the power switch knows no fault "${wanted}"`, {
+        mend: `Use one of: ${fenceFaults.join(', ')}, none.`,
+      })
+    }
+    const { lab: own } = await open(surroundings, command)
+    await own.fenceFault(host, fault)
+    out(fault === undefined ? `${host} can be fenced\n` : `fencing ${host}: the power switch will ${fault}\n`)
+  })
   verb(lab, 'heal', 'end every fault, boot what is off').action(async (_, command: Command) => {
     const { lab: own } = await open(surroundings, command)
     await own.heal()

@@ -4,10 +4,11 @@
  */
 import { HoldfastError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
+import { fenceFaults, FenceSwitch } from './fence-switch.ts'
 import { serveLines, textField, type Message } from './lines.ts'
 import { powerOff, powerOn, type Machines } from './machine.ts'
 import { managerName, nodeFolders, sockets } from './names.ts'
-import { readState } from './state.ts'
+import { readState, type LabState } from './state.ts'
 import { Watchdogs } from './watchdog.ts'
 
 export interface PowerStatus {
@@ -81,6 +82,7 @@ export async function serveLabd(machines: Machines, log: Logger): Promise<void> 
     await ports.files.makeDirectory(bmc)
     await serveLines(ports, `${bmc}/watchdog.sock`, (message) => watchdogs.handle(host, message))
   }
+  const fencing = await serveFencing(machines, power, state)
   await serveLines(ports, sockets(folder).labd, async (message) => {
     const node = textField(message, 'host')
     if (node !== managerName && !state.hosts.includes(node)) {
@@ -89,9 +91,29 @@ export async function serveLabd(machines: Machines, log: Logger): Promise<void> 
       })
     }
     if (message['verb'] !== 'status') log.info({ host: node, verb: message['verb'] }, 'power')
+    if (message['verb'] === 'fence-fault') {
+      const wanted = textField(message, 'fault')
+      const fault = fenceFaults.find((each) => each === wanted)
+      fencing.fault(node, fault)
+      return { host: node, fault: fault ?? 'none' }
+    }
     return await obey(power, node, message)
   })
   log.info({ lab: machines.lab, pid: process.pid }, 'labd serves')
+}
+
+/** The switch that managers reach: in the manager's own /run, as if it were on the management network. */
+async function serveFencing({ ports, folder }: Machines, power: PowerSwitch, state: LabState): Promise<FenceSwitch> {
+  const outlets = {
+    on: (host: string) => power.on(host),
+    off: (host: string) => power.off(host),
+    isOff: async (host: string) => (await power.status(host)).power === 'off',
+  }
+  const fencing = new FenceSwitch(outlets, state.hosts, state.fencePassword ?? '')
+  const bmc = `${nodeFolders(folder, managerName).run}/bmc`
+  await ports.files.makeDirectory(bmc)
+  await serveLines(ports, `${bmc}/power.sock`, (message) => fencing.handle(message))
+  return fencing
 }
 
 async function obey(power: PowerSwitch, node: string, message: Message): Promise<Message> {

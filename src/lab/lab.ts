@@ -6,6 +6,7 @@ import { HoldfastError } from '../base/errors.ts'
 import { ArrayClient } from './array-client.ts'
 import { Cgroups } from './cgroups.ts'
 import type { PowerStatus } from './daemon.ts'
+import type { FenceFault } from './fence-switch.ts'
 import { askLine } from './lines.ts'
 import { insideCommand, startOutside, type Machines } from './machine.ts'
 import { fillDisk, unfillDisk } from './mounts.ts'
@@ -106,6 +107,18 @@ export class Lab {
     return (await askLine(this.ports, sockets(this.folder).labd, { verb, host: node })) as unknown as PowerStatus
   }
 
+  /** How the power switch treats those who fence a host from now on; undefined: as it should. */
+  async fenceFault(host: string, fault: FenceFault | undefined): Promise<void> {
+    await this.#change([host], async (state) => {
+      await this.#fenceFault(host, fault)
+      return state
+    })
+  }
+
+  async #fenceFault(host: string, fault: FenceFault | undefined): Promise<void> {
+    await askLine(this.ports, sockets(this.folder).labd, { verb: 'fence-fault', host, fault: fault ?? 'none' })
+  }
+
   /** Everything on a host (or the manager) dies at once. */
   async crash(node: string): Promise<void> {
     await this.#change([node], (state) => this.power(node, 'off').then(() => state))
@@ -174,6 +187,7 @@ export class Lab {
       await applyCuts(this.ports, this.name, [])
       for (const host of state.filled) await unfillDisk(this.ports, this.folder, host)
       await this.#healStorage(state)
+      for (const host of state.hosts) await this.#fenceFault(host, undefined)
       for (const node of [managerName, ...state.hosts]) {
         const { power } = await this.power(node, 'status')
         if (power === 'frozen') await this.machines.cgroups.freeze(node, false)

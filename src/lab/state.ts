@@ -31,6 +31,8 @@ export interface LabState {
   readonly cuts: readonly Cut[]
   readonly storage: readonly StorageFault[]
   readonly filled: readonly string[]
+  /** Of the power switch, as fence devices have one; a lab of an older version has none. */
+  readonly fencePassword?: string
 }
 
 export function stateFile(folder: string): string {

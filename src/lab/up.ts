@@ -10,6 +10,7 @@ import {
   startManager,
   type ClientFile,
 } from './cluster.ts'
+import { setFences } from './fences.ts'
 import { installPackages, smallGuest } from './guest.ts'
 import type { Lab } from './lab.ts'
 import { defaultLabClientFile, managerName } from './names.ts'
@@ -20,6 +21,8 @@ export interface UpOptions extends WorldOptions {
   readonly hasVms: boolean
   /** Import the small guest's kernel and initrd; default: when there are VMs. */
   readonly hasGuest?: boolean
+  /** Every host has a fence device, so that a lost one is switched off and its VMs are started elsewhere. Default false. */
+  readonly hasFence?: boolean
 }
 
 export interface UpResult {
@@ -48,6 +51,7 @@ export async function bringUp(lab: Lab, options: UpOptions, say: Progress): Prom
   const client = await connect(lab, file)
   await joinHosts(lab, state, client, file, say)
   await createResources(lab, state, client, say)
+  if (options.hasFence === true) await setFences(lab, state, client, say)
   if (guest !== undefined) await importGuest(lab, state, client, await guest, say)
   if (guest !== undefined && options.hasVms) await createVms(lab, state, client, await guest, say)
   await lab.save({ ...((await lab.state()) ?? state), phase: 'up' })

@@ -89,6 +89,7 @@ async function writeFirstState(lab: Lab, options: WorldOptions, plan: AddressPla
     cuts: [],
     storage: [],
     filled: [],
+    fencePassword: lab.ports.random.uuid(),
   }
   await writeState(lab.ports.files, lab.folder, state)
   return state

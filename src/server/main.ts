@@ -17,6 +17,8 @@ import { HoldfastError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
 import type { Role } from '../contracts/roles.ts'
 import { Authority } from '../manager/app/authority.ts'
+import { processFencer, type Fencer } from '../manager/app/fence-agents.ts'
+import { openSealed } from '../manager/app/sealed.ts'
 import { Manager } from '../manager/app/manager.ts'
 import type { Store } from '../manager/store/store.ts'
 import { openSqliteStore, restoreSqliteStore } from '../manager/store/sqlite/sqlite-store.ts'
@@ -172,6 +174,7 @@ export async function startManager(options: RunOptions): Promise<StartedManager>
   const authority = await Authority.open(folder.authority, ports)
   const common = {
     ...{ ...ports, logger, authority, version: version(), clusterName: settings.clusterName },
+    fencing: { fencer: fencerOf(ports), sealed: await openSealed(authority) },
     serverFolder: folder.server,
     addresses: certificateNames(settings),
     listen: options.listen ?? settings.listen,
@@ -207,6 +210,12 @@ async function startAlone(
   )
   const held = made.move()
   return { port: running.port, [Symbol.asyncDispose]: () => held.disposeAsync() }
+}
+
+/** Fence agents of the distribution, and our own; they find their programs in the usual places, and Node. */
+function fencerOf(ports: ReturnType<typeof realPorts>): Fencer {
+  const folders = ['/usr/sbin', '/sbin', `${root}/libexec/fence`]
+  return processFencer(ports, folders, `/usr/sbin:/usr/bin:/sbin:/bin:${dirname(process.execPath)}`)
 }
 
 /** A folder of an older version gets what managers are known by. */

@@ -39,6 +39,7 @@ export interface RunningOptions {
   readonly isClustered?: boolean
   readonly cluster?: ManagersPort
   readonly handOver?: HandOver
+  readonly fencing?: NonNullable<ManagerOptions['fencing']>
 }
 
 const renewalCheckMs = 12 * 60 * 60_000

@@ -30,6 +30,8 @@ export interface TestLabOptions {
   readonly hasShared?: boolean
   /** Import the small guest's kernel and initrd, so that `createVm` can boot it. Default true. */
   readonly hasGuest?: boolean
+  /** Lost hosts are fenced by themselves. Default false: a host that is crashed stays lost. */
+  readonly hasFence?: boolean
   /** Size of each local datastore. Default 4. */
   readonly diskGiB?: number
   /** The program that the hosts run; default: this checkout's CLI. */
@@ -87,9 +89,11 @@ export class TestLab implements AsyncDisposable {
     try {
       // A run that was killed may have left its lab behind.
       await takeDown(lab)
-      const { hosts = 2, hasShared = true, hasGuest = true, diskGiB = 4 } = options
+      const { hosts = 2, hasShared = true, hasGuest = true, hasFence = false, diskGiB = 4 } = options
       const own = await Lab.find(ports, launcher, options.name, directory)
-      const up = await bringUp(own, { hosts, hasShared, hasVms: false, hasGuest, diskGiB }, (line) => said.push(line))
+      const up = await bringUp(own, { hosts, hasShared, hasVms: false, hasGuest, hasFence, diskGiB }, (line) =>
+        said.push(line),
+      )
       const guest = hasGuest ? await smallGuest(ports, () => undefined) : undefined
       const { hosts: names } = await own.existing()
       return new TestLab(ports, own, up, names, directory, guest)
@@ -107,8 +111,8 @@ export class TestLab implements AsyncDisposable {
 
   static async #join(ports: LabPorts, name: string, options: TestLabOptions): Promise<TestLab> {
     const lab = await Lab.find(ports, { node: process.execPath, main: options.main ?? cliMain }, name)
-    const { hosts = 2, hasShared = true, hasGuest = true, diskGiB = 4 } = options
-    const up = await bringUp(lab, { hosts, hasShared, hasVms: false, hasGuest, diskGiB }, () => undefined)
+    const { hosts = 2, hasShared = true, hasGuest = true, hasFence = false, diskGiB = 4 } = options
+    const up = await bringUp(lab, { hosts, hasShared, hasVms: false, hasGuest, hasFence, diskGiB }, () => undefined)
     const guest = hasGuest ? await smallGuest(ports, () => undefined) : undefined
     return new TestLab(ports, lab, up, (await lab.existing()).hosts, '', guest)
   }
@@ -121,6 +125,7 @@ export class TestLab implements AsyncDisposable {
   boot = (node: string): Promise<void> => this.lab.boot(node)
   freeze = (node: string): Promise<void> => this.lab.freeze(node)
   thaw = (node: string): Promise<void> => this.lab.thaw(node)
+  fenceFault = (...args: Parameters<Lab['fenceFault']>): Promise<void> => this.lab.fenceFault(...args)
   partition = (...args: Parameters<Lab['partition']>): Promise<void> => this.lab.partition(...args)
   storageCut = (...args: Parameters<Lab['storageCut']>): Promise<void> => this.lab.storageCut(...args)
   storageSlow = (...args: Parameters<Lab['storageSlow']>): Promise<void> => this.lab.storageSlow(...args)

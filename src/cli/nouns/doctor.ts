@@ -8,6 +8,7 @@ import { choice } from '../options.ts'
 import { writeJson } from '../output/show.ts'
 import { counted } from '../output/words.ts'
 import { plainText } from '../terminal.ts'
+import { lookAtFencing } from './doctor-fencing.ts'
 
 export function define(command: Command, cli: Cli): void {
   command
@@ -19,7 +20,9 @@ export function define(command: Command, cli: Cli): void {
       const findings = await diagnose(options.role, show)
       const manager = await lookAtManager(cli)
       show(manager)
-      const all = [...findings, manager]
+      const fencing = await lookAtFencing(cli)
+      if (fencing !== undefined) show(fencing)
+      const all = [...findings, manager, ...(fencing === undefined ? [] : [fencing])]
       if (cli.flags.json) writeJson(cli, all)
       else cli.terminal.out(summary(all))
       if (all.some((finding) => finding.verdict === 'error')) throw new Exit(exitCodes.failed)

@@ -9,12 +9,14 @@ import type { Column } from '../output/table.ts'
 import { ageWords, counted, memoryWords, orDash, percentWords, sizeOrDash } from '../output/words.ts'
 import { finishTask } from '../task-finish.ts'
 import type { WaitFlags } from '../task-wait.ts'
+import { defineFencing, fenceFacts } from './host-fence.ts'
 
 export function define(command: Command, cli: Cli): void {
   defineList(command, cli)
   defineShow(command, cli)
   defineMaintenance(command, cli)
   defineConfirmOff(command, cli)
+  defineFencing(command, cli)
   defineRemove(command, cli)
   defineJoinToken(command, cli)
 }
@@ -96,6 +98,7 @@ function factsOf(host: Host, nowMs: number): (readonly [string, string | undefin
         : `${load.load1.toFixed(2)}, CPU ${percentWords(load.cpuUsed)}, memory ${memoryWords(Math.round(load.memoryUsedMiB))} in use`,
     ],
     ['clock', host.clockSkewMs === null ? undefined : `${Math.round(host.clockSkewMs)} ms from the manager's`],
+    ['fencing', fenceFacts(host, nowMs)],
     ...(facts === null ? [] : machineFacts(facts)),
     [
       'datastores',

@@ -150,6 +150,12 @@ export class Authority {
     return isLong && isPair && parsed.verify(authority.publicKey) && names.subjects.every(bears)
   }
 
+  /** What keys of the cluster are derived from (sealed.ts): the authority's private key in DER, whatever its text looks like. */
+  async secretKeyMaterial(): Promise<Buffer> {
+    const key = createPrivateKey(await this.#ports.files.readText(`${this.#directory}/ca.key`))
+    return key.export({ type: 'pkcs8', format: 'der' })
+  }
+
   async #newKey(): Promise<string> {
     return this.#openssl(['genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'])
   }

@@ -7,6 +7,7 @@ import type { Cluster } from './cluster.ts'
 import type { Consoles } from './consoles.ts'
 import type { Datastores } from './datastores.ts'
 import type { Events } from './events.ts'
+import type { Fencing } from './fencing.ts'
 import type { Hosts } from './hosts.ts'
 import type { Images } from './images.ts'
 import type { Joins } from './joins.ts'
@@ -24,6 +25,7 @@ export interface UseCases {
   readonly consoles: Consoles
   readonly datastores: Datastores
   readonly events: Events
+  readonly fencing: Fencing
   readonly hosts: Hosts
   readonly images: Images
   readonly joins: Joins
@@ -38,7 +40,13 @@ export interface UseCases {
 
 export function apiHandlers(use: UseCases): ApiHandlers {
   const task = async (begun: Promise<TaskId>): Promise<Task> => use.tasks.get(await begun)
-  return { ...inventoryHandlers(use, task), ...vmHandlers(use, task), ...otherHandlers(use), ...managerHandlers(use) }
+  return {
+    ...inventoryHandlers(use, task),
+    ...fencingHandlers(use, task),
+    ...vmHandlers(use, task),
+    ...otherHandlers(use),
+    ...managerHandlers(use),
+  }
 }
 
 export function readyAnswers(vms: Vms): ReadyAnswers {
@@ -143,6 +151,29 @@ function inventoryHandlers(
     listNetworks: ({ query }) => networks.list(query),
     createNetwork: ({ body }, { caller }) => networks.create(body, caller),
     removeNetwork: ({ params }, { caller }) => networks.remove(params.network, caller),
+  }
+}
+
+function fencingHandlers(
+  { fencing, hosts }: UseCases,
+  task: Begun,
+): Some<
+  'setHostFence' | 'removeHostFence' | 'fenceHost' | 'testHostFence' | 'cycleHostFence' | 'getFencing' | 'changeFencing'
+> {
+  return {
+    setHostFence: async ({ params, body }, { caller }) => {
+      await fencing.set(params.host, body, caller)
+      return hosts.get(params.host)
+    },
+    removeHostFence: async ({ params, query }, { caller }) => {
+      await fencing.remove(params.host, query?.level, caller)
+      return hosts.get(params.host)
+    },
+    fenceHost: ({ params, body }, { caller }) => task(fencing.fence(params.host, body, caller)),
+    testHostFence: ({ params }) => fencing.test(params.host),
+    cycleHostFence: ({ params }, { caller }) => task(fencing.cycle(params.host, caller)),
+    getFencing: () => fencing.settings(),
+    changeFencing: ({ body }, { caller }) => fencing.change(body, caller),
   }
 }
 

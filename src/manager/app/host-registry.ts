@@ -7,6 +7,7 @@ import type { HostId, VmId } from '../../base/ids.ts'
 import type { HostReport, VmObservation } from '../../contracts/host.ts'
 import type { Host } from '../../contracts/inventory.ts'
 import type { Sighting } from '../domain/host-sight.ts'
+import { isNewer, type ReportMark } from '../domain/fence-plan.ts'
 import type { HostRecord } from '../store/records.ts'
 
 export const reportIntervalMs = 2000
@@ -22,6 +23,8 @@ export interface KnownHost {
   readonly lastSeen: string
   /** The host's wall clock minus ours, when the report came; includes the time on the wire. */
   readonly clockSkewMs: number
+  /** It was switched off since: it is not connected, however fresh the report is. */
+  readonly isOff?: boolean
 }
 
 export class HostRegistry {
@@ -75,7 +78,7 @@ export class HostRegistry {
 
   isConnected(host: HostId): boolean {
     const known = this.#hosts.get(host)
-    return known !== undefined && this.#clock.monotonic() - known.heardAt < unreachableAfterMs
+    return known !== undefined && known.isOff !== true && this.#clock.monotonic() - known.heardAt < unreachableAfterMs
   }
 
   /** How long the host has been silent, milliseconds; counted from this manager's start when it never reported. */
@@ -94,6 +97,16 @@ export class HostRegistry {
     return hosts
       .filter(({ id }) => this.isConnected(id))
       .flatMap(({ id }) => (this.report(id)?.neighbours ?? []).map((look) => ({ by: id, look })))
+  }
+
+  /** Counts the host as out of reach until its next report, unless one has come since the mark. */
+  markOff(host: HostId, mark: ReportMark): void {
+    const known = this.#hosts.get(host)
+    if (known !== undefined && !isNewer(mark, known.report)) this.#hosts.set(host, { ...known, isOff: true })
+  }
+
+  isMarkedOff(host: HostId): boolean {
+    return this.#hosts.get(host)?.isOff === true
   }
 
   forget(host: HostId): void {

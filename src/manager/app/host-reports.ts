@@ -8,6 +8,7 @@ import type { ReportResponse } from '../../contracts/manager-api.ts'
 import { hostConfiguration } from '../domain/host-configuration.ts'
 import { describeSight, sightOf, type Sight } from '../domain/host-sight.ts'
 import type { HostRecord } from '../store/records.ts'
+import type { NewEvent } from '../store/store.ts'
 import type { AppContext } from './context.ts'
 import type { HostLeases } from './host-leases.ts'
 import { unreachableAfterMs } from './host-registry.ts'
@@ -34,10 +35,11 @@ export class HostReports {
       throw new HoldfastError('not-allowed', `${host} cannot report for ${report.host}`)
     }
     const { mirror, registry, clock } = this.#context
+    const wasOff = registry.isMarkedOff(host)
     const isNews = registry.accept(report)
     // Before anything that takes time: the host counts from when it sent the report.
     const lease = isNews ? this.#leases.answer(report) : null
-    if (isNews) await this.#keepFacts(report)
+    if (isNews) await this.#keepFacts(report, wasOff)
     const cluster = await this.#context.cluster()
     const configuration = hostConfiguration(cluster, host)
     const unknownVms = report.vms.flatMap(({ vm, process }) =>
@@ -56,18 +58,19 @@ export class HostReports {
     }
   }
 
-  /** Facts are stored when they change, so that a host that is away is still known; its report says that it is not off. */
-  async #keepFacts(report: HostReport): Promise<void> {
+  /**
+   * Facts are stored when they change, so that a host that is away is still known; its report says that it is not off. `wasOff`: it
+   * was fenced a moment ago, which the mirror may not know yet.
+   */
+  async #keepFacts(report: HostReport, wasOff: boolean): Promise<void> {
     const { store, mirror } = this.#context
     const known = mirror.get('host', report.host)
-    if (known !== undefined && !isNews(known, report)) return
+    if (!wasOff && known !== undefined && !isNews(known, report)) return
     await write(store, async () => {
       const { value, revision } = await need(store, 'host', report.host)
       if (!isNews(value, report)) return { changes: [], value: undefined }
       const next: HostRecord = { ...value, facts: report.facts, confirmedOff: false }
-      const events = value.confirmedOff
-        ? [newEvent('host.back', subjectOf('host', value), `${value.name} is back: it was confirmed off`)]
-        : []
+      const events = value.confirmedOff ? backEvents(value, report) : []
       return { changes: [{ do: 'update', kind: 'host', value: next, expected: revision }], events, value: undefined }
     })
   }
@@ -112,6 +115,13 @@ export class HostReports {
     const known = new Set(hosts.map((host) => host.id))
     for (const id of this.#told.keys()) if (!known.has(id)) this.#told.delete(id)
   }
+}
+
+function backEvents(host: HostRecord, { session }: HostReport): NewEvent[] {
+  const back = newEvent('host.back', subjectOf('host', host), `${host.name} is back: it was confirmed off`)
+  if (host.fencedBy?.session !== session) return [back]
+  const words = `${host.name} goes on reporting although it was fenced: its fence devices are another machine's, or they lie. Its VMs may run twice until its agent has ended them (docs/runbooks/fence-failing.md)`
+  return [back, newEvent('host.fence-lied', subjectOf('host', host), words)]
 }
 
 function isNews(record: HostRecord, report: HostReport): boolean {

@@ -7,11 +7,17 @@ import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
+import { FenceHosts } from '../reconcilers/fence-hosts.ts'
+import { FenceTests } from '../reconcilers/fence-tests.ts'
+import { Nudges } from '../reconcilers/nudges.ts'
 import type { ReconcilerDeps } from '../reconcilers/deps.ts'
 import { Reconcilers } from '../reconcilers/reconcilers.ts'
 import type { MaintenanceDeps } from '../sagas/host-maintenance.ts'
 import type { OperationsPort } from '../sagas/deps.ts'
 import { registerSagas } from '../sagas/all.ts'
+import type { FenceDeps } from '../sagas/fence-deps.ts'
+import { fenceCycleSaga } from '../sagas/host-fence-cycle.ts'
+import { fenceHostSaga } from '../sagas/host-fence.ts'
 import { SagaEngine, type EngineOptions } from '../sagas/engine.ts'
 import { HostPromises } from '../sagas/host-promises.ts'
 import { managersArbiter, type ManagersArbiter } from '../sagas/managers-arbiter.ts'
@@ -28,6 +34,8 @@ import { Consoles } from './consoles.ts'
 import type { AppContext } from './context.ts'
 import { Datastores } from './datastores.ts'
 import { Events } from './events.ts'
+import { fencePort, type FencingParts } from './fence-devices.ts'
+import { Fencing } from './fencing.ts'
 import { apiHandlers, readyAnswers } from './handlers.ts'
 import { HostLeases } from './host-leases.ts'
 import { HostRegistry } from './host-registry.ts'
@@ -62,6 +70,8 @@ export interface ManagerOptions extends Pick<EngineOptions, 'retryPauses' | 'stu
   readonly urls?: () => readonly string[]
   /** Several managers share the store: hosts get leases. Default: this one is alone, and its absence stops nothing. */
   readonly isClustered?: boolean
+  /** What switches lost hosts off; absent: this manager fences nobody by itself. */
+  readonly fencing?: FencingParts
   /** Of a cluster that is made now. */
   readonly clusterName?: string
   /**
@@ -107,10 +117,10 @@ export class Manager implements AsyncDisposable {
 
   private constructor(
     options: ManagerOptions,
-    parts: { context: AppContext; engine: SagaEngine; deps: MaintenanceDeps },
+    parts: { context: AppContext; engine: SagaEngine; deps: MaintenanceDeps; fenceDeps: FenceDeps },
     resources: AsyncDisposableStack,
   ) {
-    const { context, engine, deps } = parts
+    const { context, engine, deps, fenceDeps } = parts
     this.version = options.version
     this.holdsLead = options.holdsLead ?? (() => true)
     this.#context = context
@@ -149,6 +159,7 @@ export class Manager implements AsyncDisposable {
       ...{ access, consoles, events, joins, uploads, tasks },
       cluster: new Cluster(context, options.version),
       datastores,
+      fencing: new Fencing(context, engine, fenceDeps, options.fencing),
       hosts: new Hosts(context, engine),
       images: new Images(context, engine, uploads),
       managers: this.managers,
@@ -170,7 +181,11 @@ export class Manager implements AsyncDisposable {
     made.defer(() => engine.close(drainMs))
     const deps = sagaDeps(context, engine, () => allUrls(context.mirror, options.urls?.() ?? []))
     registerSagas(engine, deps)
-    const manager = new Manager(options, { context, engine, deps }, new AsyncDisposableStack())
+    const nudges = new Nudges()
+    const fenceDeps = fencingDeps(options, deps, registry, nudges)
+    engine.register(fenceHostSaga, fenceDeps)
+    engine.register(fenceCycleSaga, fenceDeps)
+    const manager = new Manager(options, { context, engine, deps, fenceDeps }, new AsyncDisposableStack())
     const { resumed, unknown } = await engine.recover()
     if (resumed.length + unknown.length > 0) logger.info({ resumed, unknown }, 'open tasks were taken up')
     const housekeeping = made.use(new Housekeeping(context, manager.reports, manager.managers))
@@ -179,7 +194,9 @@ export class Manager implements AsyncDisposable {
     const back = registry.onReport((_host, wasAway) => (wasAway ? engine.nudge() : undefined))
     made.defer(() => back[Symbol.dispose]())
     const begin: ReconcilerDeps['begin'] = (name, build) => beginOperation(engine, { name }, build)
-    made.use(Reconcilers.start({ ...deps, inventory: mirror, begin, nudge: () => engine.nudge() }))
+    const fencers = { ...fenceDeps, inventory: mirror, begin }
+    const fencing = options.fencing === undefined ? [] : [new FenceHosts(fencers), new FenceTests(fencers)]
+    made.use(Reconcilers.start({ ...deps, inventory: mirror, begin, nudge: () => engine.nudge(), nudges }, fencing))
     manager.#resources.use(made.move())
     return manager
   }
@@ -208,6 +225,20 @@ function contextOf(options: ManagerOptions, mirror: Mirror, registry: HostRegist
     agent: (host: HostId) =>
       lazyAgent(async () => agents(mirror.get('host', host) ?? (await need(store, 'host', host)).value)),
     cluster: async () => clusterSnapshot(await mirror.fresh(), registry),
+  }
+}
+
+function fencingDeps(
+  options: ManagerOptions,
+  deps: MaintenanceDeps,
+  registry: HostRegistry,
+  nudges: Nudges,
+): FenceDeps {
+  return {
+    ...deps,
+    fence: fencePort(options.fencing),
+    markOff: (host, mark) => registry.markOff(host, mark),
+    lookNow: (reconciler) => nudges.nudge(reconciler),
   }
 }
 

@@ -2,6 +2,7 @@
 import type { TaskId } from '../../base/ids.ts'
 import type { SagaDeps } from '../sagas/deps.ts'
 import type { Operation } from '../sagas/operation.ts'
+import type { Nudges } from './nudges.ts'
 import type { Records } from '../store/records.ts'
 
 export interface ReconcilerDeps extends SagaDeps {
@@ -11,6 +12,8 @@ export interface ReconcilerDeps extends SagaDeps {
   }
   /** Begins an operation in the name of a reconciler. Throws what refuses it. */
   begin<Params>(startedBy: string, build: () => Promise<Operation<Params>>): Promise<TaskId>
+  /** Makes one of them look at once. */
+  readonly nudges?: Nudges
   /** Tasks that wait are tried again at once. */
   nudge(): void
 }

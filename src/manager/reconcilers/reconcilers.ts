@@ -5,6 +5,7 @@ import { DecidingKeeper } from './deciding.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
 import { LeaseLoss } from './lease-loss.ts'
 import { HistoryRetention } from './history-retention.ts'
+import { Nudges } from './nudges.ts'
 import { ProtectionKeeper } from './protection.ts'
 import { RunRecordWatch } from './run-record-watch.ts'
 import { StaleCopies } from './stale-copies.ts'
@@ -14,14 +15,16 @@ export class Reconcilers implements AsyncDisposable {
   readonly #deps: ReconcilerDeps
   readonly #closing = new AbortController()
   readonly #loops: Promise<void>[]
+  readonly #nudges: Nudges
 
   private constructor(deps: ReconcilerDeps, reconcilers: readonly Reconciler[]) {
     this.#deps = deps
+    this.#nudges = deps.nudges ?? new Nudges()
     this.#loops = reconcilers.map((each) => this.#run(each))
   }
 
-  /** Starts them all. Only the manager that holds the lead does. */
-  static start(deps: ReconcilerDeps): Reconcilers {
+  /** Starts them all, and `more`. Only the manager that holds the lead does. */
+  static start(deps: ReconcilerDeps, more: readonly Reconciler[] = []): Reconcilers {
     const all = [
       new VmPower(deps),
       new ConfirmedOff(deps),
@@ -32,6 +35,7 @@ export class Reconcilers implements AsyncDisposable {
       new RunRecordWatch(deps),
       new StaleCopies(deps),
       new HistoryRetention(deps),
+      ...more,
     ]
     return new Reconcilers(deps, all)
   }
@@ -40,7 +44,7 @@ export class Reconcilers implements AsyncDisposable {
     const { clock, log } = this.#deps
     const { signal } = this.#closing
     while (!signal.aborted) {
-      await clock.sleep(reconciler.everyMs, signal).catch(() => undefined)
+      await this.#nudges.pause(clock, reconciler.name, reconciler.everyMs, signal)
       if (this.#closing.signal.aborted) return
       try {
         await reconciler.look()

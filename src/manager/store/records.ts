@@ -19,6 +19,7 @@ import type {
   VmId,
 } from '../../base/ids.ts'
 import type { VmPolicies } from '../../contracts/inventory.ts'
+import type { FencingSettings } from '../../contracts/fence.ts'
 import type { HostFacts } from '../../contracts/host.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
 import type {
@@ -47,6 +48,8 @@ export interface ClusterRecord extends Base<ClusterId> {
   readonly cpuBaseline: string
   /** Raised when the store is restored from a backup. */
   readonly incarnation: number
+  /** What was set of it; the rest is as usual (domain/fence-plan.ts). */
+  readonly fencing?: Partial<FencingSettings>
 }
 export interface DatacenterRecord extends Base<DatacenterId> {
   readonly folder: FolderId
@@ -78,6 +81,27 @@ export interface HostRecord extends Base<HostId> {
   readonly confirmedOff: boolean
   /** The last facts it reported; null until then. Written when they change. */
   readonly facts: HostFacts | null
+  /** What can switch it off from outside. */
+  readonly fence?: HostFenceRecord | null
+  /** The fencing that confirmed it off last, and the newest session of its agent then: a report of that one comes from a host that is not off. */
+  readonly fencedBy?: { readonly task: TaskId; readonly session: string | null } | null
+}
+
+export interface HostFenceRecord {
+  /** Tried in this order; every device of a level must succeed. */
+  readonly levels: readonly (readonly FenceDeviceRecord[])[]
+  readonly then: 'on' | 'off'
+  /** Of the last test; null before it. */
+  readonly test: { readonly problem: string | null; readonly testedAt: string } | null
+  /** What people were told last of a fencing that does not succeed. */
+  readonly told?: { readonly task: TaskId; readonly problem: string } | null
+}
+
+export interface FenceDeviceRecord {
+  readonly agent: string
+  readonly options: Readonly<Record<string, string>>
+  /** Sealed values by option (app/sealed.ts). */
+  readonly secrets: Readonly<Record<string, string>>
 }
 
 export interface VmRecord extends Base<VmId> {

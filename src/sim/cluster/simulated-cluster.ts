@@ -19,6 +19,7 @@ import { VirtualClock } from '../virtual-clock.ts'
 import { FileNames } from './disk-images.ts'
 import { agentLine, managerLine, neighbourLine } from './lines.ts'
 import { ManagementNetwork } from './management-network.ts'
+import { fenceAgent, SimulatedFences } from './simulated-fences.ts'
 import { SimulatedHost } from './simulated-host.ts'
 import { SimulatedManager } from './simulated-manager.ts'
 import { Trace } from './trace.ts'
@@ -35,6 +36,8 @@ export interface ClusterOptions {
   readonly isClustered?: boolean
   /** Term of the hosts' hardware watchdogs, milliseconds; default: they have none. */
   readonly watchdogMs?: number
+  /** Every host has a fence device. */
+  readonly hasFences?: boolean
   /** The processes' logs go into the trace. */
   readonly isVerbose?: boolean
 }
@@ -53,7 +56,8 @@ export class SimulatedCluster {
   readonly store: MemoryStore
   readonly network: ManagementNetwork
   readonly hosts: SimulatedHost[] = []
-  readonly manager: SimulatedManager
+  manager: SimulatedManager
+  readonly fences: SimulatedFences
   readonly shared = new MemoryFiles()
   readonly #names = new FileNames()
 
@@ -66,12 +70,26 @@ export class SimulatedCluster {
     this.store = new MemoryStore(this.clock)
     this.network = new ManagementNetwork(this.clock, this.random.fork(), note)
     const planted = withPlanted(options.planted ?? new Set(), this.clock)
-    this.manager = new SimulatedManager({
+    this.fences = new SimulatedFences(this)
+    this.manager = this.newManager(options, planted)
+    this.#addHosts(options, planted)
+  }
+
+  /** A manager over this world's store; hosts speak to the one that is `manager`. */
+  newManager(
+    options: Pick<ClusterOptions, 'hasFences' | 'isClustered'>,
+    planted = withPlanted(new Set(), this.clock),
+  ): SimulatedManager {
+    return new SimulatedManager({
       ...{ clock: this.clock, trace: this.trace, random: this.random.fork() },
       store: planted.store(this.store),
       isClustered: options.isClustered ?? false,
       agents: (id) => planted.agent(agentLine(this.network, id, () => this.host(id).agent)),
+      ...(options.hasFences === true ? { fencer: this.fences } : {}),
     })
+  }
+
+  #addHosts(options: ClusterOptions, planted: ReturnType<typeof withPlanted>): void {
     for (let at = 1; at <= (options.hosts ?? 3); at++) {
       const parts = {
         ...{ clock: this.clock, trace: this.trace, truth: this.truth, shared: this.shared, random: this.random.fork() },
@@ -97,7 +115,15 @@ export class SimulatedCluster {
     for (const host of world.hosts) await world.run(host.boot())
     await world.run(world.#makeDatastores())
     while (!(await world.run(world.#isReady()))) await world.clock.advance(200)
+    if (options.hasFences === true) await world.run(world.#setFences())
     return world
+  }
+
+  async #setFences(): Promise<void> {
+    for (const { id, name } of this.hosts) {
+      const body = { agent: fenceAgent, options: { plug: name }, secrets: { password: 'open sesame' } }
+      await this.ask((manager) => manager.api.setHostFence({ params: { host: id }, body }, call))
+    }
   }
 
   /** Whether the manager hears every host and each has its two datastores. */

@@ -2,7 +2,9 @@
 import { HoldfastError } from '../../base/errors.ts'
 import type { HostId } from '../../base/ids.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
+import type { Fencer } from '../../manager/app/fence-agents.ts'
 import { Manager } from '../../manager/app/manager.ts'
+import { sealedWith } from '../../manager/app/sealed.ts'
 import type { MemoryStore } from '../../manager/store/memory/memory-store.ts'
 import type { SeededRandom } from '../seeded-random.ts'
 import type { VirtualClock } from '../virtual-clock.ts'
@@ -16,6 +18,8 @@ export interface ManagerParts {
   readonly store: MemoryStore
   readonly isClustered: boolean
   readonly agents: (host: HostId) => AgentApi
+  /** What switches hosts off; absent: nothing. */
+  readonly fencer?: Fencer
 }
 
 const noAuthority = {
@@ -40,7 +44,7 @@ export class SimulatedManager {
   /** Starts it, when none runs. It dies after `dieAfter` calls when that is given. */
   async start(dieAfter?: number): Promise<void> {
     if (this.#process?.isAlive === true) return
-    const { clock, random, trace, store, agents, isClustered } = this.#parts
+    const { clock, random, trace, store, agents, isClustered, fencer } = this.#parts
     const process = new SimulatedProcess(clock)
     this.#process = process
     if (dieAfter !== undefined) process.life.endAfter(dieAfter)
@@ -54,6 +58,9 @@ export class SimulatedManager {
       version: '0.1.0',
       isClustered,
       clusterName: 'sim',
+      ...(fencer === undefined
+        ? {}
+        : { fencing: { fencer: process.port(fencer), sealed: sealedWith(new Uint8Array(32)) } }),
     })
     if (process.isAlive) this.running = { process, api }
   }

@@ -1,10 +1,11 @@
 /** A host as the API shows it. */
 import type { HostId } from '../../../base/ids.ts'
+import type { HostFence } from '../../../contracts/fence.ts'
 import type { LeaseState } from '../../../contracts/host-lease.ts'
 import type { Host } from '../../../contracts/inventory.ts'
 import { committedMiB, hostsHeldBy, type VmView } from '../../domain/cluster-view.ts'
 import { sightOf } from '../../domain/host-sight.ts'
-import type { HostPromiseRecord, HostRecord } from '../../store/records.ts'
+import type { HostFenceRecord, HostPromiseRecord, HostRecord } from '../../store/records.ts'
 import type { HostRegistry } from '../host-registry.ts'
 import type { Mirror } from '../mirror.ts'
 import { objectView } from './object-view.ts'
@@ -34,6 +35,22 @@ export function hostView(record: HostRecord, revision: number, world: HostWorld)
     clockSkewMs: known?.clockSkewMs ?? null,
     lease: leaseView(world.mirror.get('promise', record.id), known?.report.lease?.state),
     seenBy: seenBy(record, world),
+    fence: fenceView(record.fence ?? null),
+  }
+}
+
+/** Of secrets only the names. */
+function fenceView(fence: HostFenceRecord | null): HostFence | null {
+  if (fence === null) return null
+  const { test } = fence
+  return {
+    levels: fence.levels.map((level) =>
+      level.map(({ agent, options, secrets }) => ({ agent, options, secrets: Object.keys(secrets) })),
+    ),
+    then: fence.then,
+    state: test === null ? 'untested' : test.problem === null ? 'ok' : 'failing',
+    problem: test?.problem ?? null,
+    testedAt: test?.testedAt ?? null,
   }
 }
 
