@@ -51,6 +51,7 @@ export function addVerbs(lab: Command, surroundings: Surroundings): void {
   lookVerbs(lab, surroundings)
   powerVerbs(lab, surroundings)
   faultVerbs(lab, surroundings)
+  fenceFaultVerb(lab, surroundings)
   demoVerbs(lab, surroundings)
 }
 
@@ -231,6 +232,15 @@ function faultVerbs(lab: Command, surroundings: Surroundings): void {
       out(`the local datastore of ${host} is full\n`)
     },
   )
+  verb(lab, 'heal', 'end every fault, boot what is off').action(async (_, command: Command) => {
+    const { lab: own } = await open(surroundings, command)
+    await own.heal()
+    out('all faults are healed\n')
+  })
+}
+
+function fenceFaultVerb(lab: Command, surroundings: Surroundings): void {
+  const { out } = surroundings
   verb(
     lab,
     'fence-fault <host> <fault>',
@@ -245,11 +255,6 @@ function faultVerbs(lab: Command, surroundings: Surroundings): void {
     const { lab: own } = await open(surroundings, command)
     await own.fenceFault(host, fault)
     out(fault === undefined ? `${host} can be fenced\n` : `fencing ${host}: the power switch will ${fault}\n`)
-  })
-  verb(lab, 'heal', 'end every fault, boot what is off').action(async (_, command: Command) => {
-    const { lab: own } = await open(surroundings, command)
-    await own.heal()
-    out('all faults are healed\n')
   })
 }
 

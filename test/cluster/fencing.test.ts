@@ -35,6 +35,12 @@ const isElsewhere = (set: Stage) => (): boolean => {
   return address !== undefined && address !== set.lost.address
 }
 
+/** It has booted again, wherever: a manager that has just begun may find the host that was switched on before it finds another. */
+const runsAgain =
+  ({ world, vm }: Stage) =>
+  (): boolean =>
+    world.truth.boots.get(vm.spec.uuid)?.size === 2 && world.truth.runningOn(vm.spec.uuid).length === 1
+
 async function eventsOf({ world }: Stage, type: string): Promise<string[]> {
   const all = await world.run(world.store.events({ revision: 0, sequence: 0 }, 10_000))
   assert.ok(all !== 'relist')
@@ -74,7 +80,7 @@ test('a host that is frozen is really off before its VM runs elsewhere', async (
 })
 
 test('a manager that dies at any call of a fencing, and starts again, ends it', async () => {
-  for (let calls = 0; calls < 100; calls += 4) {
+  for (let calls = 0; calls < 100; calls += 2) {
     const set = await stage()
     const { world, lost } = set
     lost.crash()
@@ -84,7 +90,7 @@ test('a manager that dies at any call of a fencing, and starts again, ends it', 
     await world.clock.advance(1500)
     process?.kill()
     await world.run(world.manager.start())
-    await world.clock.runUntil(isElsewhere(set), 60_000)
+    await world.clock.runUntil(runsAgain(set), 60_000)
     assert.equal(await healed(set), 2, `after ${calls} calls`)
     assert.deepEqual(await eventsOf(set, 'host.fence-lied'), [], `after ${calls} calls`)
   }
@@ -122,9 +128,12 @@ test('two managers that both believe to lead fence a host once, and start its VM
     world.manager = next
     await world.clock.advance(8000)
     former.process?.thaw()
-    await world.clock.runUntil(isElsewhere(set), 60_000)
+    await world.clock.runUntil(runsAgain(set), 60_000)
     await world.clock.advance(20_000)
     former.kill()
+    // What either had begun is gone on with by who manages next.
+    next.kill()
+    await world.run(next.start())
     // What either had begun is gone on with by who manages next.
     next.kill()
     await world.run(next.start())
@@ -250,10 +259,12 @@ test('a host in maintenance is tried by off and on, and no other is', async () =
   await world.clock.advance(10_000)
   const task = await world.run(world.ask((manager) => manager.api.getTask({ params: { task: begun.id } }, call)))
   assert.equal(task.state, 'done', JSON.stringify(task.problem))
-  assert.deepEqual(
-    world.fences.done.filter((each) => each.endsWith(lost.name)),
-    [`off ${lost.name}`, `status ${lost.name}`, `on ${lost.name}`, `status ${lost.name}`],
-  )
+  assert.deepEqual(world.fences.done.filter((each) => each.endsWith(lost.name)).slice(0, 4), [
+    `off ${lost.name}`,
+    `status ${lost.name}`,
+    `on ${lost.name}`,
+    `status ${lost.name}`,
+  ])
   assert.equal(await healed(set), 1)
 })
 
