@@ -22,6 +22,10 @@ export type DatacenterId = Branded<'dc'>
 export type FolderId = Branded<'folder'>
 export type PoolId = Branded<'pool'>
 export type ProjectId = Branded<'project'>
+export type AlarmId = Branded<'alarm'>
+/** Who is told of alarms. */
+export type TargetId = Branded<'target'>
+export type DeliveryId = Branded<'delivery'>
 
 /** Kind of object → prefix of its short ids. */
 export const idPrefixes = {
@@ -39,6 +43,9 @@ export const idPrefixes = {
   pool: 'pool',
   project: 'project',
   manager: 'manager',
+  alarm: 'alarm',
+  target: 'target',
+  delivery: 'delivery',
 } as const
 
 export type ObjectKind = keyof typeof idPrefixes

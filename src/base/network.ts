@@ -19,6 +19,8 @@ export interface HttpRequest {
   readonly tls?: TlsIdentity
   /** How long a connection may take to come about; default: as long as the system tries. */
   readonly connectMs?: number
+  /** TLS 1.2 is good enough, for others than our own; else it is 1.3 or nothing. */
+  readonly allowsTls12?: boolean
   /** Ends the request; what the far side does with it is then unknown. */
   readonly signal?: AbortSignal
 }

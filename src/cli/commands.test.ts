@@ -5,7 +5,7 @@ import { routePaths } from '../contracts/paths.ts'
 import type { RouteName } from '../contracts/routes.ts'
 import { fakeManager, fakeTerminal, fakeWorld, type FakeManager, type FakeWorld } from './testing/fake-surroundings.ts'
 import { memoryFiles } from './testing/memory-files.ts'
-import { page, sampleHost, sampleTask, sampleVm } from './testing/samples.ts'
+import { page, sampleAlarm, sampleHost, sampleTarget, sampleTask, sampleVm } from './testing/samples.ts'
 
 const made = '2026-01-02T03:00:00.000Z'
 const store = (id: string, name: string) => ({
@@ -32,6 +32,10 @@ const network = (id: string, name: string) => ({
     ipSpoofing: 'dropped',
   },
 })
+const alarmSettings = {
+  ...{ datastoreFullPercent: 90, datastoreClearPercent: 85, clockSkewMs: 1000, certificateDays: 30 },
+  ...{ restartedHours: 24, disabledTypes: [] },
+}
 const token = { id: 'token-1', name: 'ci', role: 'reader', created: made, lastUsed: null, expires: null }
 
 const manager = {
@@ -106,6 +110,18 @@ function kindManager(): FakeManager {
       removeManager: () => null,
       createManagerToken: () => ({ token: 'hfm.x.y', expires: '2026-01-03T00:00:00Z' }),
       createSignInCode: () => ({ code: 'abc', expires: '2026-01-03T00:00:00Z' }),
+      listAlarms: () => page(sampleAlarm()),
+      getAlarm: () => sampleAlarm(),
+      acknowledgeAlarm: () => sampleAlarm(),
+      clearAlarm: () => sampleAlarm(),
+      getAlarmSettings: () => ({ ...alarmSettings }),
+      setAlarmSettings: () => ({ ...alarmSettings }),
+      changeAlarmSettings: () => ({ ...alarmSettings }),
+      listNotificationTargets: () => page(sampleTarget()),
+      createNotificationTarget: () => sampleTarget(),
+      getNotificationTarget: () => sampleTarget(),
+      removeNotificationTarget: () => null,
+      testNotificationTarget: () => ({ isDelivered: true, answer: '200 ok', milliseconds: 12 }),
     },
     { upload: async () => ({ id: 'up-1', offset: 5 }) as never },
   )
@@ -170,6 +186,18 @@ const wayTo: Record<RouteName, string[] | 'browsers only'> = {
   removeManager: ['manager', 'remove', 'one', '--yes'],
   createManagerToken: ['manager', 'join-token'],
   createSignInCode: ['login', '--browser'],
+  listAlarms: ['alarm', 'list'],
+  getAlarm: ['alarm', 'show', 'alarm-7'],
+  acknowledgeAlarm: ['alarm', 'acknowledge', 'alarm-7'],
+  clearAlarm: ['alarm', 'clear', 'alarm-7'],
+  getAlarmSettings: ['alarm', 'settings'],
+  setAlarmSettings: ['alarm', 'settings', '--defaults'],
+  changeAlarmSettings: ['alarm', 'settings', '--disable', 'host-version'],
+  listNotificationTargets: ['notification', 'list'],
+  createNotificationTarget: ['notification', 'add-webhook', 'pager', 'https://pager.example/hook'],
+  getNotificationTarget: ['notification', 'show', 'pager'],
+  removeNotificationTarget: ['notification', 'remove', 'pager', '--yes'],
+  testNotificationTarget: ['notification', 'test', 'pager'],
   // A session cookie is a browser's; the command line has a token.
   signIn: 'browsers only',
   signOut: 'browsers only',
@@ -196,7 +224,18 @@ function bodyOf(world: FakeWorld, route: RouteName): unknown {
 }
 
 test('every list is an array of objects with id and name in JSON', async () => {
-  for (const noun of ['vm', 'host', 'datastore', 'network', 'image', 'task', 'token', 'event']) {
+  for (const noun of [
+    'vm',
+    'host',
+    'datastore',
+    'network',
+    'image',
+    'task',
+    'token',
+    'event',
+    'alarm',
+    'notification',
+  ]) {
     const manager = kindManager()
     manager.answers.listEvents = () =>
       page({ revision: 4, sequence: 1, type: 'vm.created', time: '2026-01-02T03:04:05Z', message: 'x', data: {} })

@@ -33,6 +33,13 @@ export const nouns: readonly Noun[] = [
     load: () => import('./nouns/task.ts'),
   },
   { name: 'event', summary: 'every change', group: 'What happens:', load: () => import('./nouns/event.ts') },
+  { name: 'alarm', summary: 'what needs somebody', group: 'What happens:', load: () => import('./nouns/alarm.ts') },
+  {
+    name: 'notification',
+    summary: 'who is told of alarms',
+    group: 'What happens:',
+    load: () => import('./nouns/notification.ts'),
+  },
   { name: 'login', summary: 'sign in to a manager', group: 'Access:', load: () => import('./nouns/login.ts') },
   { name: 'logout', summary: 'forget the sign-in', group: 'Access:', load: () => import('./nouns/logout.ts') },
   { name: 'token', summary: 'API tokens', group: 'Access:', load: () => import('./nouns/token.ts') },

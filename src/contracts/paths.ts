@@ -80,6 +80,28 @@ export const routePaths: {
   removeManager: { method: 'DELETE', path: '/v1/managers/{manager}', hasBody: false, isBytes: false },
   createManagerToken: { method: 'POST', path: '/v1/manager-tokens', hasBody: true, isBytes: false },
   signOut: { method: 'DELETE', path: '/v1/session', hasBody: false, isBytes: false },
+  listAlarms: { method: 'GET', path: '/v1/alarms', hasBody: false, isBytes: false },
+  getAlarm: { method: 'GET', path: '/v1/alarms/{alarm}', hasBody: false, isBytes: false },
+  acknowledgeAlarm: { method: 'POST', path: '/v1/alarms/{alarm}/acknowledge', hasBody: true, isBytes: false },
+  clearAlarm: { method: 'POST', path: '/v1/alarms/{alarm}/clear', hasBody: true, isBytes: false },
+  getAlarmSettings: { method: 'GET', path: '/v1/alarm-settings', hasBody: false, isBytes: false },
+  setAlarmSettings: { method: 'PUT', path: '/v1/alarm-settings', hasBody: true, isBytes: false },
+  changeAlarmSettings: { method: 'PATCH', path: '/v1/alarm-settings', hasBody: true, isBytes: false },
+  listNotificationTargets: { method: 'GET', path: '/v1/notification-targets', hasBody: false, isBytes: false },
+  createNotificationTarget: { method: 'POST', path: '/v1/notification-targets', hasBody: true, isBytes: false },
+  getNotificationTarget: { method: 'GET', path: '/v1/notification-targets/{target}', hasBody: false, isBytes: false },
+  removeNotificationTarget: {
+    method: 'DELETE',
+    path: '/v1/notification-targets/{target}',
+    hasBody: false,
+    isBytes: false,
+  },
+  testNotificationTarget: {
+    method: 'POST',
+    path: '/v1/notification-targets/{target}/test',
+    hasBody: true,
+    isBytes: false,
+  },
 }
 
 /** `eventStreamPath` and `consolePath` of routes.ts, likewise. */

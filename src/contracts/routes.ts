@@ -4,6 +4,7 @@
  * `Idempotency-Key`: the same key with the same request is answered as the first time (for 24 hours).
  */
 import { accessRoutes } from './routes/access.ts'
+import { alarmRoutes } from './routes/alarms.ts'
 import { clusterRoutes } from './routes/cluster.ts'
 import { fencingRoutes } from './routes/fencing.ts'
 import { hostRoutes } from './routes/hosts.ts'
@@ -26,6 +27,7 @@ export const routes = {
   ...networkRoutes,
   ...accessRoutes,
   ...managerRoutes,
+  ...alarmRoutes,
 } as const
 
 export type Routes = typeof routes

@@ -8,6 +8,7 @@ import {
   keepMemoryLow,
   nodeClock,
   nodeFiles,
+  nodeMailer,
   nodeNetwork,
   nodeProcesses,
   nodeRandom,
@@ -18,7 +19,7 @@ import type { Logger } from '../base/log.ts'
 import type { Role } from '../contracts/roles.ts'
 import { Authority } from '../manager/app/authority.ts'
 import { processFencer, type Fencer } from '../manager/app/fence-agents.ts'
-import { openSealed } from '../manager/app/sealed.ts'
+import { sealedOf } from '../manager/app/alarm-parts.ts'
 import { Manager } from '../manager/app/manager.ts'
 import type { Store } from '../manager/store/store.ts'
 import { openSqliteStore, restoreSqliteStore } from '../manager/store/sqlite/sqlite-store.ts'
@@ -77,6 +78,7 @@ function realPorts() {
     clock: nodeClock(),
     files: nodeFiles(),
     network: nodeNetwork(),
+    mailer: nodeMailer(),
     processes: nodeProcesses(),
     random: nodeRandom(),
   }
@@ -174,7 +176,7 @@ export async function startManager(options: RunOptions): Promise<StartedManager>
   const authority = await Authority.open(folder.authority, ports)
   const common = {
     ...{ ...ports, logger, authority, version: version(), clusterName: settings.clusterName },
-    fencing: { fencer: fencerOf(ports), sealed: await openSealed(authority) },
+    fencing: { fencer: fencerOf(ports), sealed: await sealedOf(authority, ports.random) },
     serverFolder: folder.server,
     addresses: certificateNames(settings),
     listen: options.listen ?? settings.listen,

@@ -4,6 +4,7 @@ import type { Server as HttpsServer } from 'node:https'
 import type { Clock } from '../base/clock.ts'
 import { HoldfastError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
+import type { Mailer } from '../base/mailer.ts'
 import type { Network, TlsIdentity } from '../base/network.ts'
 import type { Random } from '../base/random.ts'
 import type { Authority, CertificateNames, KeyPair } from '../manager/app/authority.ts'
@@ -22,6 +23,7 @@ export interface RunningOptions {
   readonly random: Random
   readonly logger: Logger
   readonly network: Network
+  readonly mailer: Mailer
   readonly store: ManagerOptions['store']
   readonly authority: Authority
   /** Where our own certificate is kept. */
@@ -66,9 +68,13 @@ export class RunningManager implements AsyncDisposable {
     let listening = options.listen.port
     const urls = (): string[] => reachedAt(options.addresses).map((address) => urlOf(address, listening))
     const { door, cluster, handOver, holdsLead } = options
+    const certificates: ManagerOptions['certificates'] = () => [
+      { what: 'the certificate of the manager', pem: pair.cert },
+      { what: "the certificate of the cluster's authority", pem: authority.ca },
+    ]
     const manager = made.use(
       await Manager.open({
-        ...{ ...options, agents, urls },
+        ...{ ...options, agents, urls, certificates },
         ...(cluster === undefined ? {} : { managers: cluster }),
         ...(handOver === undefined ? {} : { handOver }),
       }),

@@ -23,11 +23,15 @@ export function nodeNetwork(): Network & Disposable {
 }
 
 function agentFor(agents: Map<string, http.Agent>, request: HttpRequest): http.Agent {
-  const name = request.url.startsWith('https:') ? `https ${identityDigest(request.tls)}` : 'http'
+  const minVersion = request.allowsTls12 === true ? 'TLSv1.2' : 'TLSv1.3'
+  const name = request.url.startsWith('https:') ? `https ${minVersion} ${identityDigest(request.tls)}` : 'http'
   let agent = agents.get(name)
   if (agent === undefined) {
     const settings = { keepAlive: true, keepAliveMsecs: 10_000, maxFreeSockets: 16, scheduling: 'lifo' as const }
-    agent = name === 'http' ? new http.Agent(settings) : new https.Agent({ ...settings, ...tlsOptions(request.tls) })
+    agent =
+      name === 'http'
+        ? new http.Agent(settings)
+        : new https.Agent({ ...settings, ...tlsOptions(request.tls), minVersion })
     agents.set(name, agent)
   }
   return agent

@@ -11,6 +11,7 @@ export const namedKinds = {
   image: { route: 'listImages', say: 'image', list: 'holdfast image list' },
   manager: { route: 'listManagers', say: 'manager', list: 'holdfast manager list' },
   token: { route: 'listTokens', say: 'token', list: 'holdfast token list' },
+  target: { route: 'listNotificationTargets', say: 'notification target', list: 'holdfast notification list' },
 } as const satisfies Record<string, { route: ListRoute; say: string; list: string }>
 
 export type NamedKind = keyof typeof namedKinds

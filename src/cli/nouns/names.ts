@@ -19,6 +19,7 @@ async function namesOf(cli: Cli, kind: string): Promise<string[]> {
     const page = await session.client.call('listTasks', { query: { limit: 30 } })
     return page.items.map((task) => task.id)
   }
+  if (kind === 'alarm') return (await session.list('listAlarms')).map((alarm) => alarm.id)
   if (!Object.hasOwn(namedKinds, kind)) return []
   const items = (await session.list(namedKinds[kind as NamedKind].route)) as { name: string }[]
   return items.map((item) => item.name)

@@ -1,4 +1,6 @@
 /** Objects as a manager shows them. */
+import type { Alarm } from '../../contracts/alarms.ts'
+import type { NotificationTarget } from '../../contracts/notifications.ts'
 import type { Event, Host, Task, Vm } from '../../contracts/inventory.ts'
 
 const common = { uuid: '00000000-0000-4000-8000-000000000001', created: '2026-01-02T03:00:00.000Z', revision: 7 }
@@ -127,4 +129,32 @@ export function sampleEvent(changes: Record<string, unknown> = {}): Event {
 /** A page with these items, the last of its list. */
 export function page(...items: unknown[]): { items: unknown[]; next: null; revision: number } {
   return { items, next: null, revision: 9 }
+}
+
+export function sampleAlarm(change: Partial<Alarm> = {}): Alarm {
+  return {
+    ...{
+      id: 'alarm-7' as Alarm['id'],
+      type: 'host-down',
+      severity: 'critical',
+      state: 'raised',
+      place: null,
+      count: 1,
+    },
+    subject: { kind: 'host', id: 'host-2', name: 'host2' },
+    ...{ message: 'host2 has been out of reach for 9 s; 2 VMs are recorded on it', mend: 'See whether host2 runs.' },
+    ...{ raisedAt: '2026-01-02T03:00:00.000Z', acknowledgedAt: null, acknowledgedBy: null, clearedAt: null },
+    ...{ clearedBy: null, revision: 9 },
+    ...change,
+  }
+}
+
+export function sampleTarget(change: Partial<NotificationTarget> = {}): NotificationTarget {
+  return {
+    ...{ id: 'target-1' as NotificationTarget['id'], uuid: '00000000-0000-4000-8000-000000000001', name: 'pager' },
+    ...{ created: '2026-01-02T03:00:00.000Z', revision: 9, kind: 'webhook', leastSeverity: 'warning', email: null },
+    ...{ tellsClearing: true, owed: 0, problem: null },
+    webhook: { origin: 'https://pager.example', isSigned: false, hasOwnCa: false },
+    ...change,
+  }
 }

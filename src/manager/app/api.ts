@@ -20,11 +20,12 @@ export type ReadyRoute = 'listVms' | 'getVm'
 
 export type ReadyAnswers = { readonly [N in ReadyRoute]: (call: CallOf<N>) => Promise<string | Buffer> }
 
-/** Routes whose answers bear a secret. */
+/** Routes whose answers bear a secret, or whose requests bear one that could be guessed from a digest. */
 export const secretRoutes: ReadonlySet<RouteName> = new Set<RouteName>([
   'createToken',
   'createJoinToken',
   'createManagerToken',
   'createSignInCode',
   'createTicket',
+  'createNotificationTarget',
 ])

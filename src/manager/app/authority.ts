@@ -5,7 +5,7 @@
  * for it: QEMU 10 refuses a certificate without it. Certificates begin an hour in the past, so that a host whose clock
  * lags can use them at once. A certificate's names are ours to say: those in a request are ignored.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { createPrivateKey, hkdfSync, X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { deadline, type Clock } from '../../base/clock.ts'
 import { HoldfastError } from '../../base/errors.ts'
@@ -116,6 +116,17 @@ export class Authority {
     await files.replace(`${directory}/ca.crt`, ca, { mode: 0o644 })
   }
 
+  /**
+   * 32 bytes that only who has the authority's private key can know, another for each purpose. Of the key's own number, so
+   * that they are the same however its file is written.
+   */
+  async deriveKey(purpose: string): Promise<Uint8Array> {
+    const key = createPrivateKey(await this.#ports.files.readText(`${this.#directory}/ca.key`))
+    const { d } = key.export({ format: 'jwk' })
+    if (d === undefined) throw new HoldfastError('internal', 'the key of the authority is no EC key')
+    return new Uint8Array(hkdfSync('sha256', Buffer.from(d, 'base64url'), 'holdfast', purpose, 32))
+  }
+
   /** A new key and a certificate for it. */
   async issue(names: CertificateNames): Promise<KeyPair> {
     const key = await this.#newKey()
@@ -148,12 +159,6 @@ export class Authority {
       (isIP(name) === 0 ? parsed.checkHost(name, { subject: 'never' }) : parsed.checkIP(name)) !== undefined
     const isPair = parsed.checkPrivateKey(createPrivateKey(pair.key))
     return isLong && isPair && parsed.verify(authority.publicKey) && names.subjects.every(bears)
-  }
-
-  /** What keys of the cluster are derived from (sealed.ts): the authority's private key in DER, whatever its text looks like. */
-  async secretKeyMaterial(): Promise<Buffer> {
-    const key = createPrivateKey(await this.#ports.files.readText(`${this.#directory}/ca.key`))
-    return key.export({ type: 'pkcs8', format: 'der' })
   }
 
   async #newKey(): Promise<string> {

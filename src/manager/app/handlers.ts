@@ -2,6 +2,8 @@
 import type { TaskId } from '../../base/ids.ts'
 import type { Task } from '../../contracts/inventory.ts'
 import type { Access } from './access.ts'
+import { alarmHandlers } from './alarm-handlers.ts'
+import type { AlarmDesk } from './alarms.ts'
 import type { ApiHandlers, ReadyAnswers } from './api.ts'
 import type { Cluster } from './cluster.ts'
 import type { Consoles } from './consoles.ts'
@@ -14,6 +16,7 @@ import type { Joins } from './joins.ts'
 import type { ManagerJoins } from './manager-joins.ts'
 import type { Managers } from './managers.ts'
 import type { Networks } from './networks.ts'
+import type { NotificationTargets } from './notification-targets.ts'
 import type { Protections } from './protections.ts'
 import type { Tasks } from './tasks.ts'
 import type { Uploads } from './uploads.ts'
@@ -21,6 +24,7 @@ import type { Vms } from './vms.ts'
 
 export interface UseCases {
   readonly access: Access
+  readonly alarms: AlarmDesk
   readonly cluster: Cluster
   readonly consoles: Consoles
   readonly datastores: Datastores
@@ -32,6 +36,7 @@ export interface UseCases {
   readonly managers: Managers
   readonly managerJoins: ManagerJoins
   readonly networks: Networks
+  readonly notificationTargets: NotificationTargets
   readonly protections: Protections
   readonly tasks: Tasks
   readonly uploads: Uploads
@@ -46,6 +51,7 @@ export function apiHandlers(use: UseCases): ApiHandlers {
     ...vmHandlers(use, task),
     ...otherHandlers(use),
     ...managerHandlers(use),
+    ...alarmHandlers(use),
   }
 }
 

@@ -1,6 +1,7 @@
 /** What a manager does by itself that is no operation: telling of hosts that come and go, forgetting what is over. */
 import type { Kind, Records } from '../store/records.ts'
 import type { Change } from '../store/store.ts'
+import { sweepAlarms } from './alarm-sweep.ts'
 import type { AppContext } from './context.ts'
 import type { HostReports } from './host-reports.ts'
 import type { Managers } from './managers.ts'
@@ -66,6 +67,7 @@ export class Housekeeping implements AsyncDisposable {
     const ended = mirror.list('task').filter((task) => task.ended !== null)
     const old = new Set(ended.slice(0, Math.max(0, ended.length - keptTasks)).map((task) => task.id))
     if (old.size > 0) await this.#remove('task', (task) => old.has(task.id))
+    await sweepAlarms(this.#context)
   }
 
   async #remove<K extends 'secret' | 'idempotency' | 'task' | 'upload'>(

@@ -30,6 +30,8 @@ const defaultValidMinutes = 60
 export interface CertificateSigner {
   readonly ca: string
   sign(request: string, names: CertificateNames): Promise<string>
+  /** 32 bytes of the authority's private key, for a purpose; absent where there is no such key: no secret can be sealed then. */
+  deriveKey?(purpose: string): Promise<Uint8Array>
 }
 
 export class Joins {

@@ -26,8 +26,10 @@ import { leaveOperation } from '../sagas/protection-operations.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { Access } from './access.ts'
+import { alarmParts, sealedOf, type AlarmOptions, type AlarmParts } from './alarm-parts.ts'
 import type { ApiHandlers, ReadyAnswers } from './api.ts'
 import { bootstrap } from './bootstrap.ts'
+import type { CertificateEnds } from './certificate-ends.ts'
 import { Cluster } from './cluster.ts'
 import { clusterSnapshot } from './cluster-snapshot.ts'
 import { Consoles } from './consoles.ts'
@@ -57,7 +59,7 @@ import { Uploads } from './uploads.ts'
 import { Vms } from './vms.ts'
 import { need } from './write.ts'
 
-export interface ManagerOptions extends Pick<EngineOptions, 'retryPauses' | 'stuckPauses'> {
+export interface ManagerOptions extends Pick<EngineOptions, 'retryPauses' | 'stuckPauses'>, AlarmOptions {
   readonly store: Store
   readonly clock: Clock
   readonly random: Random
@@ -91,6 +93,14 @@ export const managerTlsName = 'manager.holdfast'
 /** How long tasks may come to the end of their step when the manager stops. */
 const drainMs = 3000
 
+interface ManagerParts {
+  readonly context: AppContext
+  readonly engine: SagaEngine
+  readonly deps: MaintenanceDeps
+  readonly fenceDeps: FenceDeps
+  readonly alarms: AlarmParts
+}
+
 export class Manager implements AsyncDisposable {
   readonly version: string
   /** See `ManagerOptions`. */
@@ -100,6 +110,8 @@ export class Manager implements AsyncDisposable {
   readonly access: Access
   /** The managers as the arbiter of VMs that are held in step on two hosts. */
   readonly arbiter: ManagersArbiter
+  /** When the certificates end that hosts have shown. */
+  readonly certificateEnds: CertificateEnds
   readonly consoles: Consoles
   readonly events: Events
   readonly idempotency: Idempotency
@@ -115,12 +127,10 @@ export class Manager implements AsyncDisposable {
   readonly #context: AppContext
   readonly #resources: AsyncDisposableStack
 
-  private constructor(
-    options: ManagerOptions,
-    parts: { context: AppContext; engine: SagaEngine; deps: MaintenanceDeps; fenceDeps: FenceDeps },
-    resources: AsyncDisposableStack,
-  ) {
+  private constructor(options: ManagerOptions, parts: ManagerParts, resources: AsyncDisposableStack) {
     const { context, engine, deps, fenceDeps } = parts
+    const { alarms, notificationTargets, certificateEnds } = parts.alarms
+    this.certificateEnds = certificateEnds
     this.version = options.version
     this.holdsLead = options.holdsLead ?? (() => true)
     this.#context = context
@@ -156,7 +166,7 @@ export class Manager implements AsyncDisposable {
     })
     this.ready = readyAnswers(vms)
     this.api = apiHandlers({
-      ...{ access, consoles, events, joins, uploads, tasks },
+      ...{ access, alarms, consoles, events, joins, notificationTargets, uploads, tasks },
       cluster: new Cluster(context, options.version),
       datastores,
       fencing: new Fencing(context, engine, fenceDeps, options.fencing),
@@ -185,7 +195,8 @@ export class Manager implements AsyncDisposable {
     const fenceDeps = fencingDeps(options, deps, registry, nudges)
     engine.register(fenceHostSaga, fenceDeps)
     engine.register(fenceCycleSaga, fenceDeps)
-    const manager = new Manager(options, { context, engine, deps, fenceDeps }, new AsyncDisposableStack())
+    const alarms = alarmParts(context, await sealedOf(options.authority, random), options.version, options)
+    const manager = new Manager(options, { context, engine, deps, fenceDeps, alarms }, new AsyncDisposableStack())
     const { resumed, unknown } = await engine.recover()
     if (resumed.length + unknown.length > 0) logger.info({ resumed, unknown }, 'open tasks were taken up')
     const housekeeping = made.use(new Housekeeping(context, manager.reports, manager.managers))
@@ -196,7 +207,8 @@ export class Manager implements AsyncDisposable {
     const begin: ReconcilerDeps['begin'] = (name, build) => beginOperation(engine, { name }, build)
     const fencers = { ...fenceDeps, inventory: mirror, begin }
     const fencing = options.fencing === undefined ? [] : [new FenceHosts(fencers), new FenceTests(fencers)]
-    made.use(Reconcilers.start({ ...deps, inventory: mirror, begin, nudge: () => engine.nudge(), nudges }, fencing))
+    const forReconcilers = { ...deps, inventory: mirror, begin, nudge: () => engine.nudge(), nudges }
+    made.use(Reconcilers.start(forReconcilers, [...fencing, ...alarms.reconcilers()]))
     manager.#resources.use(made.move())
     return manager
   }

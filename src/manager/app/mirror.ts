@@ -27,6 +27,10 @@ export const mirroredKinds = [
   'claim',
   'manager',
   'promise',
+  'alarm',
+  'alarm-settings',
+  'target',
+  'delivery',
 ] as const satisfies readonly Kind[]
 export type MirroredKind = (typeof mirroredKinds)[number]
 

@@ -1,29 +1,45 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { openSealed, sealedWith } from './sealed.ts'
+import { HoldfastError } from '../../base/errors.ts'
+import { nodeRandom } from '../../base/node/index.ts'
+import { cannotSeal, sealedBy } from './sealed.ts'
 
-const sealed = sealedWith(Buffer.alloc(32, 7))
+const random = nodeRandom()
+const sealed = sealedBy(random.bytes(32), random)
+const isRefusal = (thrown: unknown): boolean => thrown instanceof HoldfastError && thrown.code === 'wrong-state'
 
-test('what is sealed opens in its own context only', () => {
-  const text = sealed.seal('hunter2 ä', 'fence/host-1')
-  assert.equal(sealed.unseal(text, 'fence/host-1'), 'hunter2 ä')
-  assert.throws(() => sealed.unseal(text, 'fence/host-2'), { code: 'wrong-state' })
-  assert.ok(!text.includes('hunter2'))
-  assert.notEqual(sealed.seal('hunter2 ä', 'fence/host-1'), text, 'the same text is never sealed the same')
+test('what was sealed opens again for the same context, and is not in the text', () => {
+  const text = sealed.seal('hunter2 – ü', 'target-1/password')
+  assert.match(text, /^v1(\.[\w-]+){3}$/)
+  assert.ok(
+    !Buffer.from(text.split('.')[3] ?? '', 'base64url')
+      .toString('utf8')
+      .includes('hunter2'),
+  )
+  assert.equal(sealed.unseal(text, 'target-1/password'), 'hunter2 – ü')
+  assert.equal(sealed.unseal(sealed.seal('', 'c'), 'c'), '')
 })
 
-test('another cluster, a changed text and nonsense open nothing', async () => {
-  const other = await openSealed({ secretKeyMaterial: async () => Buffer.from('another key') })
-  const text = sealed.seal('x', 'c')
-  const changed = `${text.slice(0, -2)}${text.endsWith('AA') ? 'BB' : 'AA'}`
-  assert.throws(() => other.unseal(text, 'c'), { code: 'wrong-state' })
-  for (const bad of [changed, '', 's1.', 's2.abc', 'nonsense']) {
-    assert.throws(() => sealed.unseal(bad, 'c'), { code: 'wrong-state' }, bad)
+test('the same secret is another text each time', () => {
+  assert.notEqual(sealed.seal('a', 'c'), sealed.seal('a', 'c'))
+})
+
+test('another context, another key, and a text that was changed do not open', () => {
+  const text = sealed.seal('secret', 'target-1/password')
+  assert.throws(() => sealed.unseal(text, 'target-2/password'), isRefusal)
+  assert.throws(() => sealedBy(random.bytes(32), random).unseal(text, 'target-1/password'), isRefusal)
+  const parts = text.split('.')
+  for (const at of [1, 2, 3]) {
+    const bytes = Buffer.from(parts[at] ?? '', 'base64url')
+    bytes[0] = (bytes[0] ?? 0) ^ 1
+    const changed = parts.with(at, bytes.toString('base64url')).join('.')
+    assert.throws(() => sealed.unseal(changed, 'target-1/password'), isRefusal, changed)
+  }
+  for (const strange of ['', 'v1', 'v2.a.b.c', 'v1...', parts.with(2, 'AAAA').join('.')]) {
+    assert.throws(() => sealed.unseal(strange, 'target-1/password'), isRefusal, strange)
   }
 })
 
-test('the same authority opens what was sealed in an earlier life', async () => {
-  const authority = { secretKeyMaterial: async () => Buffer.from('the key of the authority') }
-  const text = (await openSealed(authority)).seal('secret', 'c')
-  assert.equal((await openSealed(authority)).unseal(text, 'c'), 'secret')
+test('a manager without the key of the authority says so', () => {
+  assert.throws(() => cannotSeal.seal('a', 'b'), isRefusal)
 })

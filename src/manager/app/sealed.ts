@@ -1,44 +1,52 @@
 /**
- * Secrets in the inventory (passwords of fence devices): sealed with a key of the cluster, which lies beside the certificate
- * authority and in no record, so that a copy of the inventory alone opens none. AES-256-GCM; the context is authenticated, so
- * that what was sealed for one place opens at no other.
+ * Secrets that must be used again, and so cannot be kept as a hash: AES-256-GCM under a key that is derived from the cluster
+ * CA's private key, which is no part of the store. The context (whose secret it is, and which) is bound in: a text that was
+ * put into another record does not open.
+ *
+ *   v1.NONCE.TAG.TEXT, base64url each
  */
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv } from 'node:crypto'
 import { HoldfastError } from '../../base/errors.ts'
+import type { Random } from '../../base/random.ts'
 
 export interface Sealed {
-  /** `context` says what the secret is for; it must be given again to open it. */
   seal(plaintext: string, context: string): string
-  /** Throws `wrong-state` when it was sealed by another cluster or for another context, or was changed. */
+  /** Throws `wrong-state` for a text that was sealed under another key, for another context, or was changed. */
   unseal(text: string, context: string): string
 }
 
-const [version, ivBytes, tagBytes] = ['s1', 12, 16]
+const nonceBytes = 12
+const cipher = 'aes-256-gcm'
 
-/** Opens what seals with a key that is derived from the authority's. */
-export async function openSealed(authority: { secretKeyMaterial(): Promise<Buffer> }): Promise<Sealed> {
-  const material = await authority.secretKeyMaterial()
-  return sealedWith(Buffer.from(hkdfSync('sha256', material, '', 'holdfast sealed secrets, version 1', 32)))
-}
-
-/** Seals with this key of 32 bytes. */
-export function sealedWith(key: Uint8Array): Sealed {
+/** `key`: 32 bytes. */
+export function sealedBy(key: Uint8Array, random: Pick<Random, 'bytes'>): Sealed {
   return {
     seal(plaintext, context) {
-      const iv = randomBytes(ivBytes)
-      const cipher = createCipheriv('aes-256-gcm', key, iv)
-      cipher.setAAD(Buffer.from(context))
-      const body = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()])
-      return `${version}.${Buffer.concat([iv, body, cipher.getAuthTag()]).toString('base64url')}`
+      const nonce = random.bytes(nonceBytes)
+      const sealing = createCipheriv(cipher, key, nonce)
+      sealing.setAAD(Buffer.from(context, 'utf8'))
+      const text = Buffer.concat([sealing.update(plaintext, 'utf8'), sealing.final()])
+      return ['v1', ...[nonce, sealing.getAuthTag(), text].map((each) => Buffer.from(each).toString('base64url'))].join(
+        '.',
+      )
     },
     unseal(text, context) {
+      const [version, ...parts] = text.split('.')
+      const [nonce, tag, sealed] = parts.map((part) => Buffer.from(part, 'base64url'))
       try {
-        return open(key, text, context)
+        if (version !== 'v1' || nonce === undefined || tag?.length !== 16 || sealed === undefined)
+          throw new Error('no v1')
+        const opening = createDecipheriv(cipher, key, nonce)
+        opening.setAAD(Buffer.from(context, 'utf8'))
+        opening.setAuthTag(tag)
+        return Buffer.concat([opening.update(sealed), opening.final()]).toString('utf8')
       } catch (cause) {
         throw new HoldfastError(
           'wrong-state',
-          `a sealed secret (${context}) cannot be opened with this cluster's key`,
-          { mend: 'Set the secret anew. Was the inventory brought here without its certificate authority?' },
+          'a secret that is kept sealed cannot be opened with the key of this cluster',
+          {
+            mend: 'Give the secret anew: it was sealed under another certificate authority, or its record was changed.',
+          },
           { cause },
         )
       }
@@ -46,13 +54,12 @@ export function sealedWith(key: Uint8Array): Sealed {
   }
 }
 
-function open(key: Uint8Array, text: string, context: string): string {
-  if (!text.startsWith(`${version}.`)) throw new Error('not a sealed secret')
-  const all = Buffer.from(text.slice(version.length + 1), 'base64url')
-  if (all.length < ivBytes + tagBytes) throw new Error('too short')
-  const decipher = createDecipheriv('aes-256-gcm', key, all.subarray(0, ivBytes), { authTagLength: tagBytes })
-  decipher.setAAD(Buffer.from(context))
-  decipher.setAuthTag(all.subarray(all.length - tagBytes))
-  const body = decipher.update(all.subarray(ivBytes, all.length - tagBytes))
-  return Buffer.concat([body, decipher.final()]).toString('utf8')
+/** Of a manager that has no private key of the authority. */
+export const cannotSeal: Sealed = {
+  seal: refuse,
+  unseal: refuse,
+}
+
+function refuse(): never {
+  throw new HoldfastError('wrong-state', 'this manager has no key to seal secrets with')
 }

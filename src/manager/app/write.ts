@@ -35,7 +35,8 @@ export function pledged(caller: Caller, made: MadeObject): Change[] {
   return caller.pledge === undefined ? [] : [caller.pledge.changeFor(made)]
 }
 
-type NamedKind = 'manager' | 'host' | 'vm' | 'datastore' | 'network' | 'image' | 'task' | 'token' | 'run'
+type NamedKind =
+  'manager' | 'host' | 'vm' | 'datastore' | 'network' | 'image' | 'task' | 'token' | 'run' | 'alarm' | 'target'
 
 const wordOf: Record<NamedKind, string> = {
   manager: 'manager',
@@ -47,6 +48,8 @@ const wordOf: Record<NamedKind, string> = {
   task: 'task',
   token: 'token',
   run: 'VM',
+  alarm: 'alarm',
+  target: 'notification target',
 }
 
 /** The record with this id. Throws `not-found`. */

@@ -24,4 +24,6 @@ export interface Reconciler {
   /** How often it looks, milliseconds. */
   readonly everyMs: number
   look(): Promise<void>
+  /** Ends what a look has begun and not waited for. */
+  [Symbol.asyncDispose]?(): Promise<void>
 }

@@ -23,7 +23,7 @@ export class Reconcilers implements AsyncDisposable {
     this.#loops = reconcilers.map((each) => this.#run(each))
   }
 
-  /** Starts them all, and `more`. Only the manager that holds the lead does. */
+  /** Starts them all, and `more` that need what others do not. Only the manager that holds the lead does. */
   static start(deps: ReconcilerDeps, more: readonly Reconciler[] = []): Reconcilers {
     const all = [
       new VmPower(deps),
@@ -45,13 +45,14 @@ export class Reconcilers implements AsyncDisposable {
     const { signal } = this.#closing
     while (!signal.aborted) {
       await this.#nudges.pause(clock, reconciler.name, reconciler.everyMs, signal)
-      if (this.#closing.signal.aborted) return
+      if (this.#closing.signal.aborted) break
       try {
         await reconciler.look()
       } catch (err) {
         log.warn({ reconciler: reconciler.name, err }, 'a reconciler could not finish its look; it looks again')
       }
     }
+    await reconciler[Symbol.asyncDispose]?.()
   }
 
   /** Resolves when every look that had begun is over. */

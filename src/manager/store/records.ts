@@ -18,6 +18,7 @@ import type {
   TokenId,
   VmId,
 } from '../../base/ids.ts'
+import type { AlarmSettings } from '../../contracts/alarms.ts'
 import type { VmPolicies } from '../../contracts/inventory.ts'
 import type { FencingSettings } from '../../contracts/fence.ts'
 import type { HostFacts } from '../../contracts/host.ts'
@@ -31,6 +32,8 @@ import type {
 } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Role } from '../../contracts/routes.ts'
+import type { AlarmRecord } from '../domain/alarms/alarm-record.ts'
+import type { DeliveryRecord, TargetRecord } from '../domain/alarms/notification.ts'
 import type { NetworkSettings } from '../domain/cluster-view.ts'
 import type { KeptPromise } from '../domain/host-promise.ts'
 
@@ -304,6 +307,13 @@ export interface ManagerRecord extends Base<ManagerId> {
   readonly version: string
 }
 
+/** There is one, or none while all are the defaults. */
+export interface AlarmSettingsRecord {
+  readonly id: 'alarm-settings'
+  readonly v: 1
+  readonly settings: Partial<AlarmSettings>
+}
+
 /** What is kept, by kind. */
 export interface Records {
   cluster: ClusterRecord
@@ -327,6 +337,10 @@ export interface Records {
   register: RegisterStored
   manager: ManagerRecord
   promise: HostPromiseRecord
+  alarm: AlarmRecord
+  'alarm-settings': AlarmSettingsRecord
+  target: TargetRecord
+  delivery: DeliveryRecord
 }
 
 export type Kind = keyof Records

@@ -133,6 +133,7 @@ async function hostOf(manager: Manager, request: FastifyRequest): Promise<HostId
   const fingerprint = certificate.fingerprint256.replaceAll(':', '').toLowerCase()
   const host = await manager.joins.hostOf(fingerprint)
   if (host === undefined) throw refuse('this certificate is of no host of the cluster (any more)')
+  manager.certificateEnds.saw(host.id, Date.parse(certificate.validTo))
   return host.id
 }
 

@@ -4,7 +4,7 @@ import type { HostId } from '../../base/ids.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
 import type { Fencer } from '../../manager/app/fence-agents.ts'
 import { Manager } from '../../manager/app/manager.ts'
-import { sealedWith } from '../../manager/app/sealed.ts'
+import { sealedBy } from '../../manager/app/sealed.ts'
 import type { MemoryStore } from '../../manager/store/memory/memory-store.ts'
 import type { SeededRandom } from '../seeded-random.ts'
 import type { VirtualClock } from '../virtual-clock.ts'
@@ -60,7 +60,7 @@ export class SimulatedManager {
       clusterName: 'sim',
       ...(fencer === undefined
         ? {}
-        : { fencing: { fencer: process.port(fencer), sealed: sealedWith(new Uint8Array(32)) } }),
+        : { fencing: { fencer: process.port(fencer), sealed: sealedBy(new Uint8Array(32), random.fork()) } }),
     })
     if (process.isAlive) this.running = { process, api }
   }

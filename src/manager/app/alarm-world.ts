@@ -1,0 +1,73 @@
+/** The inventory and the newest observations as conditions of alarms want them. */
+import { defaultAlarmSettings, type AlarmSettings } from '../../contracts/alarms.ts'
+import type { AlarmCertificate, AlarmHost, AlarmVm, AlarmWorld } from '../domain/alarms/condition.ts'
+import type { HostRecord, VmRecord } from '../store/records.ts'
+import type { CertificateEnds, OwnCertificate } from './certificate-ends.ts'
+import type { AppContext } from './context.ts'
+import type { Mirror } from './mirror.ts'
+
+export interface AlarmWorldParts {
+  readonly context: Pick<AppContext, 'mirror' | 'registry' | 'clock'>
+  readonly version: string
+  readonly ends: CertificateEnds
+  readonly certificates: () => readonly OwnCertificate[]
+}
+
+export function alarmSettings(mirror: Mirror): AlarmSettings {
+  return { ...defaultAlarmSettings, ...mirror.get('alarm-settings', 'alarm-settings')?.settings }
+}
+
+export function alarmWorld(parts: AlarmWorldParts): AlarmWorld {
+  const { context, version } = parts
+  const { mirror, clock } = context
+  return {
+    ...{ now: clock.now(), settings: alarmSettings(mirror), version },
+    hosts: mirror.list('host').map((host) => hostOf(host, context)),
+    datastores: mirror.list('datastore'),
+    vms: mirror.list('vm').flatMap((vm) => vmOf(vm, mirror)),
+    tasks: mirror.list('task'),
+    certificates: certificatesOf(parts),
+  }
+}
+
+function hostOf(record: HostRecord, { registry }: AlarmWorldParts['context']): AlarmHost {
+  const { id, name, maintenance, facts } = record
+  const known = registry.isConnected(id) ? registry.known(id) : undefined
+  return {
+    ...{ id, name, maintenance, state: registry.stateOf(record), silentMs: registry.silentMs(id) },
+    agentVersion: (known?.report.facts ?? facts)?.agentVersion ?? null,
+    clockSkewMs: known?.clockSkewMs ?? null,
+    datastores: known?.report.datastores ?? null,
+    vms: known?.vms ?? null,
+  }
+}
+
+function vmOf(record: VmRecord, mirror: Mirror): AlarmVm[] {
+  const run = mirror.get('run', record.id)?.run
+  if (run === undefined) return []
+  const { id, name, power, operation, policies, protection } = record
+  const wish =
+    protection === undefined
+      ? null
+      : {
+          ...{ isWanted: protection.isWanted, reason: protection.reason },
+          isClockBehind: protection.isClockBehind ?? false,
+        }
+  return [{ id, name, power, operation, restart: policies.restart, run, protection: wish }]
+}
+
+function certificatesOf({ context, ends, certificates }: AlarmWorldParts): AlarmCertificate[] {
+  const { mirror } = context
+  const ofHosts = mirror.list('host').map(({ id, name }) => ({
+    subject: { kind: 'host', id, name },
+    what: `the certificate of ${name}`,
+    endsAt: ends.ofHost(id),
+  }))
+  const cluster = mirror.list('cluster')[0]
+  if (cluster === undefined) return ofHosts
+  // One alarm for the cluster: of the manager's own certificate and the authority's, the one that ends first.
+  const own = certificates().map((each) => ({ what: each.what, endsAt: ends.of(each) }))
+  const first = own.toSorted((a, b) => a.endsAt - b.endsAt)[0]
+  if (first === undefined) return ofHosts
+  return [...ofHosts, { subject: { kind: 'cluster', id: cluster.id, name: cluster.name }, ...first }]
+}

@@ -1,0 +1,25 @@
+/** Every condition of which there are alarms. docs/alarms.md says of each what people are to know. */
+import { certificateEnding } from './certificate-conditions.ts'
+import type { Condition } from './condition.ts'
+import { datastoreFull, datastoreUnusable } from './datastore-conditions.ts'
+import { hostClockSkew, hostDown, hostVersion } from './host-conditions.ts'
+import { clockBehind, undecided, unprotected } from './protection-conditions.ts'
+import { taskStuck } from './task-conditions.ts'
+import { outOfSpace, restartPaused, vmDown, vmRestarted } from './vm-conditions.ts'
+
+export const conditions: readonly Condition[] = [
+  hostDown,
+  hostClockSkew,
+  hostVersion,
+  datastoreFull,
+  datastoreUnusable,
+  taskStuck,
+  vmDown,
+  vmRestarted,
+  restartPaused,
+  outOfSpace,
+  unprotected,
+  undecided,
+  clockBehind,
+  certificateEnding,
+]
