@@ -38,6 +38,8 @@ function fileError(code: string, path: string): Error {
 export class MemoryFiles implements Files {
   readonly #root = newFolder()
   readonly #capacityBytes: number
+  /** What others have taken of the same device. */
+  takenBytes = 0
   readonly #tear: Random | undefined
   #steps = 0
   #crashAt = Number.POSITIVE_INFINITY
@@ -225,7 +227,7 @@ export class MemoryFiles implements Files {
 
   async space(path: string): Promise<{ totalBytes: number; freeBytes: number }> {
     await this.#mustExist(path)
-    return { totalBytes: this.#capacityBytes, freeBytes: this.#capacityBytes - sizeOf(this.#root) }
+    return { totalBytes: this.#capacityBytes, freeBytes: this.#capacityBytes - this.takenBytes - sizeOf(this.#root) }
   }
 
   async #mustExist(path: string): Promise<void> {

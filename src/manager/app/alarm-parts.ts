@@ -16,7 +16,7 @@ import { tellTarget } from './tell-target.ts'
 
 /** What alarms need of the outside. A manager that serves nobody has none of it, and tells nobody. */
 export interface AlarmOptions {
-  readonly network?: Network
+  readonly network?: Pick<Network, 'request'>
   readonly mailer?: Mailer
   /** This manager's own certificates, as they are now. */
   readonly certificates?: () => readonly OwnCertificate[]
@@ -30,7 +30,7 @@ export interface AlarmParts {
   readonly reconcilers: () => Reconciler[]
 }
 
-const noNetwork: Pick<Network, 'request'> = {
+const noNetwork: NonNullable<AlarmOptions['network']> = {
   request: () => Promise.reject(new HoldfastError('unreachable', 'this manager has no network')),
 }
 

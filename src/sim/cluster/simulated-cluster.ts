@@ -4,7 +4,9 @@
  *
  * Hosts are node1 to nodeN; each has a datastore of its own (local1 …), and all share one (shared).
  */
+import { HoldfastError } from '../../base/errors.ts'
 import type { DatastoreId, HostId } from '../../base/ids.ts'
+import type { Network } from '../../base/network.ts'
 import { MemoryStore } from '../../manager/store/memory/memory-store.ts'
 import type { Manager } from '../../manager/app/manager.ts'
 import type { Caller } from '../../manager/app/context.ts'
@@ -38,6 +40,8 @@ export interface ClusterOptions {
   readonly watchdogMs?: number
   /** Every host has a fence device. */
   readonly hasFences?: boolean
+  /** Who is told of alarms by webhook; absent: nobody answers. */
+  readonly receivers?: Pick<Network, 'request'>
   /** The processes' logs go into the trace. */
   readonly isVerbose?: boolean
 }
@@ -45,6 +49,11 @@ export interface ClusterOptions {
 const caller: Caller = { name: 'simulation', role: 'administrator', id: 'simulation' }
 /** As whom the simulation asks. */
 export const call = { caller, signal: new AbortController().signal }
+
+const nobodyAnswers = {
+  request: (): Promise<never> =>
+    Promise.reject(new HoldfastError('unreachable', 'nobody is outside of the simulation')),
+}
 
 export class SimulatedCluster {
   readonly seed: number
@@ -77,13 +86,14 @@ export class SimulatedCluster {
 
   /** A manager over this world's store; hosts speak to the one that is `manager`. */
   newManager(
-    options: Pick<ClusterOptions, 'hasFences' | 'isClustered'>,
+    options: Pick<ClusterOptions, 'hasFences' | 'isClustered' | 'receivers'>,
     planted = withPlanted(new Set(), this.clock),
   ): SimulatedManager {
     return new SimulatedManager({
       ...{ clock: this.clock, trace: this.trace, random: this.random.fork() },
       store: planted.store(this.store),
       isClustered: options.isClustered ?? false,
+      receivers: options.receivers ?? nobodyAnswers,
       agents: (id) => planted.agent(agentLine(this.network, id, () => this.host(id).agent)),
       ...(options.hasFences === true ? { fencer: this.fences } : {}),
     })

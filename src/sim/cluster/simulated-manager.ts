@@ -1,6 +1,7 @@
 /** The real manager as a process that can be killed at any call that it makes, and started again over the same store. */
 import { HoldfastError } from '../../base/errors.ts'
 import type { HostId } from '../../base/ids.ts'
+import type { Network } from '../../base/network.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
 import type { Fencer } from '../../manager/app/fence-agents.ts'
 import { Manager } from '../../manager/app/manager.ts'
@@ -20,11 +21,14 @@ export interface ManagerParts {
   readonly agents: (host: HostId) => AgentApi
   /** What switches hosts off; absent: nothing. */
   readonly fencer?: Fencer
+  /** Who is told of alarms by webhook. */
+  readonly receivers: Pick<Network, 'request'>
 }
 
 const noAuthority = {
   ca: '',
   sign: () => Promise.reject(new HoldfastError('not-allowed', 'the simulation signs nothing')),
+  deriveKey: () => Promise.resolve(new Uint8Array(32)),
 }
 
 export class SimulatedManager {
@@ -44,7 +48,7 @@ export class SimulatedManager {
   /** Starts it, when none runs. It dies after `dieAfter` calls when that is given. */
   async start(dieAfter?: number): Promise<void> {
     if (this.#process?.isAlive === true) return
-    const { clock, random, trace, store, agents, isClustered, fencer } = this.#parts
+    const { clock, random, trace, store, agents, isClustered, fencer, receivers } = this.#parts
     const process = new SimulatedProcess(clock)
     this.#process = process
     if (dieAfter !== undefined) process.life.endAfter(dieAfter)
@@ -55,6 +59,7 @@ export class SimulatedManager {
       logger: trace.logger(`manager#${++this.#starts}`),
       authority: noAuthority,
       agents: (host) => process.port(agents(host.id)),
+      network: process.port(receivers),
       version: '0.1.0',
       isClustered,
       clusterName: 'sim',

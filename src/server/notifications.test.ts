@@ -1,0 +1,354 @@
+/** Targets that are told for real: an HTTP(S) receiver and an SMTP server on loopback, a manager over SQLite. */
+import assert from 'node:assert/strict'
+import { createHmac } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer as createHttp, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createHttps } from 'node:https'
+import { createServer as createTcp, type AddressInfo, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { after, before, test } from 'node:test'
+import { createSecureContext, TLSSocket } from 'node:tls'
+import { nodeClock, nodeFiles, nodeMailer, nodeNetwork, nodeProcesses, nodeRandom } from '../base/node/index.ts'
+import { silentLogger } from '../base/log.ts'
+import type { CreateNotificationTarget, NotificationTest } from '../contracts/notifications.ts'
+import { Authority, type KeyPair } from '../manager/app/authority.ts'
+import { Manager } from '../manager/app/manager.ts'
+import { openSqliteStore } from '../manager/store/sqlite/sqlite-store.ts'
+
+const network = nodeNetwork()
+const ports = { clock: nodeClock(), files: nodeFiles(), processes: nodeProcesses(), random: nodeRandom() }
+const context = {
+  caller: { name: 'a test', role: 'administrator', id: 'test' } as const,
+  signal: new AbortController().signal,
+}
+
+let folder: string
+let authority: Authority
+let pair: KeyPair
+const cleanUp = new AsyncDisposableStack()
+
+before(async () => {
+  folder = await mkdtemp(`${tmpdir()}/hf-notify-`)
+  authority = await Authority.create(`${folder}/ca`, 'test', ports)
+  pair = await authority.issue({ commonName: 'receiver', subjects: ['127.0.0.1'] })
+})
+after(async () => {
+  await cleanUp.disposeAsync()
+  network[Symbol.dispose]()
+  await rm(folder, { recursive: true })
+})
+
+async function openManager(): Promise<
+  { manager: Manager; store: Awaited<ReturnType<typeof openSqliteStore>> } & AsyncDisposable
+> {
+  const store = await openSqliteStore({
+    path: `${folder}/${ports.random.uuid()}.db`,
+    clock: ports.clock,
+    logger: silentLogger,
+  })
+  const manager = await openOver(store)
+  return {
+    ...{ manager, store },
+    async [Symbol.asyncDispose]() {
+      await manager[Symbol.asyncDispose]()
+      await store[Symbol.asyncDispose]()
+    },
+  }
+}
+
+function openOver(store: Awaited<ReturnType<typeof openSqliteStore>>): Promise<Manager> {
+  const agents = (): never => {
+    throw new Error('no hosts here')
+  }
+  return Manager.open({
+    ...{ ...ports, store, authority, agents, network, mailer: nodeMailer(), logger: silentLogger, version: '1.2.3' },
+  })
+}
+
+interface Got {
+  readonly headers: IncomingMessage['headers']
+  readonly body: string
+}
+
+/** A receiver that notes what it got, and answers as it is told. */
+async function receiver(
+  reply: (response: ServerResponse, got: Got[]) => void,
+  isTls = false,
+): Promise<{ url: string; got: Got[] }> {
+  const got: Got[] = []
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      got.push({ headers: request.headers, body })
+      reply(response, got)
+    })
+  }
+  const server: Server = isTls ? createHttps({ ...pair }, listener) : createHttp(listener)
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  cleanUp.defer(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  return { url: `${isTls ? 'https' : 'http'}://127.0.0.1:${port}/hook/s3cret-path`, got }
+}
+
+async function addAndTest(manager: Manager, body: CreateNotificationTarget): Promise<NotificationTest> {
+  const { id } = await manager.api.createNotificationTarget({ params: {}, body }, context)
+  return manager.api.testNotificationTarget({ params: { target: id }, body: {} }, context)
+}
+
+const ok = (response: ServerResponse): void => void response.writeHead(200).end('thank you')
+
+/** Waits for a condition, half a minute at most. */
+async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const end = ports.clock.monotonic() + 30_000
+  while (!(await isSo())) {
+    assert.ok(ports.clock.monotonic() < end, what)
+    await ports.clock.sleep(50)
+  }
+}
+
+test('a webhook gets a signed message over HTTPS from the authority that it was given with', async () => {
+  await using open = await openManager()
+  const hook = await receiver(ok, true)
+  const webhook = { url: hook.url, secret: 'sign me', ca: authority.ca }
+  const tested = await addAndTest(open.manager, { name: 'pager', webhook })
+  assert.deepEqual([tested.isDelivered, tested.answer], [true, '200 thank you'])
+  const { headers, body } = hook.got[0]!
+  const timestamp = String(headers['x-holdfast-timestamp'])
+  const expected = createHmac('sha256', 'sign me').update(`${timestamp}.${body}`).digest('hex')
+  assert.equal(headers['x-holdfast-signature'], `sha256=${expected}`)
+  assert.equal(headers['x-holdfast-event'], 'alarm.test')
+  assert.equal((JSON.parse(body) as { delivery: string }).delivery, headers['x-holdfast-delivery'])
+  const stranger = await addAndTest(open.manager, { name: 'stranger', webhook: { url: hook.url } })
+  assert.equal(stranger.isDelivered, false, 'an authority that the machine does not know')
+})
+
+test('secrets are in no answer of the API, and in the store only sealed', async () => {
+  await using open = await openManager()
+  const hook = await receiver(ok)
+  await addAndTest(open.manager, { name: 'pager', webhook: { url: hook.url, secret: 'sign me' } })
+  const shown = JSON.stringify(await open.manager.api.listNotificationTargets({ params: {} }, context))
+  const kept = JSON.stringify((await open.store.list('target')).items)
+  const events = JSON.stringify(await open.store.events({ revision: 0, sequence: 0 }, 1000))
+  for (const text of [shown, kept, events]) assert.ok(!text.includes('sign me') && !text.includes('s3cret-path'), text)
+  assert.match(shown, /"origin":"http:\/\/127\.0\.0\.1:\d+"/)
+})
+
+test('a redirect is not followed, an error is said, and a receiver that never answers times out', async () => {
+  await using open = await openManager()
+  const other = await receiver(ok)
+  const moved = await receiver((response) => response.writeHead(302, { location: other.url }).end())
+  const redirected = await addAndTest(open.manager, { name: 'moved', webhook: { url: moved.url } })
+  assert.equal(redirected.isDelivered, false)
+  assert.match(redirected.answer, /302.*not followed/)
+  assert.equal(other.got.length, 0)
+  const broken = await receiver((response) => response.writeHead(503).end('too busy'))
+  assert.match(
+    (await addAndTest(open.manager, { name: 'broken', webhook: { url: broken.url } })).answer,
+    /503 too busy/,
+  )
+  const hung = await receiver(() => undefined)
+  const late = await addAndTest(open.manager, { name: 'hung', webhook: { url: hung.url } })
+  assert.match(late.answer, /did not answer within 10 s/)
+  assert.ok(late.milliseconds >= 9900 && late.milliseconds < 15_000, `${late.milliseconds} ms`)
+  const drips = await receiver((response) => response.writeHead(200).write('and so on'))
+  const begun = await addAndTest(open.manager, { name: 'drips', webhook: { url: drips.url } })
+  assert.ok(begun.isDelivered && begun.milliseconds < 15_000, 'its status has said it; its endless body is cut')
+})
+
+test('what is owed is told after a restart of the manager, and a hung target holds up no other', async () => {
+  await using open = await openManager()
+  let isUp = false
+  const good = await receiver((response) => response.writeHead(isUp ? 200 : 500).end())
+  const hung = await receiver(() => undefined)
+  for (const [name, url] of [
+    ['good', good.url],
+    ['hung', hung.url],
+  ] as const) {
+    await open.manager.api.createNotificationTarget({ params: {}, body: { name, webhook: { url } } }, context)
+  }
+  const made = await stuckTask(open.store)
+  await until('both are tried', () => good.got.length > 0 && hung.got.length > 0)
+  await open.manager[Symbol.asyncDispose]()
+  isUp = true
+  const next = await openOver(open.store)
+  try {
+    await until('the good one is told', async () => {
+      const owed = (await open.store.list('delivery')).items.map(({ value }) => value.target)
+      return owed.length === 1
+    })
+    const bodies = good.got.map(
+      ({ body }) => JSON.parse(body) as { delivery: string; alarm: { subject: { id: string } } },
+    )
+    assert.equal(new Set(bodies.map(({ delivery }) => delivery)).size, 1, 'the same delivery each time')
+    assert.equal(bodies[0]?.alarm.subject.id, made)
+    const { items } = await next.api.listNotificationTargets({ params: {} }, context)
+    assert.deepEqual(
+      items.map(({ name, owed }) => [name, owed]),
+      [
+        ['good', 0],
+        ['hung', 1],
+      ],
+    )
+  } finally {
+    await next[Symbol.asyncDispose]()
+  }
+})
+
+/** A task that is stuck for ever, of a saga that this version does not know. */
+async function stuckTask(store: Awaited<ReturnType<typeof openSqliteStore>>): Promise<string> {
+  const id = (await store.nextId('task')) as never as `task-${number}`
+  const value = {
+    ...{ id, v: 1, saga: 'of.another/9', target: null, params: {}, state: 'stuck', step: null, outputs: [] },
+    ...{
+      cancelAsked: false,
+      problem: null,
+      result: null,
+      startedBy: 'a test',
+      created: new Date().toISOString(),
+      ended: null,
+    },
+  }
+  const result = await store.commit({ changes: [{ do: 'create', kind: 'task', value: value as never }], events: [] })
+  assert.ok(result.ok)
+  return id
+}
+
+/** A small SMTP server: what it was told, line by line. */
+class SmtpServer {
+  readonly lines: string[] = []
+  readonly wasEncrypted: boolean[] = []
+  port = 0
+  readonly #isTls: boolean
+  readonly #refuses: boolean
+
+  private constructor(isTls: boolean, refuses: boolean) {
+    this.#isTls = isTls
+    this.#refuses = refuses
+  }
+
+  static async open(options: { isTls?: boolean; refuses?: boolean; isSilent?: boolean } = {}): Promise<SmtpServer> {
+    const smtp = new SmtpServer(options.isTls === true, options.refuses === true)
+    const sockets = new Set<Socket>()
+    const server = createTcp((socket) => {
+      sockets.add(socket)
+      socket.on('error', () => undefined)
+      if (options.isSilent !== true) smtp.#serve(smtp.#isTls ? smtp.#encrypted(socket) : socket)
+    })
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    cleanUp.defer(() => {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+    })
+    smtp.port = (server.address() as AddressInfo).port
+    return smtp
+  }
+
+  #encrypted(socket: Socket): TLSSocket {
+    const encrypted = new TLSSocket(socket, { isServer: true, secureContext: createSecureContext({ ...pair }) })
+    encrypted.on('error', () => undefined)
+    return encrypted
+  }
+
+  #serve(socket: Socket, isAfterStartTls = false): void {
+    let [pending, isData] = ['', false]
+    const say = (text: string): void => void socket.write(`${text}\r\n`)
+    if (!isAfterStartTls) say('220 a test')
+    const onData = (chunk: Buffer): void => {
+      pending += chunk.toString()
+      for (let end = pending.indexOf('\r\n'); end >= 0; end = pending.indexOf('\r\n')) {
+        const line = pending.slice(0, end)
+        pending = pending.slice(end + 2)
+        this.lines.push(line)
+        this.wasEncrypted.push(socket instanceof TLSSocket)
+        const word = line.slice(0, 4).toUpperCase()
+        if (isData) {
+          if (line !== '.') continue
+          isData = false
+          say('250 kept as 42')
+        } else if (word === 'EHLO') {
+          const offers = socket instanceof TLSSocket ? ['AUTH PLAIN LOGIN'] : ['STARTTLS']
+          say(['250-test', ...offers.map((each) => `250-${each}`), '250 8BITMIME'].join('\r\n'))
+        } else if (word === 'STAR') {
+          say('220 go on')
+          socket.off('data', onData)
+          this.#serve(this.#encrypted(socket), true)
+        } else if (word === 'AUTH') say(this.#refuses ? '535 who are you' : '235 welcome')
+        else if (word === 'DATA') {
+          isData = true
+          say('354 go on')
+        } else if (word === 'QUIT') socket.end('221 bye\r\n')
+        else say('250 yes')
+      }
+    }
+    socket.on('data', onData)
+  }
+}
+
+const mail = { host: '127.0.0.1', from: 'holdfast@example.org', to: ['ops@example.org', 'night@example.org'] }
+
+for (const security of ['starttls', 'tls'] as const) {
+  test(`e-mail goes over ${security} with user and password, which no line in the clear bears`, async () => {
+    await using open = await openManager()
+    const smtp = await SmtpServer.open({ isTls: security === 'tls' })
+    const signIn = { user: 'holdfast', password: 'hunter2', security, ca: authority.ca, port: smtp.port }
+    const tested = await addAndTest(open.manager, { name: 'ops', email: { ...mail, ...signIn } })
+    assert.deepEqual([tested.isDelivered, tested.answer], [true, '250 kept as 42'])
+    const at = smtp.lines.findIndex((line) => line.startsWith('AUTH PLAIN'))
+    assert.equal(Buffer.from(smtp.lines[at]?.split(' ')[2] ?? '', 'base64').toString(), '\0holdfast\0hunter2')
+    assert.equal(smtp.wasEncrypted[at], true)
+    assert.equal(smtp.lines.filter((line) => line.startsWith('RCPT TO')).length, 2)
+    const text = smtp.lines.join('\n')
+    assert.match(text, /^Subject: \[holdfast\] test: a test of ops/m)
+    assert.match(text, /^Message-ID: <[0-9a-f-]{36}@example\.org>$/m)
+  })
+}
+
+test('a server that offers no STARTTLS gets nothing when that is demanded, and one without a password may have none', async () => {
+  await using open = await openManager()
+  const smtp = await SmtpServer.open()
+  const plain = await addAndTest(open.manager, { name: 'plain', email: { ...mail, port: smtp.port, security: 'none' } })
+  assert.equal(plain.isDelivered, true, plain.answer)
+  assert.ok(smtp.wasEncrypted.every((each) => !each))
+  const demanded = await addAndTest(open.manager, { name: 'demanded', email: { ...mail, port: smtp.port } })
+  assert.equal(demanded.isDelivered, false, 'its certificate is of no authority that this machine knows')
+  assert.equal(smtp.lines.filter((line) => line.startsWith('MAIL')).length, 1)
+})
+
+test('a mail server that refuses says why without the password, and a silent one times out', async () => {
+  await using open = await openManager()
+  const refusing = await SmtpServer.open({ isTls: true, refuses: true })
+  const signIn = {
+    user: 'holdfast',
+    password: 'hunter2',
+    security: 'tls' as const,
+    ca: authority.ca,
+    port: refusing.port,
+  }
+  const refused = await addAndTest(open.manager, { name: 'refusing', email: { ...mail, ...signIn } })
+  assert.match(refused.answer, /535 who are you/)
+  assert.ok(!refused.answer.includes('hunter2'))
+  const silent = await SmtpServer.open({ isSilent: true })
+  const late = await addAndTest(open.manager, {
+    name: 'silent',
+    email: { ...mail, port: silent.port, security: 'none' },
+  })
+  assert.equal(late.isDelivered, false)
+  assert.ok(late.milliseconds >= 9000 && late.milliseconds < 31_000, `${late.milliseconds} ms`)
+})
+
+test('what cannot be a target is refused with what to do', async () => {
+  await using open = await openManager()
+  const create = (body: CreateNotificationTarget) =>
+    open.manager.api.createNotificationTarget({ params: {}, body }, context)
+  await assert.rejects(create({ name: 'x' }), /a webhook or an e-mail/)
+  await assert.rejects(create({ name: 'x', webhook: { url: 'https://ada:pw@host/' } }), /not one that can be used/)
+  await assert.rejects(create({ name: 'x', email: { ...mail, user: 'ada' } }), /user and password/)
+  const clear = { user: 'ada', password: 'pw', security: 'none' as const }
+  await assert.rejects(create({ name: 'x', email: { ...mail, ...clear } }), /not sent in the clear/)
+  await create({ name: 'x', webhook: { url: 'https://host/' } })
+  await assert.rejects(create({ name: 'X', webhook: { url: 'https://host/' } }), /already/)
+})
