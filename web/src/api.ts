@@ -1,4 +1,5 @@
 /** Requests to the manager that serves this page. The session is a cookie that no script can read. */
+import type { Alarm } from '../../src/contracts/alarms.ts'
 import type { ClusterInfo, Host, Task, Vm } from '../../src/contracts/inventory.ts'
 import type { MigratePrecheck } from '../../src/contracts/vm-requests.ts'
 
@@ -43,6 +44,9 @@ export const api = {
   cluster: () => send<ClusterInfo>('GET', '/v1/cluster'),
   hosts: () => send<Page<Host>>('GET', '/v1/hosts'),
   vms: () => send<Page<Vm>>('GET', '/v1/vms'),
+  alarms: () => send<Page<Alarm>>('GET', '/v1/alarms'),
+  acknowledge: (alarm: string) => send<Alarm>('POST', `/v1/alarms/${id(alarm)}/acknowledge`, {}),
+  clear: (alarm: string) => send<Alarm>('POST', `/v1/alarms/${id(alarm)}/clear`, {}),
   tasks: () => send<Page<Task>>('GET', '/v1/tasks?limit=12'),
   start: (vm: string) => send<Task>('POST', `/v1/vms/${id(vm)}/start`, {}),
   shutdown: (vm: string) => send<Task>('POST', `/v1/vms/${id(vm)}/shutdown`, {}),

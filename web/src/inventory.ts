@@ -2,11 +2,14 @@
  * What the page shows, kept up to date: events say at once that something has changed; what hosts merely observe (load,
  * use) is asked for now and then, and tasks often while one runs.
  */
+import type { Alarm } from '../../src/contracts/alarms.ts'
 import type { ClusterInfo, Host, Task, Vm } from '../../src/contracts/inventory.ts'
 import { api, ApiError } from './api.ts'
 
 export interface Inventory {
   readonly cluster: ClusterInfo
+  /** The open ones, newest first. */
+  readonly alarms: readonly Alarm[]
   readonly hosts: readonly Host[]
   readonly vms: readonly Vm[]
   readonly tasks: readonly Task[]
@@ -78,10 +81,16 @@ export class InventoryFeed {
   }
 
   async #read(): Promise<{ revision: number }> {
-    const [cluster, hosts, vms, tasks] = await Promise.all([api.cluster(), api.hosts(), api.vms(), api.tasks()])
-    this.#onChange({ cluster, hosts: hosts.items, vms: vms.items, tasks: tasks.items })
+    const [cluster, alarms, hosts, vms, tasks] = await Promise.all([
+      api.cluster(),
+      api.alarms(),
+      api.hosts(),
+      api.vms(),
+      api.tasks(),
+    ])
+    this.#onChange({ cluster, alarms: alarms.items, hosts: hosts.items, vms: vms.items, tasks: tasks.items })
     const isBusy = tasks.items.some((task) => task.ended === null)
     this.#readIn(isBusy ? whileTasksRunMs : observedEveryMs)
-    return { revision: Math.min(hosts.revision, vms.revision, tasks.revision) }
+    return { revision: Math.min(alarms.revision, hosts.revision, vms.revision, tasks.revision) }
   }
 }

@@ -1,4 +1,5 @@
 /** The page: signs in, then shows hosts, VMs and tasks as they change. */
+import { AlarmList } from './alarm-list.ts'
 import { api, ApiError } from './api.ts'
 import { byId, h } from './dom.ts'
 import { HostList } from './host-list.ts'
@@ -38,12 +39,14 @@ function askForCode(reason: string | null): void {
 }
 
 async function showInventory(): Promise<void> {
+  const alarms = new AlarmList(() => feed.refresh())
   const hosts = new HostList()
   const tasks = new TaskList(() => feed.refresh())
   const vms = new VmList(() => feed.refresh())
   const feed = new InventoryFeed({
     change: (inventory) => {
       showCluster(inventory)
+      alarms.show(inventory.alarms)
       hosts.show(inventory.hosts.toSorted(byName))
       vms.show(inventory.vms.toSorted(byName), inventory)
       tasks.show(inventory.tasks)
@@ -58,7 +61,7 @@ async function showInventory(): Promise<void> {
     },
   })
   await feed.start()
-  main.replaceChildren(hosts.element, vms.element, tasks.element)
+  main.replaceChildren(alarms.element, hosts.element, vms.element, tasks.element)
   signOut.hidden = false
   signOut.onclick = () => {
     feed.stop()
