@@ -34,7 +34,7 @@ class Receiver {
         request.signal?.addEventListener('abort', () => reject(request.signal?.reason as Error), { once: true })
       })
     }
-    const told = JSON.parse(String(request.body)) as { delivery: string; change: string; alarm: { id: string } }
+    const told = JSON.parse(request.body as string) as { delivery: string; change: string; alarm: { id: string } }
     const before = this.got.get(told.delivery)
     this.got.set(told.delivery, { alarm: told.alarm.id, change: told.change, times: (before?.times ?? 0) + 1 })
     // It has taken it, and the answer is lost.
