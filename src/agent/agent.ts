@@ -11,6 +11,7 @@ import type { DatastoreId, DiskId, HostId, ImageId, TaskId, VmId } from '../base
 import type { Logger } from '../base/log.ts'
 import type { Network } from '../base/network.ts'
 import type { Random } from '../base/random.ts'
+import type { TcpProbe } from '../base/tcp.ts'
 import { mustTakePart, vmOf, type ArbiterAsk } from '../contracts/arbiter-door.ts'
 import type {
   ChangeArbiterRequest,
@@ -38,6 +39,7 @@ import type {
   RegisterAnswer,
   SecondEndpoint,
 } from '../contracts/protection.ts'
+import type { ProbeRequest, ProbeResult } from '../contracts/probe.ts'
 import type { RunRecord } from '../contracts/run-record.ts'
 import type { Static } from '../contracts/schema.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
@@ -59,6 +61,7 @@ import { importImage, removeImage } from './storage/import-image.ts'
 import { JobTable, type JobContext, type JobResult } from './storage/jobs.ts'
 import { moveDisk } from './storage/move-disk.ts'
 import { Uploads } from './storage/uploads.ts'
+import { probeGuest } from './vm/probe.ts'
 import { SerialLines } from './vm/serial-lines.ts'
 import type { VmPlaces } from './vm/vm-ports.ts'
 import { VmStates } from './vm/vm-state.ts'
@@ -76,6 +79,7 @@ export interface AgentDeps {
   readonly log: Logger
   readonly files: Files
   readonly network: Network
+  readonly tcp: TcpProbe
   readonly hypervisor: Hypervisor
   readonly images: DiskImages
   readonly manager: ManagerApi
@@ -317,6 +321,10 @@ export class Agent implements ServedAgent, AsyncDisposable {
 
   async tellRecord(record: RunRecord): Promise<void> {
     await (await this.#vms.keeper(record.vm)).tellRecord(record)
+  }
+
+  async probe(vm: VmId, request: ProbeRequest): Promise<ProbeResult> {
+    return probeGuest(this.#deps, (await this.#vms.known(vm)).guestPlace(), request)
   }
 
   async startJob(request: JobRequest): Promise<JobStatus> {

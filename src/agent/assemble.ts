@@ -10,6 +10,7 @@ import type { Processes } from '../base/processes.ts'
 import type { Random } from '../base/random.ts'
 import type { Streams } from '../base/streams.ts'
 import type { Taps } from '../base/taps.ts'
+import type { TcpProbe } from '../base/tcp.ts'
 import { qemuHypervisor } from '../hypervisor/qemu-hypervisor.ts'
 import { qemuDiskImages } from '../hypervisor/qemu-img.ts'
 import { Agent } from './agent.ts'
@@ -39,6 +40,7 @@ export interface HostPorts {
   readonly random: Random
   readonly streams: Streams
   readonly taps: Taps
+  readonly tcp: TcpProbe
 }
 
 export interface HostSettings {
@@ -116,7 +118,7 @@ export async function openHostAgent(
   })
   const load = new LoadMeter(files)
   const agent = await Agent.open({
-    ...{ host: identity.host, clock, random: ports.random, log, files, network: ports.network },
+    ...{ host: identity.host, clock, random: ports.random, log, files, network: ports.network, tcp: ports.tcp },
     ...{ hypervisor, images, manager: settings.manager, networks, places, datastores, disks, dataDirectory, pumps },
     allowedImportFolders: settings.allowedImportFolders,
     watchdog: await watchdogOf(ports, settings, runRoot),

@@ -16,6 +16,7 @@ import {
   nodeRandom,
   nodeStreams,
   nodeTaps,
+  nodeTcpProbe,
 } from '../base/node/index.ts'
 import type { HostFacts } from '../contracts/host.ts'
 import { openHostAgent, type HostPorts, type TrackingSettings } from './assemble.ts'
@@ -66,6 +67,7 @@ function realPorts(): HostPorts & { network: ReturnType<typeof nodeNetwork> } {
     random: nodeRandom(),
     streams: nodeStreams(),
     taps: nodeTaps(),
+    tcp: nodeTcpProbe(),
   }
 }
 

@@ -26,6 +26,7 @@ import {
   SecondEndpoint,
   type ArbiterApi,
 } from './protection.ts'
+import type { ProbeRequest, ProbeResult } from './probe.ts'
 import { RunRecord } from './run-record.ts'
 import { Count, Ipv4, Mac, Nullable, OneOf, Open, Sha256, Type, type Static } from './schema.ts'
 
@@ -360,6 +361,8 @@ export interface AgentApi extends ArbiterApi {
   unprotect(vm: VmDeployment['vm'], request: UnprotectRequest): Promise<VmObservation>
   /** On the primary host. When it resolves the record says so. Throws `wrong-state` when the one before did not step back. */
   changeArbiter(vm: VmDeployment['vm'], request: ChangeArbiterRequest): Promise<VmObservation>
+  /** Whether the guest that runs here is ready. Answers within seconds. Throws `wrong-state` when none runs here. */
+  probe(vm: VmDeployment['vm'], request: ProbeRequest): Promise<ProbeResult>
   startJob(request: JobRequest): Promise<JobStatus>
   /** Throws `not-found` for a job this agent does not know (it restarted, or never got it): start it again. */
   job(id: string): Promise<JobStatus>

@@ -38,6 +38,7 @@ import {
   TransitionRequest,
   TransitionResponse,
 } from './manager-api.ts'
+import { ProbeRequest, ProbeResult } from './probe.ts'
 import {
   ArbiterAskRequest,
   ArbiterOpenRequest,
@@ -93,6 +94,7 @@ export const agentCalls = {
     reply: VmObservation,
   },
   ...arbiterCalls('/v1'),
+  probe: { path: '/v1/probe', body: Open({ vm, request: ProbeRequest }), reply: ProbeResult },
   startJob: { path: '/v1/start-job', body: JobRequest, reply: JobStatus },
   job: { path: '/v1/job', body: Open({ id: jobId }), reply: JobStatus },
   cancelJob: { path: '/v1/cancel-job', body: Open({ id: jobId }), reply: JobStatus },

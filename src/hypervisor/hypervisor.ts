@@ -215,6 +215,8 @@ export interface Machine extends AsyncDisposable {
   screenshot(): Promise<Uint8Array>
   readonly serialSocket: string
   readonly vncSocket: string
+  /** The channel to the agent in the guest, whether or not there is one; one at a time can hold it. */
+  readonly guestAgentSocket: string
   usage(): Promise<{ cpuSeconds: number; rssMiB: number }>
   /** Lets go of the QMP connection; QEMU lives on. */
   [Symbol.asyncDispose](): Promise<void>

@@ -52,6 +52,7 @@ export class QemuMachine implements Machine {
   readonly pid: number
   readonly serialSocket: string
   readonly vncSocket: string
+  readonly guestAgentSocket: string
   readonly #deps: MachineDeps
   readonly #record: MachineRecord
   readonly #paths: RunPaths
@@ -76,6 +77,7 @@ export class QemuMachine implements Machine {
     this.pid = record.process.pid
     this.serialSocket = this.#paths.serial
     this.vncSocket = this.#paths.vnc
+    this.guestAgentSocket = this.#paths.guestAgent
   }
 
   /** Takes up a process whose control connection is open; goes on with an arrival that its last owner left undone. */

@@ -20,6 +20,8 @@ export interface FakeGuestHabits {
   /** It dirties memory faster than it can be sent: only post-copy or a cancel ends its migration. */
   readonly neverConverges: boolean
   readonly obeysPowerButton: boolean
+  /** How long after its start the agent in it answers; never when absent. */
+  readonly agentAfterMs?: number
 }
 
 /** What a guest knows: which power-on it lives since, and a counter that it raises while its vCPUs run. */
@@ -80,6 +82,12 @@ export class FakeGuest implements WireEnd {
     this.disks = place.disks ?? new Map<number, string>()
     this.#state = state
     this.#memory = { boot: state === 'prelaunch' ? this.#wire.nextBoot() : 0, counter: 0 }
+  }
+
+  /** Whether the agent in it answers by now. */
+  get hasAgent(): boolean {
+    const { agentAfterMs } = this.#habits
+    return agentAfterMs !== undefined && this.#runningSince !== undefined && this.memory.counter >= agentAfterMs
   }
 
   /** As it is now. */

@@ -68,6 +68,7 @@ const handlers: Handlers = {
   arbiterClaim: (agent, body) => agent.arbiterClaim(body),
   arbiterLook: (agent, body) => agent.arbiterLook(body),
   arbiterSupersede: (agent, body) => agent.arbiterSupersede(body),
+  probe: (agent, body) => agent.probe(body.vm, body.request),
   startJob: (agent, body) => agent.startJob(body),
   job: (agent, body) => agent.job(body.id),
   cancelJob: (agent, body) => agent.cancelJob(body.id),

@@ -4,7 +4,8 @@
  * - From each tap: the vNIC's own MAC only, and where Holdfast assigns the address, that address only; no DHCP server, no
  *   router advertisement. RARP with the right MAC passes: QEMU announces a moved guest with it.
  * - Between hosts: the service address, the bridge's MAC and DHCP stay on their host, for every host has the same ones.
- * - To the host itself: ARP, ping and DHCP. Guests reach nothing else of it by the service address.
+ * - To the host itself: ARP, ping and DHCP, and the answers of guests that the host asks whether they are ready: no segment
+ *   that opens a connection. Guests reach nothing else of it by the service address.
  */
 import type { NetworkConfig } from '../../contracts/agent-api.ts'
 import { bridgeMac, vlanName, vxlanName } from './names.ts'
@@ -45,6 +46,7 @@ export function nftRules(networks: readonly NetworkConfig[], taps: readonly TapR
     '    ether type arp accept',
     '    ip protocol icmp accept',
     '    udp dport 67 accept',
+    '    tcp flags & (fin | syn | rst | ack) != syn accept',
     '    drop',
     '  }',
     '}',

@@ -30,6 +30,7 @@ import { beginDiskMove, noteDiskMoved, settleDiskMove } from './disk-move.ts'
 import { discardIncoming, onComplete, prepareIncoming, releaseIncoming } from './incoming.ts'
 import { followPump, takeUp } from './follow-pump.ts'
 import { beginOutgoing, finishOutgoing, sendOut, settle, settleOutgoing } from './outgoing.ts'
+import { addressesOf, type GuestAddress } from './probe.ts'
 import { endProtection, protect, unprotect, type KeeperWork } from './protect.ts'
 import { afterAnswer, arrive, endMachine, reconcile } from './reconcile.ts'
 import { discardSecond, prepareSecond } from './second.ts'
@@ -82,6 +83,13 @@ export class VmKeeper implements AsyncDisposable {
   /** Of a QEMU that runs here. Throws `wrong-state` when there is none. */
   machine(): Machine {
     return this.#core.mustHaveMachine()
+  }
+
+  /** Where the guest that runs here is asked whether it is ready. Throws `wrong-state` when there is none. */
+  guestPlace(): { agentSocket: string; addresses: GuestAddress[] } {
+    const { deployment } = this.#core.state
+    const addresses = deployment === null ? [] : addressesOf(deployment)
+    return { agentSocket: this.machine().guestAgentSocket, addresses }
   }
 
   start(deployment: VmDeployment): Promise<VmObservation> {

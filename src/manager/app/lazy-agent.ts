@@ -22,6 +22,7 @@ export function lazyAgent(find: () => Promise<AgentApi>): AgentApi {
     arbiterClaim: async (request) => (await find()).arbiterClaim(request),
     arbiterLook: async (request) => (await find()).arbiterLook(request),
     arbiterSupersede: async (request) => (await find()).arbiterSupersede(request),
+    probe: async (vm, request) => (await find()).probe(vm, request),
     startJob: async (request) => (await find()).startJob(request),
     job: async (id) => (await find()).job(id),
     cancelJob: async (id) => (await find()).cancelJob(id),

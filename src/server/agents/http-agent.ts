@@ -56,6 +56,7 @@ export function httpAgent(host: AgentAddress, ports: HttpAgentPorts): AgentApi {
     arbiterClaim: (request) => line.call('arbiterClaim', request),
     arbiterLook: (request) => line.call('arbiterLook', request),
     arbiterSupersede: (request) => line.call('arbiterSupersede', request),
+    probe: (vm, request) => line.call('probe', { vm, request }),
     startJob: (request) => line.call('startJob', request),
     job: (id) => line.call('job', { id }),
     cancelJob: (id) => line.call('cancelJob', { id }),

@@ -23,6 +23,7 @@ import type { VirtualClock, VirtualNodeClock } from '../virtual-clock.ts'
 import { SimulatedImages, type FileNames } from './disk-images.ts'
 import { MountedFiles } from './mounted-files.ts'
 import { SimulatedWatchdog } from './simulated-watchdog.ts'
+import { connectGuestAgent } from './simulated-guest-agents.ts'
 import { SimulatedProcess } from './process.ts'
 import type { Plants } from './planted.ts'
 import type { Trace } from './trace.ts'
@@ -200,7 +201,9 @@ export class SimulatedHost {
     return {
       ...{ host: this.id, clock, random: random.fork(), files, hypervisor, images, places, datastores, disks },
       log: trace.logger(`${this.name} agent#${start}`),
-      network: {} as Network,
+      network: { connectUnix: (path: string) => connectGuestAgent(this.hypervisor.alive(), path) } as Network,
+      // Simulated VMs have no NICs.
+      tcp: { ask: async () => 'there is no such address' },
       manager: process.port(manager(this.id)),
       watchdog: process.port(plants.watchdog(this.watchdog)),
       neighbour: (witness) => process.port(neighbour(this.id, witness.host)),

@@ -91,6 +91,7 @@ export class FakeHost {
       stop: async (vm, { generation }) => this.#seen(vm, 'none', await this.#move(vm, generation, 'stopped')),
       signal: async (vm, { signal, generation }) =>
         this.#seen(vm, signal === 'pause' ? 'paused' : 'running', generation),
+      probe: async () => ({ isReady: true, problem: null }),
       startJob: async (request) => this.#job(request),
       job: async (id) => doneJob(id, null),
       cancelJob: async (id) => doneJob(id, null),
