@@ -26,6 +26,7 @@ export type AlarmId = Branded<'alarm'>
 /** Who is told of alarms. */
 export type TargetId = Branded<'target'>
 export type DeliveryId = Branded<'delivery'>
+export type RuleId = Branded<'rule'>
 
 /** Kind of object → prefix of its short ids. */
 export const idPrefixes = {
@@ -46,6 +47,7 @@ export const idPrefixes = {
   alarm: 'alarm',
   target: 'target',
   delivery: 'delivery',
+  rule: 'rule',
 } as const
 
 export type ObjectKind = keyof typeof idPrefixes

@@ -5,7 +5,16 @@ import { routePaths } from '../contracts/paths.ts'
 import type { RouteName } from '../contracts/routes.ts'
 import { fakeManager, fakeTerminal, fakeWorld, type FakeManager, type FakeWorld } from './testing/fake-surroundings.ts'
 import { memoryFiles } from './testing/memory-files.ts'
-import { page, sampleAlarm, sampleHost, sampleTarget, sampleTask, sampleVm } from './testing/samples.ts'
+import {
+  page,
+  sampleAdmission,
+  sampleAlarm,
+  sampleHost,
+  sampleRule,
+  sampleTarget,
+  sampleTask,
+  sampleVm,
+} from './testing/samples.ts'
 
 const made = '2026-01-02T03:00:00.000Z'
 const store = (id: string, name: string) => ({
@@ -99,6 +108,11 @@ function kindManager(): FakeManager {
       listNetworks: () => page(network('net-1', 'guests')),
       createNetwork: () => network('net-2', 'dmz'),
       removeNetwork: () => null,
+      changeCluster: () => ({ name: 'lab' }),
+      getAdmission: () => sampleAdmission,
+      listRules: () => page(sampleRule),
+      createRule: () => sampleRule,
+      removeRule: () => null,
       listTasks: () => page(sampleTask()),
       getTask: task,
       cancelTask: task,
@@ -130,6 +144,11 @@ function kindManager(): FakeManager {
 /** For each route a command line that leads to it. */
 const wayTo: Record<RouteName, string[] | 'browsers only'> = {
   getCluster: ['cluster', 'show'],
+  changeCluster: ['cluster', 'change', '--admission', 'hosts', '--host-failures', '1'],
+  getAdmission: ['cluster', 'admission'],
+  listRules: ['rule', 'list'],
+  createRule: ['rule', 'add', 'web-apart', 'apart', '--vm', 'web', 'db'],
+  removeRule: ['rule', 'remove', 'web-apart', '--yes'],
   listHosts: ['host', 'list'],
   getHost: ['host', 'show', 'host1'],
   enterMaintenance: ['host', 'maintenance', 'host1'],
@@ -230,6 +249,7 @@ test('every list is an array of objects with id and name in JSON', async () => {
     'datastore',
     'network',
     'image',
+    'rule',
     'task',
     'token',
     'event',

@@ -25,6 +25,12 @@ export const nouns: readonly Noun[] = [
   { name: 'image', summary: 'disk images', group: 'Inventory:', load: () => import('./nouns/image.ts') },
   { name: 'datastore', summary: 'where disks are', group: 'Inventory:', load: () => import('./nouns/datastore.ts') },
   { name: 'network', summary: 'networks (port groups)', group: 'Inventory:', load: () => import('./nouns/network.ts') },
+  {
+    name: 'rule',
+    summary: 'where VMs may run: together, apart, on hosts',
+    group: 'Inventory:',
+    load: () => import('./nouns/rule.ts'),
+  },
   { name: 'cluster', summary: 'the cluster', group: 'Inventory:', load: () => import('./nouns/cluster.ts') },
   {
     name: 'task',

@@ -19,6 +19,8 @@ import { HostFence } from './fence.ts'
 import { DatastoreObservation, HostFacts, HostLoad, NetworkObservation } from './host.ts'
 import { isolationPolicies, leaseStates } from './host-lease.ts'
 import { MachineSpec } from './machine-spec.ts'
+import { restartPriorities } from './restart-words.ts'
+import { AdmissionSettings, RestartSettings, VmDependency } from './restart.ts'
 import { RunRecord } from './run-record.ts'
 import {
   Count,
@@ -52,6 +54,8 @@ export const VmPolicies = Open({
    * comes back elsewhere within seconds; or `leave-running`, until the host is known to be off. Absent: `leave-running`.
    */
   isolation: Type.Optional(OneOf(isolationPolicies)),
+  /** Its turn when VMs are started again after the loss of a host; absent: `medium`. */
+  restartPriority: Type.Optional(OneOf(restartPriorities)),
 })
 export type VmPolicies = Static<typeof VmPolicies>
 
@@ -88,6 +92,8 @@ export const Vm = Open({
   addresses: Type.Array(Ipv4),
   spec: MachineSpec,
   policies: VmPolicies,
+  /** VMs that are to be ready before this one is started again; absent: none. */
+  dependsOn: Type.Optional(Type.Array(VmDependency)),
   run: RunRecord,
   protection: Protection,
   /** The task that holds the VM now. */
@@ -311,6 +317,9 @@ export const ClusterInfo = Open({
   /** The CPU model that new VMs get; any host must be able to run it. */
   cpuBaseline: Type.String(),
   counts: Open({ hosts: Count, vms: Count, running: Count, tasks: Count }),
+  /** How VMs are started again after the loss of a host, and the room that is kept for it. */
+  restart: Type.Optional(RestartSettings),
+  admission: Type.Optional(AdmissionSettings),
 })
 export type ClusterInfo = Static<typeof ClusterInfo>
 

@@ -22,6 +22,8 @@ export const routePaths: {
   }
 } = {
   getCluster: { method: 'GET', path: '/v1/cluster', hasBody: false, isBytes: false },
+  changeCluster: { method: 'PATCH', path: '/v1/cluster', hasBody: true, isBytes: false },
+  getAdmission: { method: 'GET', path: '/v1/cluster/admission', hasBody: false, isBytes: false },
   listEvents: { method: 'GET', path: '/v1/events', hasBody: false, isBytes: false },
   listTasks: { method: 'GET', path: '/v1/tasks', hasBody: false, isBytes: false },
   getTask: { method: 'GET', path: '/v1/tasks/{task}', hasBody: false, isBytes: false },
@@ -71,6 +73,9 @@ export const routePaths: {
   listNetworks: { method: 'GET', path: '/v1/networks', hasBody: false, isBytes: false },
   createNetwork: { method: 'POST', path: '/v1/networks', hasBody: true, isBytes: false },
   removeNetwork: { method: 'DELETE', path: '/v1/networks/{network}', hasBody: false, isBytes: false },
+  listRules: { method: 'GET', path: '/v1/rules', hasBody: false, isBytes: false },
+  createRule: { method: 'POST', path: '/v1/rules', hasBody: true, isBytes: false },
+  removeRule: { method: 'DELETE', path: '/v1/rules/{rule}', hasBody: false, isBytes: false },
   listTokens: { method: 'GET', path: '/v1/tokens', hasBody: false, isBytes: false },
   createToken: { method: 'POST', path: '/v1/tokens', hasBody: true, isBytes: false },
   revokeToken: { method: 'DELETE', path: '/v1/tokens/{token}', hasBody: false, isBytes: false },

@@ -10,6 +10,7 @@ import { fencingRoutes } from './routes/fencing.ts'
 import { hostRoutes } from './routes/hosts.ts'
 import { managerRoutes } from './routes/managers.ts'
 import { networkRoutes } from './routes/networks.ts'
+import { ruleRoutes } from './routes/rules.ts'
 import { storageRoutes } from './routes/storage.ts'
 import { vmRoutes } from './routes/vms.ts'
 import type { Static, TSchema } from './schema.ts'
@@ -25,6 +26,7 @@ export const routes = {
   ...vmRoutes,
   ...storageRoutes,
   ...networkRoutes,
+  ...ruleRoutes,
   ...accessRoutes,
   ...managerRoutes,
   ...alarmRoutes,

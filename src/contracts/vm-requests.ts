@@ -1,6 +1,8 @@
 /** What is asked of VMs: the bodies of the calls of the API. */
 import { isolationPolicies } from './host-lease.ts'
 import { diskBuses, diskFormats, firmwares, machineKinds, nicModels, videoKinds, virtioKinds } from './machine-spec.ts'
+import { restartPriorities } from './restart-words.ts'
+import { DependencyRequests } from './restart.ts'
 import { Count, Ipv4, Mac, Name, Nullable, OneOf, Open, Ref, Strict, Type, type Static } from './schema.ts'
 
 const MemoryMiB = Type.Integer({ minimum: 16, maximum: 4 * 1024 * 1024 })
@@ -53,8 +55,10 @@ export const CreateVm = Strict({
           description: 'what its host does when it loses every manager (several managers only)',
         }),
       ),
+      restartPriority: Type.Optional(OneOf(restartPriorities)),
     }),
   ),
+  dependsOn: Type.Optional(DependencyRequests),
   /** Where to put disks that name no datastore. */
   datastore: Type.Optional(Ref),
   start: Type.Optional(Type.Boolean({ description: 'power it on when it is made' })),
@@ -65,6 +69,7 @@ export const ChangeVm = Strict({
   name: Type.Optional(Name),
   description: Type.Optional(Type.String({ maxLength: 2000 })),
   policies: Type.Optional(CreateVm.properties.policies),
+  dependsOn: Type.Optional(DependencyRequests),
   vcpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 64, description: 'while stopped' })),
   memoryMiB: Type.Optional(Type.Integer({ minimum: 16, maximum: 4 * 1024 * 1024, description: 'while stopped' })),
   virtio: Type.Optional(OneOf(virtioKinds, { description: 'while stopped' })),
@@ -102,6 +107,7 @@ export const MigrateVm = Strict({
   autoConverge: Type.Optional(Type.Boolean()),
   downtimeLimitMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 10000 })),
   multifdChannels: Type.Optional(Type.Integer({ minimum: 0, maximum: 16 })),
+  force: Type.Optional(Type.Boolean({ description: 'go there although a rule that must be kept forbids it' })),
   /** For measuring beside plain QEMU only; default true. */
   tls: Type.Optional(Type.Boolean()),
 })

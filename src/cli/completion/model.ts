@@ -24,7 +24,7 @@ export interface CompletionNode {
   readonly values: readonly Value[]
 }
 
-const namedValues = ['vm', 'host', 'datastore', 'network', 'image', 'task', 'token', 'alarm', 'target']
+const namedValues = ['vm', 'host', 'datastore', 'network', 'image', 'rule', 'task', 'token', 'alarm', 'target']
 const fileValues = ['file', 'path', 'folder']
 
 /** Every command of the program, the program itself first. */

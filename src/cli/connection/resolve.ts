@@ -10,6 +10,7 @@ export const namedKinds = {
   network: { route: 'listNetworks', say: 'network', list: 'holdfast network list' },
   image: { route: 'listImages', say: 'image', list: 'holdfast image list' },
   manager: { route: 'listManagers', say: 'manager', list: 'holdfast manager list' },
+  rule: { route: 'listRules', say: 'rule', list: 'holdfast rule list' },
   token: { route: 'listTokens', say: 'token', list: 'holdfast token list' },
   target: { route: 'listNotificationTargets', say: 'notification target', list: 'holdfast notification list' },
 } as const satisfies Record<string, { route: ListRoute; say: string; list: string }>

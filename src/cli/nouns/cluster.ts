@@ -3,10 +3,12 @@ import type { Command } from 'commander'
 import type { Cli } from '../cli.ts'
 import { writeFacts } from '../output/show.ts'
 import { counted } from '../output/words.ts'
+import { defineAdmission } from './cluster-admission.ts'
 import { defineFencingSettings } from './cluster-fencing.ts'
 
 export function define(command: Command, cli: Cli): void {
   defineFencingSettings(command, cli)
+  defineAdmission(command, cli)
   command
     .command('show')
     .description('show the cluster and where it is reached')

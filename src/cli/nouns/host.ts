@@ -163,14 +163,18 @@ function defineMaintenance(command: Command, cli: Cli): void {
     .description('move every VM away and keep the host empty; with --leave let VMs come again')
   waitOptions(maintenance.argument('<host>', 'name or id'))
     .option('--leave', 'end maintenance')
-    .action(async (word: string, options: WaitFlags & { leave?: true }) => {
+    .option('--force', 'although it takes room that admission control keeps (administrators)')
+    .action(async (word: string, options: WaitFlags & { leave?: true; force?: true }) => {
       const session = await cli.session()
       const host = await resolveId(session, 'host', word)
       if (options.leave === true) {
         const left = await session.change('leaveMaintenance', { params: { host } })
         return writeDone(cli, left, `${left.name} takes VMs again`)
       }
-      const task = await session.change('enterMaintenance', { params: { host }, body: {} })
+      const task = await session.change('enterMaintenance', {
+        params: { host },
+        body: given({ force: options.force }),
+      })
       await finishTask(cli, session, task, options, () => `${word} is empty and in maintenance`)
     })
 }

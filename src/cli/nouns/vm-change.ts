@@ -6,8 +6,9 @@ import type { Cli } from '../cli.ts'
 import { resolveId } from '../connection/resolve.ts'
 import { choice, collect, countOption, given, memoryOption } from '../options.ts'
 import { writeDone } from '../output/show.ts'
+import { addRestartOptions, type RestartFlags } from './vm-restart-options.ts'
 
-interface ChangeFlags {
+interface ChangeFlags extends RestartFlags {
   readonly name?: string
   readonly description?: string
   readonly vcpus?: number
@@ -30,7 +31,7 @@ Examples:
   holdfast vm change probe --cmdline "console=ttyS0 debug"`
 
 export function defineVmChange(command: Command, cli: Cli): void {
-  command
+  const change = command
     .command('change')
     .description('change a VM: its machine while it is stopped, the rest at any time')
     .argument('<vm>', 'name or id')
@@ -53,6 +54,7 @@ export function defineVmChange(command: Command, cli: Cli): void {
     .addOption(choice('--auto-converge <yes|no>', 'may a migration slow the guest down?', ['yes', 'no']))
     .addOption(choice('--restart <policy>', 'start it again when it stopped unasked', ['on-failure', 'never']))
     .addOption(choice('--isolation <policy>', 'when its host is cut off (several managers)', ['stop', 'leave-running']))
+  addRestartOptions(change, true)
     .addHelpText('after', examples)
     .action(async (word: string, options: ChangeFlags) => {
       const body = changeBody(options)
@@ -70,6 +72,7 @@ export function changeBody(options: ChangeFlags): ChangeVm {
     autoConverge: yesNo(options.autoConverge),
     restart: options.restart,
     isolation: options.isolation,
+    restartPriority: options.restartPriority,
   })
   const body = given({
     name: options.name,
@@ -79,6 +82,7 @@ export function changeBody(options: ChangeFlags): ChangeVm {
     virtio: options.virtio,
     kernel: kernelOf(options),
     cdroms: options.cdrom?.map((image) => (image === 'empty' ? {} : { image })),
+    dependsOn: options.dependsOn === false ? [] : options.dependsOn,
     policies: Object.keys(policies).length === 0 ? undefined : policies,
   })
   if (Object.keys(body).length > 0) return body

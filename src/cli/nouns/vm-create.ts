@@ -6,11 +6,12 @@ import type { Cli } from '../cli.ts'
 import { choice, collect, countOption, given, memoryOption, sizeOption, waitOptions } from '../options.ts'
 import { finishTask } from '../task-finish.ts'
 import type { WaitFlags } from '../task-wait.ts'
+import { addRestartOptions, type RestartFlags } from './vm-restart-options.ts'
 
 type Disk = NonNullable<CreateVm['disks']>[number]
 type Nic = NonNullable<CreateVm['nics']>[number]
 
-interface CreateFlags extends WaitFlags {
+interface CreateFlags extends WaitFlags, RestartFlags {
   readonly image?: string
   readonly disk?: Disk[]
   readonly nic?: Nic[] | false
@@ -86,6 +87,7 @@ function addMachineOptions(create: Command): void {
     .addOption(choice('--restart <policy>', 'start it again when it stopped unasked', ['on-failure', 'never']))
     .addOption(choice('--isolation <policy>', 'when its host is cut off (several managers)', ['stop', 'leave-running']))
     .option('--start', 'power it on when it is made')
+  addRestartOptions(create, false)
 }
 
 /** `10G,datastore=fast` or `size=10G,…` as fields. */
@@ -148,6 +150,7 @@ export function createBody(name: string, options: CreateFlags): CreateVm {
     autoConverge: options.autoConverge ? undefined : false,
     restart: options.restart,
     isolation: options.isolation,
+    restartPriority: options.restartPriority,
   })
   return given({
     name,
@@ -167,6 +170,7 @@ export function createBody(name: string, options: CreateFlags): CreateVm {
         ? undefined
         : given({ kernel: options.kernel, initrd: options.initrd, cmdline: options.cmdline }),
     policies: Object.keys(policies).length === 0 ? undefined : policies,
+    dependsOn: options.dependsOn === false ? undefined : options.dependsOn,
     datastore: options.datastore,
     start: options.start,
   })

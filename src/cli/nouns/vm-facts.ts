@@ -4,14 +4,17 @@ import type { Vm } from '../../contracts/inventory.ts'
 import type { Session } from '../connection/session.ts'
 import { durationWords, memoryWords } from '../output/words.ts'
 import { protectionWords } from './vm-protection-words.ts'
+import { dependencyLines, priorityWords } from './vm-restart-options.ts'
 
 type Fact = readonly [string, string | undefined]
 
 /** The facts of a VM, with the names of its networks and datastores. */
 export async function vmFacts(session: Session, vm: Vm, age: (time: string) => string): Promise<Fact[]> {
-  const [networks, datastores] = await Promise.all([
+  const hasOthers = (vm.dependsOn ?? []).length > 0
+  const [networks, datastores, others] = await Promise.all([
     namesOf(session, 'listNetworks'),
     namesOf(session, 'listDatastores'),
+    hasOthers ? namesOf(session, 'listVms') : new Map<string, string>(),
   ])
   const { spec, policies } = vm
   return [
@@ -36,12 +39,17 @@ export async function vmFacts(session: Session, vm: Vm, age: (time: string) => s
     ['cdroms', linesOf(spec.cdroms.map((cdrom) => cdrom.image ?? 'empty'))],
     ['kernel', kernelLine(spec)],
     ['policies', policyLine(policies)],
+    ['restart priority', priorityWords(vm)],
+    ['waits for', linesOf(dependencyLines(vm, others))],
     ['usage', usageLine(vm, age)],
     ['created', age(vm.created)],
   ]
 }
 
-async function namesOf(session: Session, route: 'listNetworks' | 'listDatastores'): Promise<Map<string, string>> {
+async function namesOf(
+  session: Session,
+  route: 'listNetworks' | 'listDatastores' | 'listVms',
+): Promise<Map<string, string>> {
   const items: { id: string; name: string }[] = await session.list(route)
   return new Map(items.map((item) => [item.id, item.name]))
 }

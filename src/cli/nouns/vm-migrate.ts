@@ -21,6 +21,7 @@ interface MigrateFlags extends WaitFlags {
   readonly multifd?: number
   readonly tls: boolean
   readonly check?: true
+  readonly force?: true
 }
 
 export function defineVmMigrate(command: Command, cli: Cli): void {
@@ -28,6 +29,7 @@ export function defineVmMigrate(command: Command, cli: Cli): void {
   waitOptions(migrate.argument('<vm>', 'name or id'))
     .option('--to <host>', 'where to; without it (and without --datastore) a host is chosen')
     .option('--datastore <datastore>', 'move the disks there too; without --to the disks alone')
+    .option('--force', 'go there although a rule that must be kept forbids it')
     .option('--check', 'say whether it would work, and do nothing')
     .option('--max-bandwidth <size>', 'at most this much a second, such as 50M', sizeOption)
     .option('--allow-post-copy', 'switch to post-copy where it does not converge')
@@ -56,6 +58,7 @@ function migrateBody(options: MigrateFlags): MigrateVm {
     allowPostCopy: options.allowPostCopy,
     autoConverge: options.autoConverge ? undefined : false,
     downtimeLimitMs: options.downtimeLimit,
+    force: options.force,
     multifdChannels: options.multifd,
     tls: options.tls ? undefined : false,
   })

@@ -2,6 +2,7 @@
 import type { Alarm } from '../../contracts/alarms.ts'
 import type { NotificationTarget } from '../../contracts/notifications.ts'
 import type { Event, Host, Task, Vm } from '../../contracts/inventory.ts'
+import type { AdmissionReport, Rule } from '../../contracts/restart.ts'
 
 const common = { uuid: '00000000-0000-4000-8000-000000000001', created: '2026-01-02T03:00:00.000Z', revision: 7 }
 
@@ -157,4 +158,22 @@ export function sampleTarget(change: Partial<NotificationTarget> = {}): Notifica
     webhook: { origin: 'https://pager.example', isSigned: false, hasOwnCa: false },
     ...change,
   }
+}
+
+export const sampleRule = {
+  id: 'rule-1',
+  name: 'web-apart',
+  ...common,
+  cluster: 'cluster-1',
+  kind: 'apart',
+  strength: 'must',
+  vms: [{ id: 'vm-1', name: 'web' }],
+  hosts: [],
+  warnings: ['2 VMs are to be apart, and 1 host takes VMs now'],
+} as unknown as Rule
+
+export const sampleAdmission: AdmissionReport = {
+  settings: { policy: 'hosts', hosts: 1 },
+  ...{ capacityMiB: 8192, usedMiB: 4096, reservedMiB: 2048, isKept: true, survives: 1 },
+  ...{ each: [], worst: null, bound: [] },
 }

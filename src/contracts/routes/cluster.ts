@@ -1,5 +1,6 @@
 /** Routes of the cluster, its tasks and its events. */
 import { ClusterInfo, Event, Task } from '../inventory.ts'
+import { AdmissionReport, ChangeCluster } from '../restart.ts'
 import { Count, Strict, Type } from '../schema.ts'
 import { EmptyBody, Page, paging, route } from './row.ts'
 
@@ -11,6 +12,27 @@ export const clusterRoutes = {
     group: 'cluster',
     role: 'reader',
     response: ClusterInfo,
+    status: 200,
+  }),
+
+  changeCluster: route({
+    method: 'PATCH',
+    path: '/v1/cluster',
+    summary: 'Change how VMs are started again after the loss of a host, and the room that is kept for it',
+    group: 'cluster',
+    role: 'administrator',
+    body: ChangeCluster,
+    response: ClusterInfo,
+    status: 200,
+  }),
+
+  getAdmission: route({
+    method: 'GET',
+    path: '/v1/cluster/admission',
+    summary: 'Capacity, what is used and kept, and how many host failures the cluster survives now',
+    group: 'cluster',
+    role: 'reader',
+    response: AdmissionReport,
     status: 200,
   }),
 

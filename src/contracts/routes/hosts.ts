@@ -1,7 +1,7 @@
 /** Routes of hosts. */
 import { Host, Task } from '../inventory.ts'
 import { Open, Strict, Time, Type } from '../schema.ts'
-import { EmptyBody, ListQuery, Nothing, Page, route } from './row.ts'
+import { ListQuery, Nothing, Page, route } from './row.ts'
 
 export const hostRoutes = {
   listHosts: route({
@@ -31,7 +31,9 @@ export const hostRoutes = {
     summary: 'Move every VM away and keep the host empty',
     group: 'hosts',
     role: 'operator',
-    body: EmptyBody,
+    body: Strict({
+      force: Type.Optional(Type.Boolean({ description: 'although it takes room that admission control keeps' })),
+    }),
     response: Task,
     status: 202,
   }),

@@ -1,5 +1,6 @@
 /** The inventory and the newest observations as the decisions of domain/ want them. */
 import type { ClusterView, HostView, VmView } from '../domain/cluster-view.ts'
+import { isToRestart, priorityOf } from '../domain/restart-order.ts'
 import { startingOn } from '../sagas/starting-on.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { HostRegistry } from './host-registry.ts'
@@ -7,13 +8,16 @@ import type { Mirror } from './mirror.ts'
 
 /** As of what the mirror holds now; await `mirror.fresh()` before to include every commit. */
 export function clusterSnapshot(mirror: Mirror, registry: HostRegistry): ClusterView {
+  const cluster = mirror.list('cluster')[0]
   return {
-    cpuBaseline: mirror.list('cluster')[0]?.cpuBaseline ?? 'qemu64',
+    cpuBaseline: cluster?.cpuBaseline ?? 'qemu64',
+    ...(cluster?.admission === undefined ? {} : { admission: cluster.admission }),
     hosts: mirror.list('host').map((host) => hostSnapshot(host, registry)),
     datastores: mirror.list('datastore'),
     networks: mirror.list('network'),
     images: mirror.list('image'),
     vms: vmSnapshots(mirror),
+    rules: mirror.list('rule'),
   }
 }
 
@@ -29,6 +33,8 @@ export function vmSnapshots(mirror: Mirror): VmView[] {
         spec: vm.spec,
         run: stored.run,
         startingOn: startingOn(mirror.get('task', vm.operation)),
+        restartPriority: priorityOf(vm.policies),
+        isAwaited: isToRestart(vm, stored.run),
       },
     ]
   })

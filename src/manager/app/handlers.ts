@@ -18,6 +18,7 @@ import type { Managers } from './managers.ts'
 import type { Networks } from './networks.ts'
 import type { NotificationTargets } from './notification-targets.ts'
 import type { Protections } from './protections.ts'
+import type { Rules } from './rules.ts'
 import type { Tasks } from './tasks.ts'
 import type { Uploads } from './uploads.ts'
 import type { Vms } from './vms.ts'
@@ -38,6 +39,7 @@ export interface UseCases {
   readonly networks: Networks
   readonly notificationTargets: NotificationTargets
   readonly protections: Protections
+  readonly rules: Rules
   readonly tasks: Tasks
   readonly uploads: Uploads
   readonly vms: Vms
@@ -141,7 +143,8 @@ function inventoryHandlers(
   return {
     listHosts: ({ query }) => hosts.list(query),
     getHost: ({ params }) => hosts.get(params.host),
-    enterMaintenance: ({ params }, { caller }) => task(hosts.enterMaintenance(params.host, caller)),
+    enterMaintenance: ({ params, body }, { caller }) =>
+      task(hosts.enterMaintenance(params.host, body.force === true, caller)),
     leaveMaintenance: ({ params }, { caller }) => hosts.leaveMaintenance(params.host, caller),
     confirmHostOff: ({ params }, { caller }) => hosts.confirmOff(params.host, caller),
     removeHost: ({ params }, { caller }) => hosts.remove(params.host, caller),
@@ -188,8 +191,14 @@ function otherHandlers({
   tasks,
   events,
   access,
+  rules,
 }: UseCases): Some<
   | 'getCluster'
+  | 'changeCluster'
+  | 'getAdmission'
+  | 'listRules'
+  | 'createRule'
+  | 'removeRule'
   | 'listTasks'
   | 'getTask'
   | 'cancelTask'
@@ -201,6 +210,11 @@ function otherHandlers({
 > {
   return {
     getCluster: () => cluster.get(),
+    changeCluster: ({ body }, { caller }) => cluster.change(body, caller),
+    getAdmission: () => cluster.admission(),
+    listRules: ({ query }) => rules.list(query),
+    createRule: ({ body }, { caller }) => rules.create(body, caller),
+    removeRule: ({ params }, { caller }) => rules.remove(params.rule, caller),
     listTasks: ({ query }) => tasks.list(query),
     getTask: ({ params, query }, { signal }) => tasks.get(params.task, query?.waitSeconds, signal),
     cancelTask: ({ params }) => tasks.cancel(params.task),

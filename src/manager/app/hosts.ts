@@ -3,6 +3,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId } from '../../base/ids.ts'
 import type { Host } from '../../contracts/inventory.ts'
 import type { CallOf } from '../../contracts/routes.ts'
+import { admissionProblem, withoutHost } from '../domain/admission.ts'
 import { nameClaim } from '../domain/names.ts'
 import type { SagaEngine } from '../sagas/engine.ts'
 import { beginOperation } from '../sagas/operation.ts'
@@ -10,7 +11,7 @@ import { maintenanceOperation } from '../sagas/vm-operations.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { Change } from '../store/store.ts'
 import { vmSnapshots } from './cluster-snapshot.ts'
-import type { AppContext, Caller } from './context.ts'
+import { hasRole, type AppContext, type Caller } from './context.ts'
 import { namedPageOf, type PageOf } from './pages.ts'
 import { hostView, vmCountOf } from './views/host-view.ts'
 import { need, newEvent, notFound, subjectOf, unclaim, write } from './write.ts'
@@ -40,10 +41,29 @@ export class Hosts {
     return hostView(stored.value, stored.revision, world)
   }
 
-  /** Begins to empty a host. Throws `wrong-state` when it is in maintenance already. */
-  enterMaintenance(id: string, caller: Caller): Promise<TaskId> {
+  /**
+   * Begins to empty a host. Throws `wrong-state` when it is in maintenance already, and `no-capacity` when the room that
+   * admission control keeps would be gone, unless an administrator says to do it all the same.
+   */
+  async enterMaintenance(id: string, isForced: boolean, caller: Caller): Promise<TaskId> {
     const { store } = this.#context
+    if (isForced && !hasRole(caller.role, 'administrator')) {
+      throw new HoldfastError('not-allowed', 'only an administrator may go over admission control')
+    }
+    if (!isForced) await this.#mustKeepRoom(id)
     return beginOperation(this.#engine, caller, async () => maintenanceOperation(await need(store, 'host', id)))
+  }
+
+  async #mustKeepRoom(id: string): Promise<void> {
+    const cluster = await this.#context.cluster()
+    const { admission } = cluster
+    const host = cluster.hosts.find((each) => each.id === id)
+    if (admission === undefined || admission.policy === 'off' || host?.maintenance !== 'off') return
+    const problem = admissionProblem(withoutHost(cluster, host.id), admission)
+    if (problem === undefined) return
+    throw new HoldfastError('no-capacity', `without ${host.name}, ${problem}`, {
+      mend: 'Stop some VMs or add a host; an administrator may go on all the same: --force.',
+    })
   }
 
   async leaveMaintenance(id: string, caller: Caller): Promise<Host> {

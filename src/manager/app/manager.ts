@@ -53,6 +53,7 @@ import { allUrls, Managers, type ManagersPort } from './managers.ts'
 import { Mirror } from './mirror.ts'
 import { Networks } from './networks.ts'
 import { Protections } from './protections.ts'
+import { Rules } from './rules.ts'
 import { RunRecords } from './run-records.ts'
 import { Tasks } from './tasks.ts'
 import { Uploads } from './uploads.ts'
@@ -176,6 +177,7 @@ export class Manager implements AsyncDisposable {
       managerJoins: this.managerJoins,
       networks,
       protections: new Protections(context, engine, deps),
+      rules: new Rules(context),
       vms,
     })
   }

@@ -31,6 +31,7 @@ export const mirroredKinds = [
   'alarm-settings',
   'target',
   'delivery',
+  'rule',
 ] as const satisfies readonly Kind[]
 export type MirroredKind = (typeof mirroredKinds)[number]
 

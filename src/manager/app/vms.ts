@@ -4,6 +4,7 @@ import type { DatastoreId, HostId, TaskId, VmId } from '../../base/ids.ts'
 import { MiB } from '../../base/units.ts'
 import type { Vm } from '../../contracts/inventory.ts'
 import type { ChangeVm, CreateVm, MigratePrecheck, MigrateVm, StartVm } from '../../contracts/vm-requests.ts'
+import type { VmDependency } from '../../contracts/restart.ts'
 import type { CallOf } from '../../contracts/routes.ts'
 import { changeMachine, changesMachine } from '../domain/machine-change.ts'
 import { precheckDiskMove } from '../domain/migrate-precheck.ts'
@@ -19,6 +20,7 @@ import type { VmSignal } from '../sagas/vm-signal.ts'
 import type { VmRecord } from '../store/records.ts'
 import type { Change } from '../store/store.ts'
 import type { AppContext, Caller } from './context.ts'
+import { dependenciesOf, mustHaveNoCycle } from './dependencies.ts'
 import { hasName, pageOf, type PageOf } from './pages.ts'
 import { resolve } from './references.ts'
 import { VmViews, type KeptView } from './views/vm-views.ts'
@@ -90,12 +92,15 @@ export class Vms {
       throw new HoldfastError('internal', 'the inventory has no default project, pool or folder')
     }
     const home = { project: project.id, pool: pool.id, folder: folder.id }
-    return this.#begin(caller, () => createVmOperation(this.#deps, body, home))
+    return this.#begin(caller, async () => {
+      const dependsOn = dependenciesOf((await mirror.fresh()).list('vm'), body.dependsOn ?? [])
+      return createVmOperation(this.#deps, body, { ...home, ...(dependsOn.length === 0 ? {} : { dependsOn }) })
+    })
   }
 
   start(id: string, body: StartVm, caller: Caller): Promise<TaskId> {
     const host = this.#refs(body.host, undefined).host
-    return this.#begin(caller, () => operations.startOperation(this.#deps, id as VmId, host))
+    return this.#begin(caller, () => operations.startOperation(this.#deps, id as VmId, host, { isAsked: true }))
   }
 
   stop(id: string, caller: Caller): Promise<TaskId> {
@@ -135,6 +140,7 @@ export class Vms {
     const result = await precheck(this.#deps, {
       ...{ vm: value.id, host, datastore },
       needsPostCopy: body.allowPostCopy === true,
+      ignoresRules: body.force === true,
     })
     if (!result.ok) return { isPossible: false, reasons: [...result.reasons], plan: null }
     const { target, movingDisks, spec } = result.plan
@@ -201,8 +207,16 @@ export class Vms {
       name: body.name ?? vm.name,
       description: body.description ?? vm.description,
       policies: { ...vm.policies, ...body.policies },
+      ...(body.dependsOn === undefined ? {} : { dependsOn: await this.#dependencies(vm, body.dependsOn) }),
       spec: isOfMachine ? changeMachine(await this.#context.cluster(), vm.spec, body) : vm.spec,
     }
+  }
+
+  async #dependencies(vm: VmRecord, asked: NonNullable<ChangeVm['dependsOn']>): Promise<VmDependency[]> {
+    const vms = (await this.#context.mirror.fresh()).list('vm')
+    const dependsOn = dependenciesOf(vms, asked)
+    mustHaveNoCycle(vms, vm, dependsOn)
+    return dependsOn
   }
 
   async #mustBeAtRest(vm: VmRecord): Promise<void> {

@@ -36,7 +36,19 @@ export function pledged(caller: Caller, made: MadeObject): Change[] {
 }
 
 type NamedKind =
-  'manager' | 'host' | 'vm' | 'datastore' | 'network' | 'image' | 'task' | 'token' | 'run' | 'alarm' | 'target'
+  | 'cluster'
+  | 'manager'
+  | 'host'
+  | 'vm'
+  | 'datastore'
+  | 'network'
+  | 'image'
+  | 'task'
+  | 'token'
+  | 'run'
+  | 'rule'
+  | 'alarm'
+  | 'target'
 
 const wordOf: Record<NamedKind, string> = {
   manager: 'manager',
@@ -50,6 +62,8 @@ const wordOf: Record<NamedKind, string> = {
   run: 'VM',
   alarm: 'alarm',
   target: 'notification target',
+  rule: 'rule',
+  cluster: 'cluster',
 }
 
 /** The record with this id. Throws `not-found`. */

@@ -2,10 +2,12 @@
  * What decisions are made from: a snapshot of the inventory and of the newest observations, in the terms of the contracts
  * (records of the store satisfy these shapes as they are).
  */
-import type { DatastoreId, DiskId, HostId, ImageId, NetworkId, VmId } from '../../base/ids.ts'
+import type { DatastoreId, DiskId, HostId, ImageId, NetworkId, RuleId, VmId } from '../../base/ids.ts'
 import type { DatastoreObservation, HostFacts, NetworkObservation } from '../../contracts/host.ts'
 import type { Host } from '../../contracts/inventory.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
+import type { RestartPriority, ruleKinds, ruleStrengths } from '../../contracts/restart-words.ts'
+import type { AdmissionSettings } from '../../contracts/restart.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 
 export type HostState = Host['state']
@@ -73,6 +75,21 @@ export interface VmView {
   readonly run: RunRecord
   /** Where an open task starts it, before the record says so. */
   readonly startingOn: HostId | null
+  /** Absent: `medium`. */
+  readonly restartPriority?: RestartPriority
+  /** It should run and waits to be started again after the loss of a host. */
+  readonly isAwaited?: boolean
+}
+
+/** A rule of placement. */
+export interface RuleView {
+  readonly id: RuleId
+  readonly name: string
+  readonly kind: (typeof ruleKinds)[number]
+  readonly strength: (typeof ruleStrengths)[number]
+  readonly vms: readonly VmId[]
+  /** Of `on-hosts` and `not-on-hosts`. */
+  readonly hosts: readonly HostId[]
 }
 
 export interface DiskView {
@@ -87,12 +104,26 @@ export interface ClusterView {
   readonly networks: readonly NetworkView[]
   readonly images: readonly ImageView[]
   readonly vms: readonly VmView[]
+  /** Absent: none. */
+  readonly rules?: readonly RuleView[]
+  /** What is to be kept free for failures of hosts; absent: nothing. */
+  readonly admission?: AdmissionSettings
 }
 
 /** Why something cannot be; `code` for programs, `message` for people. */
 export interface Reason {
   readonly code:
-    'cpu' | 'network' | 'storage' | 'memory' | 'host-state' | 'name' | 'qemu' | 'disk-space' | 'vm-state' | 'protected'
+    | 'cpu'
+    | 'network'
+    | 'storage'
+    | 'memory'
+    | 'host-state'
+    | 'name'
+    | 'qemu'
+    | 'disk-space'
+    | 'vm-state'
+    | 'protected'
+    | 'rule'
   readonly message: string
 }
 
@@ -101,13 +132,6 @@ export function hostsHeldBy(vm: VmView): HostId[] {
   const { phase, host, target, protection } = vm.run
   const held = phase === 'running' || phase === 'moving' || phase === 'unknown' ? [host, target] : []
   return [...new Set([...held, protection?.second ?? null, vm.startingOn])].filter((each) => each !== null)
-}
-
-/** Memory promised to the VMs that run, arrive or start on this host, MiB. */
-export function committedMiB(cluster: Pick<ClusterView, 'vms'>, host: HostId, except?: VmId): number {
-  return cluster.vms
-    .filter((vm) => vm.id !== except && hostsHeldBy(vm).includes(host))
-    .reduce((sum, vm) => sum + vm.spec.memoryMiB, 0)
 }
 
 /** Memory that a host keeps for itself (kernel, agent, QEMU's own), MiB. */

@@ -2,7 +2,6 @@
 import type { DatastoreId, VmId } from '../../base/ids.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
 import {
-  committedMiB,
   imagesOf,
   isMountedOn,
   reservedMiB,
@@ -12,6 +11,8 @@ import {
   type Reason,
 } from './cluster-view.ts'
 import { cpuProblem } from './cpu-baseline.ts'
+import { committedMiB } from './host-load.ts'
+import { ruleReasons } from './placement-rules.ts'
 import { compareVersions } from './versions.ts'
 import { formatSize, MiB } from '../../base/units.ts'
 
@@ -20,6 +21,8 @@ export interface Need {
   readonly spec: MachineSpec
   /** Bytes that are to be written anew, by datastore. */
   readonly newBytes?: ReadonlyMap<DatastoreId, number>
+  /** A person has said so. */
+  readonly ignoresRules?: boolean
 }
 
 /** Every reason why this host cannot take the machine now; empty when it can. */
@@ -28,6 +31,14 @@ export function reasonsAgainst(cluster: ClusterView, host: HostView, need: Need)
   if (state.length > 0) return state
   return [
     ...memoryReasons(cluster, host, need),
+    ...lastingReasons(cluster, host, need),
+    ...(need.ignoresRules === true ? [] : ruleReasons(cluster, host, need.vm)),
+  ]
+}
+
+/** Reasons that no other VM has a part in: what the host is, its networks and its storage. */
+export function lastingReasons(cluster: ClusterView, host: HostView, need: Need): Reason[] {
+  return [
     ...machineReasons(host, need.spec),
     ...networkReasons(cluster, host, need.spec),
     ...storageReasons(cluster, host, need),

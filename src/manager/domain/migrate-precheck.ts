@@ -20,6 +20,7 @@ export interface MigrationWish {
   readonly datastore: DatastoreId | null
   /** Refuse a target to which no guest can come by post-copy. Disks that move too rule post-copy out by themselves. */
   readonly needsPostCopy?: boolean
+  readonly ignoresRules?: boolean
 }
 
 export interface MigrationPlan {
@@ -41,7 +42,8 @@ export function precheckMigration(cluster: ClusterView, wish: MigrationWish): Pr
   if (before.length > 0 || source === undefined) return { ok: false, reasons: before }
   const spec = specAfter(wish.vm.spec, wish.datastore)
   const movingDisks = disksBetween(wish.vm.spec, spec)
-  const need = { vm: wish.vm.id, spec, newBytes: bytesByDatastore(movingDisks) }
+  const { ignoresRules = false } = wish
+  const need = { vm: wish.vm.id, spec, newBytes: bytesByDatastore(movingDisks), ignoresRules }
   const needsPostCopy = wish.needsPostCopy === true && movingDisks.length === 0
   const unlike = (host: HostView): Reason[] => [
     ...betweenHosts(source, host),

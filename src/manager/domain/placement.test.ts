@@ -3,7 +3,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { DatastoreId, DiskId, HostId, NetworkId, VmId } from '../../base/ids.ts'
 import { aCluster, aFacts, aHost, aSpec, aVm } from './cluster-fixture.ts'
-import { committedMiB, reservedMiB, type HostView } from './cluster-view.ts'
+import { reservedMiB, type HostView } from './cluster-view.ts'
+import { committedMiB } from './host-load.ts'
 import { place } from './placement.ts'
 
 const vm = 'vm-99' as VmId

@@ -1,8 +1,10 @@
 /** Which host takes a machine: filter, then score. Deterministic: the same snapshot gives the same host. */
-import type { HostId, VmId } from '../../base/ids.ts'
+import type { HostId } from '../../base/ids.ts'
 import { idNumber } from '../../base/ids.ts'
-import { committedMiB, hostsHeldBy, reservedMiB, type ClusterView, type HostView, type Reason } from './cluster-view.ts'
+import { reservedMiB, type ClusterView, type HostView, type Reason } from './cluster-view.ts'
 import { reasonsAgainst, type Need } from './host-fit.ts'
+import { promisedOn } from './host-load.ts'
+import { ruleWeight } from './placement-rules.ts'
 
 export interface HostRefusal {
   readonly host: HostId
@@ -28,8 +30,12 @@ export function place(cluster: ClusterView, wish: PlacementWish): Placement {
   const judged = candidates.map((host) => ({ host, reasons: reasonsAgainst(cluster, host, wish) }))
   const ranking = judged
     .filter(({ reasons }) => reasons.length === 0)
-    .map(({ host }) => ({ host: host.id, score: score(cluster, host, wish) }))
-    .sort((a, b) => b.score - a.score || idNumber(a.host) - idNumber(b.host))
+    .map(({ host }) => ({
+      host: host.id,
+      score: score(cluster, host, wish),
+      against: wish.ignoresRules === true ? 0 : ruleWeight(cluster, host, wish.vm),
+    }))
+    .sort((a, b) => a.against - b.against || b.score - a.score || idNumber(a.host) - idNumber(b.host))
   const best = ranking[0]
   if (best !== undefined) return { ok: true, host: best.host, ranking }
   const refusals = judged.map(({ host, reasons }) => ({ host: host.id, name: host.name, reasons }))
@@ -44,15 +50,11 @@ function score(cluster: ClusterView, host: HostView, need: Need): number {
   const total = host.facts?.memoryMiB ?? 0
   const cores = Math.max(1, host.facts?.cpu.cores ?? 1)
   const usable = Math.max(1, total - reservedMiB(total))
-  const free = (usable - committedMiB(cluster, host.id, need.vm) - need.spec.memoryMiB) / usable
-  const unpromised = 1 / (1 + promisedVcpus(cluster, host.id, need.vm) / cores)
+  const promised = promisedOn(cluster, host.id, need.vm)
+  const free = (usable - promised.memoryMiB - need.spec.memoryMiB) / usable
+  const unpromised = 1 / (1 + promised.vcpus / cores)
   const idle = 1 - Math.min(1, host.load1 / cores)
   return Math.round((0.6 * free + 0.35 * unpromised + 0.05 * idle) * 10_000) / 10_000
-}
-
-function promisedVcpus(cluster: ClusterView, host: HostId, except: VmId): number {
-  const held = cluster.vms.filter((vm) => vm.id !== except && hostsHeldBy(vm).includes(host))
-  return held.reduce((sum, vm) => sum + vm.spec.vcpus, 0)
 }
 
 /** The refusals as one sentence for people. */

@@ -4,7 +4,8 @@ import type { DatastoreId, DiskId, HostId, VmId } from '../../base/ids.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
 import type { RunProtection } from '../../contracts/protection.ts'
 import { aCluster, aFacts, aHost, aSpec, aVm } from './cluster-fixture.ts'
-import { committedMiB, type ClusterView, type VmView } from './cluster-view.ts'
+import type { ClusterView, VmView } from './cluster-view.ts'
+import { committedMiB } from './host-load.ts'
 import { planProtection, secondMachine } from './protect-plan.ts'
 
 const [h1, h2, h3] = ['host-1', 'host-2', 'host-3'] as HostId[]

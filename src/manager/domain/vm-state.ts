@@ -11,6 +11,8 @@ export interface VmSight {
   readonly host: HostState | null
   /** The newest word of the record's host on this VM, while that host is connected. */
   readonly observation: VmObservation | null
+  /** Why it is not started again by itself, in words; null or absent: nothing is known of that. */
+  readonly restartWait?: string | null
   /** The open task that holds the VM: the saga's name without its version, and its state. */
   readonly operation: { readonly saga: string; readonly state: string; readonly problem: string | null } | null
 }
@@ -46,9 +48,10 @@ export function vmState(sight: VmSight): VmShown {
   }
 }
 
-function stopped({ run, operation, power }: VmSight): VmShown {
+function stopped({ run, operation, power, restartWait = null }: VmSight): VmShown {
   if (operation?.saga === 'vm.start' && operation.state === 'running') return { state: 'starting', problem: null }
-  const problem = run.cause === null ? null : (stopProblems[run.cause] ?? null)
+  const cause = run.cause === null ? null : (stopProblems[run.cause] ?? null)
+  const problem = cause === null || restartWait === null ? cause : `${cause}; ${restartWait}`
   return { state: 'stopped', problem: power === 'on' || run.cause === 'start-failed' ? problem : null }
 }
 

@@ -8,7 +8,7 @@ import type { Records } from '../store/records.ts'
 export interface ReconcilerDeps extends SagaDeps {
   /** The inventory as it was a moment ago; what is decided on it is checked again where it is written. */
   readonly inventory: {
-    list<K extends 'host' | 'vm' | 'run' | 'disk' | 'promise'>(kind: K): readonly Records[K][]
+    list<K extends 'host' | 'vm' | 'run' | 'disk' | 'promise' | 'cluster'>(kind: K): readonly Records[K][]
   }
   /** Begins an operation in the name of a reconciler. Throws what refuses it. */
   begin<Params>(startedBy: string, build: () => Promise<Operation<Params>>): Promise<TaskId>

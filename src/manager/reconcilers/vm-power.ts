@@ -1,17 +1,22 @@
 /**
- * Starts a VM again that stopped without being asked: its intent is `on`, its policy allows it, and the record says that
- * it crashed, that its host was lost, or that its memory was lost in a move. With growing pauses, and a bound per hour: a
- * guest that keeps crashing is left alone. A start that found no host says nothing of the guest, and counts for nothing: it
- * is tried again until there is one.
+ * Starts a VM again that stopped without being asked: its intent is `on`, its policies allow it, and the record says that
+ * it crashed, that its host was lost, or that its memory was lost in a move. In which order, where, and what waits for what
+ * is the plan's to say (domain/restart-plan.ts). With growing pauses, and a bound per hour: a guest that keeps crashing is
+ * left alone. A start that found no host says nothing of the guest, and counts for nothing: it is tried again until there
+ * is one.
  */
-import type { TaskId, VmId } from '../../base/ids.ts'
-import type { StopCause } from '../../contracts/run-record.ts'
-import type { RunRecordStored, VmRecord } from '../store/records.ts'
+import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import { describeError, toHoldfastError } from '../../base/errors.ts'
+import { defaultRestartSettings } from '../../contracts/restart-words.ts'
+import type { RunRecord } from '../../contracts/run-record.ts'
+import { isToRestart } from '../domain/restart-order.ts'
+import { planRestarts, type RestartPlan } from '../domain/restart-plan.ts'
+import type { RestartWait, RunRecordStored, VmRecord } from '../store/records.ts'
 import { startOperation } from '../sagas/vm-operations.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
-
-const restarting: ReadonlySet<StopCause> = new Set(['crashed', 'host-lost', 'lost-in-move'])
+import { ReadyProbes } from './ready-probes.ts'
+import { RestartWaits } from './restart-waits.ts'
+import { StateTimes } from './state-times.ts'
 
 /** The pause after the nth restart within the hour, milliseconds: the first is at once. */
 const pausesMs = [0, 10_000, 30_000, 120_000, 600_000] as const
@@ -33,13 +38,15 @@ export type RestartHistory = ReadonlyMap<VmId, StartHistory>
 const noHistory: StartHistory = { restarts: [], misses: [] }
 
 export interface PowerPlan {
-  /** To be started now. */
+  /** To be started now, as far as their own history goes. */
   readonly start: readonly VmId[]
+  /** Between two attempts. */
+  readonly pausing: readonly VmId[]
   /** Restarted too often within the hour: they wait until it is over. */
   readonly exhausted: readonly VmId[]
 }
 
-/** What to start now. Pure. */
+/** What its own history lets be started now. Pure. */
 export function planPower(
   vms: readonly VmRecord[],
   runs: readonly RunRecordStored[],
@@ -48,11 +55,11 @@ export function planPower(
 ): PowerPlan {
   const runOf = new Map(runs.map((stored) => [stored.id, stored.run]))
   const start: VmId[] = []
+  const pausing: VmId[] = []
   const exhausted: VmId[] = []
   for (const vm of vms) {
     const run = runOf.get(vm.id)
-    if (vm.power !== 'on' || vm.operation !== null || vm.policies.restart !== 'on-failure') continue
-    if (run?.phase !== 'stopped' || run.cause === null || !restarting.has(run.cause)) continue
+    if (vm.operation !== null || !isToRestart(vm, run)) continue
     const { restarts, misses } = history.get(vm.id) ?? noHistory
     const recent = restarts.filter((at) => nowMs - at < hourMs)
     const pauseMs = pausesMs[recent.length]
@@ -61,30 +68,113 @@ export function planPower(
       nowMs - (recent.at(-1) ?? -Infinity) >= (pauseMs ?? 0) && nowMs - (misses.at(-1) ?? -Infinity) >= missPauseMs
     if (pauseMs === undefined) exhausted.push(vm.id)
     else if (isDue) start.push(vm.id)
+    else pausing.push(vm.id)
   }
-  return { start, exhausted }
+  return { start, pausing, exhausted }
 }
+
+const startedBy = 'reconciler/vm-power'
+
+/** What waits no longer than this is not told of: most of it is over at the next look. */
+const tellAfterMs = 5_000
 
 export class VmPower implements Reconciler {
   readonly name = 'vm-power'
   readonly everyMs = 1000
   readonly #deps: ReconcilerDeps
+  readonly #openedMs: number
   readonly #history = new Map<VmId, StartHistory>()
   /** Starts whose end is not known yet. */
   readonly #begun = new Map<VmId, { readonly task: TaskId; readonly at: number }>()
+  /** What went wrong with the last start that came to nothing. */
+  readonly #failures = new Map<VmId, string>()
+  readonly #times: StateTimes
+  readonly #probes: ReadyProbes
+  readonly #waits: RestartWaits
   readonly #told = new Set<VmId>()
 
   constructor(deps: ReconcilerDeps) {
     this.#deps = deps
+    this.#openedMs = deps.clock.monotonic()
+    this.#times = new StateTimes(deps.clock)
+    this.#probes = new ReadyProbes(deps)
+    this.#waits = new RestartWaits(deps)
   }
 
   async look(): Promise<void> {
     const { inventory, clock } = this.#deps
     const now = clock.monotonic()
     await this.#learn(now)
-    const plan = planPower(inventory.list('vm'), inventory.list('run'), this.#history, now)
-    for (const vm of plan.start) await this.#start(vm, now)
-    for (const vm of plan.exhausted) await this.#tellExhausted(vm)
+    const [vms, stored] = [inventory.list('vm'), inventory.list('run')]
+    const runs = new Map(stored.map(({ id, run }) => [id, run]))
+    const wanted = vms.filter((vm) => isToRestart(vm, runs.get(vm.id)))
+    await this.#takeUp(wanted, now)
+    const waits = new Map<VmId, RestartWait>()
+    if (wanted.length > 0) {
+      const history = planPower(vms, stored, this.#history, now)
+      const plan = await this.#plan(vms, runs, history, now)
+      for (const { vm, host } of plan.start) await this.#start(vm, host, now)
+      for (const { run, dependency } of plan.asks) this.#probes.ask(run, dependency)
+      for (const vm of history.exhausted) await this.#tellExhausted(vm)
+      this.#collect(waits, plan, history, runs, now)
+    }
+    await this.#waits.tell(vms, waits)
+    const relevant = wanted.flatMap((vm) => [vm.id, ...(vm.dependsOn ?? []).map((each) => each.vm)])
+    this.#times.keepOnly(new Set(relevant))
+  }
+
+  async #plan(
+    vms: readonly VmRecord[],
+    runs: ReadonlyMap<VmId, RunRecord>,
+    { pausing, exhausted }: PowerPlan,
+    nowMs: number,
+  ): Promise<RestartPlan> {
+    const { inventory, hosts } = this.#deps
+    const byId = new Map(vms.map((vm) => [vm.id, vm]))
+    const settings = { ...defaultRestartSettings, ...inventory.list('cluster')[0]?.restart }
+    const unheard = inventory.list('host').filter((host) => hosts.report(host.id) === undefined && !host.confirmedOff)
+    return planRestarts({
+      ...{ vms, runs, nowMs, cluster: await this.#deps.cluster() },
+      sinceMs: (id) => {
+        const [vm, run] = [byId.get(id), runs.get(id)]
+        return vm === undefined || run === undefined ? nowMs : this.#times.of(run, isToRestart(vm, run))
+      },
+      isReady: (run, dependency) => this.#probes.isReady(run, dependency),
+      begunMs: new Map([...this.#begun].map(([vm, { at }]) => [vm, at])),
+      pausing: new Set([...pausing, ...exhausted]),
+      openedMs: this.#openedMs,
+      unheard: new Set(unheard.map((host) => host.id)),
+      settings: { levelWaitMs: settings.levelWaitSeconds * 1000, startsPerHost: settings.startsPerHost },
+    })
+  }
+
+  /** What of all this people are told. */
+  #collect(
+    waits: Map<VmId, RestartWait>,
+    plan: RestartPlan,
+    { pausing, exhausted }: PowerPlan,
+    runs: ReadonlyMap<VmId, RunRecord>,
+    now: number,
+  ): void {
+    for (const { vm, code, why } of plan.waits) {
+      const run = runs.get(vm)
+      const isOld = run !== undefined && now - this.#times.of(run, true) >= tellAfterMs
+      if (code !== 'turn' && isOld) waits.set(vm, { code, why })
+    }
+    for (const vm of pausing) {
+      const why = this.#failures.get(vm)
+      if (why !== undefined) waits.set(vm, { code: 'failed', why: `the last start failed (${why}); it is tried again` })
+    }
+    for (const vm of exhausted) waits.set(vm, { code: 'exhausted', why: 'it stopped too often within an hour' })
+  }
+
+  /** Starts that a former manager has begun, and that go on. */
+  async #takeUp(wanted: readonly VmRecord[], now: number): Promise<void> {
+    for (const { id, operation } of wanted) {
+      if (operation === null || this.#begun.has(id)) continue
+      const task = (await this.#deps.store.get('task', operation))?.value
+      if (task?.startedBy === startedBy && task.ended === null) this.#begun.set(id, { task: task.id, at: now })
+    }
   }
 
   /** Takes down what became of the starts that were begun. */
@@ -97,6 +187,8 @@ export class VmPower implements Reconciler {
       const recent = restarts.filter((each) => now - each < hourMs)
       // What nobody knows any more counts as a restart: the bound is there to protect.
       const isMiss = record !== undefined && record.state !== 'done'
+      if (isMiss) this.#failures.set(vm, record.problem?.detail ?? record.state)
+      else this.#failures.delete(vm)
       // A miss is paused after its end: an attempt may have taken long.
       this.#history.set(
         vm,
@@ -107,9 +199,9 @@ export class VmPower implements Reconciler {
     }
   }
 
-  async #start(vm: VmId, now: number): Promise<void> {
+  async #start(vm: VmId, prefer: HostId, now: number): Promise<void> {
     try {
-      const task = await this.#deps.begin('reconciler/vm-power', () => startOperation(this.#deps, vm, null))
+      const task = await this.#deps.begin(startedBy, () => startOperation(this.#deps, vm, null, { prefer }))
       this.#told.delete(vm)
       this.#begun.set(vm, { task, at: now })
     } catch (thrown) {

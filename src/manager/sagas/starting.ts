@@ -1,8 +1,12 @@
 /** Starting a VM on the best host, and on another one when that cannot; calling a start off. Used by create and start. */
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
-import { describeRefusals, place } from '../domain/placement.ts'
 import type { VmDeployment } from '../../contracts/agent-api.ts'
+import { admissionProblem, admissionRefusal } from '../domain/admission.ts'
+import type { ClusterView } from '../domain/cluster-view.ts'
+import { withStarting } from '../domain/host-load.ts'
+import { describeRefusals, place, type Placement } from '../domain/placement.ts'
+import type { VmRecord } from '../store/records.ts'
 import { deploymentFor } from '../domain/host-configuration.ts'
 import type { SagaDeps } from './deps.ts'
 import { takersOf } from './left-behind.ts'
@@ -13,6 +17,10 @@ export interface StartWish {
   readonly vm: VmId
   /** The one host that is asked for; null: placed. */
   readonly host: HostId | null
+  /** Taken when it can take the VM; absent: the best of all. */
+  readonly prefer?: HostId
+  /** Somebody asks for it: admission control may refuse. */
+  readonly isAsked?: boolean
 }
 
 /** The host that takes the VM. Throws `no-capacity` with the reasons of each host, or `wrong-state`. */
@@ -25,13 +33,37 @@ export async function chooseHost(deps: SagaDeps, wish: StartWish, exclude: reado
   const cluster = await deps.cluster()
   return deps.promises.choose(cluster, vm.id, (now) => {
     const barred = only === undefined ? [] : now.hosts.map(({ id }) => id).filter((id) => !only.includes(id))
-    const out = [...exclude, ...barred]
-    const placement = place(now, { vm: vm.id, spec: vm.spec, only: wish.host ?? undefined, exclude: out })
-    if (placement.ok) return placement.host
+    const need = { vm: vm.id, spec: vm.spec, exclude: [...exclude, ...barred] }
+    const preferred = wish.prefer === undefined ? undefined : place(now, { ...need, only: wish.prefer })
+    if (preferred?.ok === true) return preferred.host
+    const placement = place(now, { ...need, only: wish.host ?? undefined })
+    if (placement.ok) return wish.isAsked === true ? admitted(now, vm, placement) : placement.host
     throw new HoldfastError('no-capacity', `No host can take ${vm.name}: ${describeRefusals(placement.refusals)}`, {
       reasons: placement.refusals,
       mend: 'See the reasons for each host; free some memory, or add a host.',
     })
+  })
+}
+
+/** So many of the best hosts are tried before admission control refuses: where a VM starts changes what is kept. */
+const hostsTried = 8
+
+/** The best host on which the VM leaves what is to be kept free. Throws `no-capacity` with the figures. */
+function admitted(
+  cluster: ClusterView,
+  vm: VmRecord,
+  { host, ranking }: Extract<Placement, { readonly ok: true }>,
+): HostId {
+  const { admission } = cluster
+  if (admission === undefined || admission.policy === 'off') return host
+  let first: string | undefined
+  for (const { host: candidate } of ranking.slice(0, hostsTried)) {
+    const problem = admissionProblem(withStarting(cluster, vm.id, candidate), admission)
+    if (problem === undefined) return candidate
+    first ??= problem
+  }
+  throw new HoldfastError('no-capacity', admissionRefusal(cluster, vm.id, first ?? ''), {
+    mend: 'See `holdfast cluster admission`. Stop other VMs, add a host, or have less kept free.',
   })
 }
 

@@ -11,6 +11,7 @@ import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { DiskId, FolderId, HostId, PoolId, ProjectId, VmId } from '../../base/ids.ts'
 import type { JobRequest } from '../../contracts/agent-api.ts'
 import type { VmPolicies } from '../../contracts/inventory.ts'
+import type { VmDependency } from '../../contracts/restart.ts'
 import type { CreateVm } from '../../contracts/vm-requests.ts'
 import type { ClusterView } from '../domain/cluster-view.ts'
 import type { PlannedDisk } from '../domain/disk-plan.ts'
@@ -67,6 +68,7 @@ export interface VmHome {
   readonly project: ProjectId
   readonly pool: PoolId
   readonly folder: FolderId
+  readonly dependsOn?: readonly VmDependency[]
 }
 
 /**
@@ -207,7 +209,7 @@ async function startIfAsked({
   deps,
 }: Context<unknown>): Promise<{ vm: VmId; host?: HostId; startProblem?: { code: string; detail: string } }> {
   if (!params.start) return { vm: params.vm }
-  const wish = { vm: params.vm, host: null }
+  const wish = { vm: params.vm, host: null, isAsked: true }
   await changeVm(deps, params.vm, (vm) => (vm.power === 'on' ? vm : { ...vm, power: 'on' }))
   try {
     return { vm: params.vm, host: await startSomewhere(deps, wish, await chooseHost(deps, wish)) }

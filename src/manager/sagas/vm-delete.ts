@@ -5,7 +5,7 @@
  *   check ─▶ decide (commit) ─▶ files ─▶ forget
  */
 import { HoldfastError } from '../../base/errors.ts'
-import type { VmId } from '../../base/ids.ts'
+import type { RuleId, VmId } from '../../base/ids.ts'
 import { addressClaim, macClaim, nameClaim } from '../domain/names.ts'
 import type { VmRecord } from '../store/records.ts'
 import type { Change, NewEvent, Store } from '../store/store.ts'
@@ -14,7 +14,7 @@ import { agentReaching, deleteDiskFile, disksOf } from './disk-copies.ts'
 import { endFormer } from './former-copies.ts'
 import { transitionRun } from './run-records.ts'
 import { saga, type Verdict } from './saga.ts'
-import { needRun, needVm } from './vm-records.ts'
+import { changeVm, commitChanges, needRun, needVm } from './vm-records.ts'
 
 export interface DeleteVmParams {
   readonly vm: VmId
@@ -110,6 +110,7 @@ function notStopped(vm: VmId, phase: string): HoldfastError {
 /** Removes the VM's records and gives its claims back. What is gone already is no error. Its files are not touched. */
 export async function forgetVm(deps: Pick<SagaDeps, 'store'>, vm: VmId): Promise<void> {
   for (const disk of await disksOf(deps, vm)) await removeRecord(deps.store, 'disk', disk.id)
+  await leaveOthers(deps, vm)
   await removeRecord(deps.store, 'register', vm)
   const stored = await deps.store.get('vm', vm)
   if (stored === undefined) return removeRecord(deps.store, 'run', vm)
@@ -128,6 +129,36 @@ export async function forgetVm(deps: Pick<SagaDeps, 'store'>, vm: VmId): Promise
     if ((await deps.store.commit({ changes, events: [] })).ok) return
   }
   throw new HoldfastError('conflict', `Others kept changing ${vm}`)
+}
+
+/** VMs that wait for it wait for it no more, and rules name it no more; a rule that would mean nothing any more goes. */
+async function leaveOthers(deps: Pick<SagaDeps, 'store'>, vm: VmId): Promise<void> {
+  for (const { value } of (await deps.store.list('vm')).items) {
+    if (value.dependsOn?.some((each) => each.vm === vm) !== true) continue
+    await changeVm(deps, value.id, (other) => ({
+      ...other,
+      dependsOn: (other.dependsOn ?? []).filter((each) => each.vm !== vm),
+    }))
+  }
+  for (const { value } of (await deps.store.list('rule')).items) {
+    if (value.vms.includes(vm)) await leaveRule(deps, value.id, vm)
+  }
+}
+
+async function leaveRule(deps: Pick<SagaDeps, 'store'>, rule: RuleId, vm: VmId): Promise<void> {
+  await commitChanges(deps, async () => {
+    const stored = await deps.store.get('rule', rule)
+    if (stored?.value.vms.includes(vm) !== true) return undefined
+    const { value, revision: expected } = stored
+    const vms = value.vms.filter((each) => each !== vm)
+    const isPair = value.kind === 'together' || value.kind === 'apart'
+    if (vms.length >= (isPair ? 2 : 1)) return [{ do: 'update', kind: 'rule', value: { ...value, vms }, expected }]
+    const claim = nameClaim('rule', value.cluster, value.name)
+    const held = await deps.store.get('claim', claim)
+    const gone: Change[] = [{ do: 'remove', kind: 'rule', id: rule, expected }]
+    if (held?.value.owner === rule) gone.push({ do: 'remove', kind: 'claim', id: claim, expected: held.revision })
+    return gone
+  })
 }
 
 /** Keys of the claims that a VM holds. */

@@ -32,6 +32,8 @@ export interface MigrateVmParams {
   readonly allowPostCopy: boolean
   /** Asked for with the move itself, so that a target where it cannot be is refused; else it is only allowed. */
   readonly needsPostCopy?: boolean
+  /** A person has said to go there whatever the rules of placement say. */
+  readonly ignoresRules?: boolean
   readonly multifdChannels: number
   readonly useTls: boolean
 }
@@ -66,15 +68,15 @@ const releaseAfterMs = 1000
 /** Every reason against this migration, or its plan. Reads only. */
 export async function precheck(
   deps: SagaDeps,
-  params: Pick<MigrateVmParams, 'vm' | 'host' | 'datastore' | 'needsPostCopy'>,
+  params: Pick<MigrateVmParams, 'vm' | 'host' | 'datastore' | 'needsPostCopy' | 'ignoresRules'>,
 ): Promise<Precheck> {
   const cluster = await deps.cluster()
   const vm = cluster.vms.find((each) => each.id === params.vm)
   if (vm === undefined) throw new HoldfastError('not-found', `There is no VM ${params.vm}`)
   const report = vm.run.host === null ? undefined : deps.hosts.report(vm.run.host)
   const observation = report?.vms.find((each) => each.vm === params.vm) ?? null
-  const { host, datastore, needsPostCopy = false } = params
-  return precheckMigration(cluster, { vm, observation, host, datastore, needsPostCopy })
+  const { host, datastore, needsPostCopy = false, ignoresRules = false } = params
+  return precheckMigration(cluster, { vm, observation, host, datastore, needsPostCopy, ignoresRules })
 }
 
 async function plan({ params, deps }: Context<unknown>): Promise<Planned> {

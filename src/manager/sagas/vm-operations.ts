@@ -32,10 +32,15 @@ async function refuseUnless(deps: Deps, vm: VmRecord, phase: 'stopped' | 'runnin
 }
 
 /** Power on. Throws `not-found`, and `wrong-state` when it is not stopped. */
-export async function startOperation(deps: Deps, id: VmId, host: HostId | null): Promise<Operation<StartVmParams>> {
+export async function startOperation(
+  deps: Deps,
+  id: VmId,
+  host: HostId | null,
+  how: Pick<StartVmParams, 'prefer' | 'isAsked'> = {},
+): Promise<Operation<StartVmParams>> {
   const vm = await needVm(deps, id)
   await refuseUnless(deps, vm.value, 'stopped', 'Only a stopped VM can be started.')
-  const params = { vm: id, host, powerBefore: vm.value.power }
+  const params = { vm: id, host, ...how, powerBefore: vm.value.power }
   return { saga: startVmSaga, params, ...onVm(vm, 'on') }
 }
 
@@ -86,6 +91,7 @@ export function migrateParams(
     autoConverge: request.autoConverge ?? vm.policies.autoConverge,
     allowPostCopy: request.allowPostCopy ?? vm.policies.allowPostCopy,
     needsPostCopy: request.allowPostCopy === true,
+    ...(request.force === true ? { ignoresRules: true } : {}),
     multifdChannels: request.multifdChannels ?? 0,
     useTls: request.tls ?? true,
   }

@@ -13,6 +13,10 @@ export interface StartVmParams {
   readonly vm: VmId
   /** The one host that is asked for; null: placed. */
   readonly host: HostId | null
+  /** Taken when it can take the VM still; absent: the best of all. */
+  readonly prefer?: HostId
+  /** Somebody asks for it: admission control may refuse. What the manager does by itself is never refused so. */
+  readonly isAsked?: boolean
   /** The intent before this operation, put back when it fails. */
   readonly powerBefore: 'on' | 'off'
 }

@@ -14,6 +14,7 @@ import type {
   NetworkId,
   PoolId,
   ProjectId,
+  RuleId,
   TaskId,
   TokenId,
   VmId,
@@ -30,11 +31,12 @@ import type {
   ProtectionSide,
   RegisterRecord,
 } from '../../contracts/protection.ts'
+import type { AdmissionSettings, RestartSettings, VmDependency } from '../../contracts/restart.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Role } from '../../contracts/routes.ts'
 import type { AlarmRecord } from '../domain/alarms/alarm-record.ts'
 import type { DeliveryRecord, TargetRecord } from '../domain/alarms/notification.ts'
-import type { NetworkSettings } from '../domain/cluster-view.ts'
+import type { NetworkSettings, RuleView } from '../domain/cluster-view.ts'
 import type { KeptPromise } from '../domain/host-promise.ts'
 
 interface Base<Id extends string> {
@@ -53,6 +55,10 @@ export interface ClusterRecord extends Base<ClusterId> {
   readonly incarnation: number
   /** What was set of it; the rest is as usual (domain/fence-plan.ts). */
   readonly fencing?: Partial<FencingSettings>
+  /** Absent: the defaults. */
+  readonly restart?: RestartSettings
+  /** Absent: off. */
+  readonly admission?: AdmissionSettings
 }
 export interface DatacenterRecord extends Base<DatacenterId> {
   readonly folder: FolderId
@@ -119,8 +125,18 @@ export interface VmRecord extends Base<VmId> {
   readonly operation: TaskId | null
   /** While it moves with disks: the spec that the commit of its arrival puts in place of `spec`. */
   readonly specAfterMove?: MachineSpec | null
+  /** VMs that are to be ready before this one is started again. */
+  readonly dependsOn?: readonly VmDependency[]
+  /** Why it is not started again yet although it should; shown while it is stopped. */
+  readonly restartWait?: RestartWait | null
   /** There from the first time on that somebody wanted it held in step on two hosts. */
   readonly protection?: VmProtectionRecord
+}
+
+export interface RestartWait {
+  /** `no-host`, `storage`, `rule`, `dependency`, `failed`, `exhausted`: people are told once of each. */
+  readonly code: string
+  readonly why: string
 }
 
 /** What should be of a VM's protection, and what there is for it. Which hosts take part now is the run record's to say. */
@@ -175,6 +191,11 @@ export interface DatastoreRecord extends Base<DatastoreId> {
 
 export interface NetworkRecord extends Base<NetworkId>, NetworkSettings {
   readonly datacenter: DatacenterId
+}
+
+/** A rule of placement: which VMs belong together, apart, or on which hosts. */
+export interface RuleRecord extends Base<RuleId>, Omit<RuleView, 'id' | 'name'> {
+  readonly cluster: ClusterId
 }
 
 export interface ImageRecord extends Base<ImageId> {
@@ -341,6 +362,7 @@ export interface Records {
   'alarm-settings': AlarmSettingsRecord
   target: TargetRecord
   delivery: DeliveryRecord
+  rule: RuleRecord
 }
 
 export type Kind = keyof Records

@@ -4,6 +4,7 @@ import type { Vm } from '../../../contracts/inventory.ts'
 import type { RunRecord } from '../../../contracts/run-record.ts'
 import type { HostState } from '../../domain/cluster-view.ts'
 import { protectionState } from '../../domain/protection-state.ts'
+import { priorityOf } from '../../domain/restart-order.ts'
 import { vmState } from '../../domain/vm-state.ts'
 import type { TaskRecord, VmRecord } from '../../store/records.ts'
 import { objectView } from './object-view.ts'
@@ -33,7 +34,8 @@ export interface VmParts {
 export function vmView(parts: VmParts): Vm {
   const { vm, run, hostState, observation, task } = parts
   const operation = task === undefined ? null : operationOf(task)
-  const shown = vmState({ power: vm.power, run, host: hostState, observation: observation ?? null, operation })
+  const sight = { power: vm.power, run, host: hostState, observation: observation ?? null, operation }
+  const shown = vmState({ ...sight, restartWait: restartWaitOf(vm, run) })
   const isHere = run.phase === 'running' || run.phase === 'moving'
   return {
     ...objectView(vm, parts.revision),
@@ -48,6 +50,7 @@ export function vmView(parts: VmParts): Vm {
     addresses: vm.spec.nics.flatMap((nic) => (nic.address === null ? [] : [nic.address])),
     spec: vm.spec,
     policies: vm.policies,
+    ...(vm.dependsOn === undefined ? {} : { dependsOn: [...vm.dependsOn] }),
     run,
     protection: protectionState({
       isWanted: vm.protection?.isWanted ?? false,
@@ -68,6 +71,14 @@ export function vmView(parts: VmParts): Vm {
         ? { cpuSeconds: observation.cpuSeconds, rssMiB: observation.rssMiB, startedAt: observation.startedAt }
         : null,
   }
+}
+
+function restartWaitOf(vm: VmRecord, run: RunRecord): string | null {
+  if (vm.power === 'off') return null
+  if (vm.restartWait) return vm.restartWait.why
+  const isHostGone = run.cause === 'host-lost' || run.cause === 'lost-in-move'
+  if (!isHostGone || priorityOf(vm.policies) !== 'disabled') return null
+  return 'its restart priority is disabled, so nobody starts it again by itself'
 }
 
 function operationOf(task: TaskRecord): { saga: string; state: string; problem: string | null } {
