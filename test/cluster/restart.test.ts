@@ -28,15 +28,8 @@ class Stage {
   async vm(name: string, { on = 'node1', priority, ...body }: Body = {}): Promise<Vm> {
     const { world } = this
     const policies = priority === undefined ? {} : { restartPriority: priority }
-    const full = {
-      name,
-      memoryMiB: 64,
-      video: 'none',
-      nics: [],
-      disks: [{ sizeBytes: 1024 * 1024, datastore: 'shared' }],
-      policies,
-      ...body,
-    } as const
+    const disks = [{ sizeBytes: 1024 * 1024, datastore: 'shared' }]
+    const full: CallOf<'createVm'>['body'] = { name, memoryMiB: 64, video: 'none', nics: [], disks, policies, ...body }
     const made = await world.run(world.ask((manager) => manager.api.createVm({ params: {}, body: full }, call)))
     const id = made.target?.id ?? ''
     await this.until(`${name} is made`, async () => (await this.task(made.id)).state === 'done')

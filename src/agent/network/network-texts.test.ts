@@ -53,6 +53,12 @@ describe('rules', () => {
     assert.ok(rules.indexOf('ether type 0x8035 accept') > rules.indexOf('ether saddr !='), 'RARP only by its own MAC')
   })
 
+  test('a guest may answer the host that asks it, and opens no connection to it', () => {
+    const rules = nftRules([network], [tap])
+    const toHost = rules.slice(rules.indexOf('chain to-host'))
+    assert.match(toHost, /tcp flags & \(fin \| syn \| rst \| ack\) != syn accept\n\s+drop/)
+  })
+
   test('a policy that allows it lets other addresses pass, but no DHCP server', () => {
     const open = { ...network, macSpoofing: 'allowed' as const, ipSpoofing: 'allowed' as const }
     const rules = nftRules([open], [{ ...tap, network: open }])

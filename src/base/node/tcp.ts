@@ -8,8 +8,7 @@ export function nodeTcpProbe(): TcpProbe {
         const where = { host: address, port, ...(from === null ? {} : { localAddress: from }) }
         const socket = connect(where)
         const end = (problem: string | null): void => {
-          // A reset, not a farewell: nothing is left of it on either side.
-          socket.resetAndDestroy()
+          socket.destroy()
           resolve(problem)
         }
         socket.setTimeout(timeoutMs, () => end(`${address} did not answer on port ${port} within ${timeoutMs} ms`))

@@ -14,7 +14,13 @@ const request: KeyedRequest = {
 
 /** Shows what was made as its kind and id. */
 const shown = (kind: string) => async (id: string) => ({ kind, id })
-const views = { task: shown('task'), datastore: shown('datastore'), network: shown('network'), upload: shown('upload') }
+const views = {
+  task: shown('task'),
+  datastore: shown('datastore'),
+  network: shown('network'),
+  upload: shown('upload'),
+  rule: shown('rule'),
+}
 
 test('the same key with the same request is answered as the first time, also by the next manager', async () => {
   await using store = new MemoryStore(clock)

@@ -158,12 +158,14 @@ export class Manager implements AsyncDisposable {
     const { access, consoles, events, joins, uploads, tasks } = this
     const datastores = new Datastores(context)
     const networks = new Networks(context)
+    const rules = new Rules(context)
     const vms = new Vms(context, engine, deps)
     this.idempotency = new Idempotency(options.store, options.clock, {
       task: (id) => tasks.get(id),
       datastore: (id) => datastores.get(id),
       network: (id) => networks.get(id),
       upload: (id) => uploads.get(id),
+      rule: (id) => rules.get(id),
     })
     this.ready = readyAnswers(vms)
     this.api = apiHandlers({
@@ -177,7 +179,7 @@ export class Manager implements AsyncDisposable {
       managerJoins: this.managerJoins,
       networks,
       protections: new Protections(context, engine, deps),
-      rules: new Rules(context),
+      rules,
       vms,
     })
   }

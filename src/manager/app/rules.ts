@@ -10,7 +10,7 @@ import type { RuleRecord } from '../store/records.ts'
 import type { AppContext, Caller } from './context.ts'
 import { namedPageOf, type PageOf } from './pages.ts'
 import { resolve } from './references.ts'
-import { claim, need, newEvent, notFound, subjectOf, unclaim, write } from './write.ts'
+import { claim, need, newEvent, notFound, pledged, subjectOf, unclaim, write } from './write.ts'
 
 export class Rules {
   readonly #context: AppContext
@@ -39,7 +39,11 @@ export class Rules {
       const taken = (): HoldfastError =>
         new HoldfastError('name-taken', `there is a rule ${record.name} already`, { mend: 'Choose another name.' })
       return {
-        changes: [await claim(store, key, id, taken), { do: 'create', kind: 'rule', value: record }],
+        changes: [
+          await claim(store, key, id, taken),
+          { do: 'create', kind: 'rule', value: record },
+          ...pledged(caller, { kind: 'rule', id }),
+        ],
         events: [
           newEvent('rule.created', subjectOf('rule', record), `The rule ${record.name} was added`, { by: caller.name }),
         ],

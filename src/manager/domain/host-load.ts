@@ -12,6 +12,8 @@ interface Promised {
 
 interface Load {
   readonly vms: ReadonlyMap<VmId, VmView>
+  /** Of a list that was made of another one: those that differ. */
+  readonly changed: ReadonlyMap<VmId, VmView>
   readonly hosts: ReadonlyMap<HostId, Promised>
 }
 
@@ -23,7 +25,7 @@ function loadOf(vms: readonly VmView[]): Load {
   if (known !== undefined) return known
   const hosts = new Map<HostId, Promised>()
   for (const vm of vms) add(hosts, vm, 1)
-  const load = { vms: new Map(vms.map((vm) => [vm.id, vm])), hosts }
+  const load = { vms: new Map(vms.map((vm) => [vm.id, vm])), changed: new Map<VmId, VmView>(), hosts }
   kept.set(vms, load)
   return load
 }
@@ -35,16 +37,20 @@ function add(hosts: Map<HostId, Promised>, vm: VmView, sign: 1 | -1): void {
   }
 }
 
+function found(load: Load, id: VmId): VmView | undefined {
+  return load.changed.get(id) ?? load.vms.get(id)
+}
+
 /** A VM of the cluster by its id. */
 export function vmOf(cluster: Pick<ClusterView, 'vms'>, id: VmId): VmView | undefined {
-  return loadOf(cluster.vms).vms.get(id)
+  return found(loadOf(cluster.vms), id)
 }
 
 /** Memory and vCPUs promised to the VMs that run, arrive or start on this host, one VM aside. */
 export function promisedOn(cluster: Pick<ClusterView, 'vms'>, host: HostId, except?: VmId): Promised {
   const load = loadOf(cluster.vms)
   const all = load.hosts.get(host) ?? nothing
-  const vm = except === undefined ? undefined : load.vms.get(except)
+  const vm = except === undefined ? undefined : found(load, except)
   if (vm === undefined || !hostsHeldBy(vm).includes(host)) return all
   return { memoryMiB: all.memoryMiB - vm.spec.memoryMiB, vcpus: all.vcpus - vm.spec.vcpus }
 }
@@ -52,7 +58,7 @@ export function promisedOn(cluster: Pick<ClusterView, 'vms'>, host: HostId, exce
 /** The cluster as it is once this VM is being started on that host. */
 export function withStarting<C extends Pick<ClusterView, 'vms'>>(cluster: C, id: VmId, host: HostId): C {
   const load = loadOf(cluster.vms)
-  const before = load.vms.get(id)
+  const before = found(load, id)
   if (before === undefined) return cluster
   const after = { ...before, startingOn: host }
   const vms = cluster.vms.slice()
@@ -60,7 +66,7 @@ export function withStarting<C extends Pick<ClusterView, 'vms'>>(cluster: C, id:
   const hosts = new Map(load.hosts)
   add(hosts, before, -1)
   add(hosts, after, 1)
-  kept.set(vms, { vms: new Map(load.vms).set(id, after), hosts })
+  kept.set(vms, { vms: load.vms, changed: new Map(load.changed).set(id, after), hosts })
   return { ...cluster, vms }
 }
 

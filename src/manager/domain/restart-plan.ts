@@ -107,6 +107,10 @@ class Planning {
     const exclude = [...this.#starts].flatMap(([host, count]) =>
       count >= this.#world.settings.startsPerHost ? [host] : [],
     )
+    const isFull = this.#cluster.hosts.every(
+      ({ id, state, maintenance }) => state !== 'connected' || maintenance !== 'off' || exclude.includes(id),
+    )
+    if (exclude.length > 0 && isFull) return this.#waitForTurn(vm, level)
     const placement = place(this.#cluster, { ...need, exclude })
     if (placement.ok) {
       this.#start.push({ vm: vm.id, host: placement.host })
@@ -115,14 +119,16 @@ class Planning {
       return this.#hold(vm, level, true)
     }
     const anywhere = exclude.length === 0 ? placement : place(this.#cluster, need)
-    if (anywhere.ok) {
-      this.#wait(vm, 'turn', 'as many VMs as may be are starting on the hosts that can take it')
-      return this.#hold(vm, level, true)
-    }
+    if (anywhere.ok) return this.#waitForTurn(vm, level)
     const reason = noHostReason(this.#cluster, view, anywhere.refusals)
     this.#waits.push({ vm: vm.id, ...reason })
     const mayComeBack = this.#cluster.hosts.some(({ state }) => state === 'unreachable' || state === 'never-seen')
     this.#hold(vm, level, mayComeBack && isFresh)
+  }
+
+  #waitForTurn(vm: RestartVm, level: number): void {
+    this.#wait(vm, 'turn', 'as many VMs as may be are starting on the hosts that can take it')
+    this.#hold(vm, level, true)
   }
 
   /** A host that this manager has not heard of yet may have VMs to be started that come before others. */

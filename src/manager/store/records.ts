@@ -287,7 +287,7 @@ export interface IdempotencyRecord {
 }
 
 export interface MadeObject {
-  readonly kind: 'task' | 'datastore' | 'network' | 'upload'
+  readonly kind: 'task' | 'datastore' | 'network' | 'upload' | 'rule'
   readonly id: string
 }
 
