@@ -46,6 +46,8 @@ import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { DiskImages } from '../hypervisor/images.ts'
 import { ConfigurationFile } from './configuration-file.ts'
 import type { ServedAgent } from './http/agent-server.ts'
+import type { GuestSigns } from './guest/guest-signs.ts'
+import { Monitored, runMonitor } from './guest/monitor-loop.ts'
 import { KnownFacts } from './known-facts.ts'
 import type { HostNetworks } from './network/host-networks.ts'
 import { leaseOf, neighboursOf, type NeighbourCalls } from './lease/parts.ts'
@@ -68,6 +70,7 @@ import { VmStates } from './vm/vm-state.ts'
 import { VmTable } from './vm/vm-table.ts'
 
 const sweepEveryMs = 3_600_000
+const mostSerialBytes = 64 * 1024
 
 /** That a job began or ended is not urgent: whoever asked for it asks for its end too. */
 const jobChangeMs = 300
@@ -86,6 +89,7 @@ export interface AgentDeps {
   readonly networks: HostNetworks
   readonly places: VmPlaces
   readonly pumps: Pumps
+  readonly signs: GuestSigns
   readonly datastores: Datastores
   readonly disks: DiskWork
   /** DATA: what must survive the machine. */
@@ -112,6 +116,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
   readonly #facts: KnownFacts
   readonly #lease: HostLease
   readonly #neighbours: Neighbours
+  readonly #monitored: Monitored
   #sequence = 0
 
   private constructor(
@@ -123,6 +128,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
       stop: AbortController
       loop: ReportLoop
       lease: HostLease
+      monitored: Monitored
     },
   ) {
     this.#deps = deps
@@ -130,6 +136,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
     this.#arbiter = parts.arbiter
     this.#configuration = parts.configuration
     this.#loop = parts.loop
+    this.#monitored = parts.monitored
     this.#stop = parts.stop
     this.#session = deps.random.uuid()
     this.#lease = parts.lease
@@ -156,6 +163,8 @@ export class Agent implements ServedAgent, AsyncDisposable {
       await deps.networks.configure(last.networks, last.leases)
     }
     const lease = await leaseOf(deps, stop.signal)
+    const monitored = new Monitored()
+    monitored.set(last?.monitored ?? [])
     const arbiter = await Arbiter.open(deps, join(deps.dataDirectory, 'arbiter'))
     const vms = await VmTable.open({
       host: deps.host,
@@ -168,10 +177,11 @@ export class Agent implements ServedAgent, AsyncDisposable {
       states: new VmStates(deps.files, deps.dataDirectory),
       pumps: deps.pumps,
       lease,
+      monitored,
       onChange: (afterMs) => loop.nudge(afterMs),
       signal: stop.signal,
     })
-    return new Agent(deps, { vms, arbiter, configuration, stop, loop, lease })
+    return new Agent(deps, { vms, arbiter, configuration, stop, loop, lease, monitored })
   }
 
   /** Reports to the managers, and clears away what nobody wants any more, until the agent is disposed. Never rejects. */
@@ -180,6 +190,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
     this.#sweepUploads().catch(() => undefined)
     void this.#lease.watch()
     void this.#neighbours.run()
+    runMonitor(this.#deps, this.#monitored, () => this.#vms.keepers(), this.#stop.signal).catch(() => undefined)
     return this.#loop.run({
       report: () => this.report(),
       configure: (configuration) => this.configure(configuration),
@@ -235,6 +246,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
     await this.#configuration.change(configuration, async () => {
       await this.#deps.datastores.configure(configuration.datastores)
       await this.#deps.networks.configure(configuration.networks, configuration.leases)
+      await this.#vms.lookAgain(this.#monitored.set(configuration.monitored ?? []))
     })
     this.#loop.nudge()
   }
@@ -349,6 +361,11 @@ export class Agent implements ServedAgent, AsyncDisposable {
 
   async screenshot(vm: VmId): Promise<Uint8Array> {
     return (await this.#vms.known(vm)).machine().screenshot()
+  }
+
+  async serialTail(vm: VmId): Promise<{ base64: string }> {
+    const tail = await (await this.#vms.known(vm)).machine().serialTail(mostSerialBytes)
+    return { base64: Buffer.from(tail).toString('base64') }
   }
 
   async console(vm: VmId, kind: 'serial' | 'vnc'): Promise<Duplex> {

@@ -16,6 +16,7 @@ import { qemuDiskImages } from '../hypervisor/qemu-img.ts'
 import { Agent } from './agent.ts'
 import type { HostFacts } from '../contracts/host.ts'
 import { hostFacts } from './facts.ts'
+import { HostSigns } from './guest/guest-signs.ts'
 import type { Identity } from './identity.ts'
 import { LoadMeter } from './load.ts'
 import type { ManagerApi } from '../contracts/manager-api.ts'
@@ -120,6 +121,7 @@ export async function openHostAgent(
   const agent = await Agent.open({
     ...{ host: identity.host, clock, random: ports.random, log, files, network: ports.network, tcp: ports.tcp },
     ...{ hypervisor, images, manager: settings.manager, networks, places, datastores, disks, dataDirectory, pumps },
+    signs: new HostSigns({ clock, files, log, network: ports.network }),
     allowedImportFolders: settings.allowedImportFolders,
     watchdog: await watchdogOf(ports, settings, runRoot),
     neighbour: (witness) => neighbourClient({ network: ports.network, clock, identity: settings.tlsIdentity }, witness),

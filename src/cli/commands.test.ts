@@ -9,6 +9,7 @@ import {
   page,
   sampleAdmission,
   sampleAlarm,
+  sampleEvidence,
   sampleHost,
   sampleRule,
   sampleTarget,
@@ -96,6 +97,7 @@ function kindManager(): FakeManager {
       unprotectVm: task,
       settleVm: () => sampleVm(),
       createTicket: () => ({ url: '/v1/consoles?ticket=x', expires: '2026-01-03T00:00:00Z' }),
+      listEvidence: () => ({ items: [sampleEvidence] }),
       screenshotVm: () => Buffer.from('PNG'),
       listDatastores: () => page(store('ds-1', 'shared')),
       createDatastore: () => store('ds-2', 'fast'),
@@ -181,6 +183,7 @@ const wayTo: Record<RouteName, string[] | 'browsers only'> = {
   unprotectVm: ['vm', 'unprotect', 'web'],
   settleVm: ['vm', 'settle', 'web', '--yes'],
   createTicket: ['vm', 'console', 'web'],
+  listEvidence: ['vm', 'evidence', 'web'],
   screenshotVm: ['vm', 'screenshot', 'web', 'out.png'],
   listDatastores: ['datastore', 'list'],
   createDatastore: ['datastore', 'create', 'fast', '--path', '/srv/fast'],
@@ -438,6 +441,19 @@ test('the secret of a new token is alone on standard output', async () => {
   await world.run('token', 'create', 'ci', '--role', 'operator', '--valid-days', '30')
   assert.equal(world.terminal.written.out, 'hft.secret\n')
   assert.deepEqual(bodyOf(world, 'createToken'), { name: 'ci', role: 'operator', validDays: 30 })
+})
+
+test('evidence is listed, and saved where it was asked for', async () => {
+  const files = memoryFiles()
+  const world = fakeWorld(kindManager(), { files })
+  assert.equal(await world.run('vm', 'evidence', 'web'), 0)
+  assert.match(world.terminal.written.out, /panic.*task-9/)
+  assert.equal(await world.run('vm', 'evidence', 'web', '--save', 'kept'), 0)
+  assert.equal(await files.readText('/home/ada/kept/task-9-panic.txt'), 'Oops')
+  assert.deepEqual(
+    world.manager.calls.filter(({ route }) => route === 'listEvidence').map(({ input }) => input.query),
+    [{ content: false }, { content: true }],
+  )
 })
 
 test('a screenshot is written where it was asked for, or to standard output', async () => {

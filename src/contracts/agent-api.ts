@@ -18,6 +18,7 @@ import {
 import { LeftBy, type VouchAnswer, type VouchRequest } from './host-lease.ts'
 import { HostReport, VmObservation } from './host.ts'
 import { diskFormats, MachineSpec } from './machine-spec.ts'
+import { MonitoredVm } from './monitoring.ts'
 import {
   ArbiterAddress,
   CopyDisk,
@@ -80,6 +81,8 @@ export const HostConfiguration = Open({
   datastores: Type.Array(DatastoreConfig),
   networks: Type.Array(NetworkConfig),
   leases: Type.Array(LeaseConfig),
+  /** Every VM of the cluster whose guest is watched, wherever it runs; absent: none. */
+  monitored: Type.Optional(Type.Array(MonitoredVm)),
   /** SHA-256 of the canonical JSON of the rest; made by `configurationDigest`. */
   digest: Type.String(),
 })
@@ -377,6 +380,8 @@ export interface AgentApi extends ArbiterApi {
   uploadStatus(id: string, datastore: Static<typeof DatastoreIdSchema>): Promise<{ offset: number }>
   /** The guest's screen as PNG. */
   screenshot(vm: VmDeployment['vm']): Promise<Uint8Array>
+  /** The end of what the guest said on its serial line, at most 64 KiB. An agent of an older version has no such call. */
+  serialTail(vm: VmDeployment['vm']): Promise<{ base64: string }>
   /** A byte stream to the serial line or the VNC server; ends when QEMU does. */
   console(vm: VmDeployment['vm'], kind: 'serial' | 'vnc'): Promise<Duplex>
   /**

@@ -95,6 +95,7 @@ export const agentCalls = {
   },
   ...arbiterCalls('/v1'),
   probe: { path: '/v1/probe', body: Open({ vm, request: ProbeRequest }), reply: ProbeResult },
+  serialTail: { path: '/v1/serial-tail', body: Open({ vm }), reply: Open({ base64: Type.String() }) },
   startJob: { path: '/v1/start-job', body: JobRequest, reply: JobStatus },
   job: { path: '/v1/job', body: Open({ id: jobId }), reply: JobStatus },
   cancelJob: { path: '/v1/cancel-job', body: Open({ id: jobId }), reply: JobStatus },

@@ -1,6 +1,7 @@
 /** What a host says of itself: facts (rarely change) and observations (each report). */
 import { DatastoreIdSchema, HostIdSchema, NetworkIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
 import { LeaseReport, NeighbourLook } from './host-lease.ts'
+import { GuestObservation } from './monitoring.ts'
 import { ProtectionObservation } from './protection.ts'
 import { trackerKinds } from '../base/process-memory.ts'
 import { Count, Nullable, OneOf, Open, Time, Type, type Static } from './schema.ts'
@@ -89,6 +90,8 @@ export const VmObservation = Open({
   rssMiB: Type.Number(),
   /** Of a VM that is held in step on two hosts, or is about to be. */
   protection: Type.Optional(Nullable(ProtectionObservation)),
+  /** Of a VM that is monitored and whose QEMU is here. */
+  guest: Type.Optional(GuestObservation),
 })
 export type VmObservation = Static<typeof VmObservation>
 

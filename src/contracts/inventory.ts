@@ -21,6 +21,7 @@ import { isolationPolicies, leaseStates } from './host-lease.ts'
 import { MachineSpec } from './machine-spec.ts'
 import { restartPriorities } from './restart-words.ts'
 import { AdmissionSettings, RestartSettings, VmDependency } from './restart.ts'
+import { GuestObservation, MonitoringPolicy } from './monitoring.ts'
 import { RunRecord } from './run-record.ts'
 import {
   Count,
@@ -56,6 +57,8 @@ export const VmPolicies = Open({
   isolation: Type.Optional(OneOf(isolationPolicies)),
   /** Its turn when VMs are started again after the loss of a host; absent: `medium`. */
   restartPriority: Type.Optional(OneOf(restartPriorities)),
+  /** When its guest is reset because it hangs or has panicked; absent: never. */
+  monitoring: Type.Optional(MonitoringPolicy),
 })
 export type VmPolicies = Static<typeof VmPolicies>
 
@@ -99,6 +102,8 @@ export const Vm = Open({
   /** The task that holds the VM now. */
   operation: Nullable(TaskIdSchema),
   problem: Nullable(Type.String()),
+  /** What its host sees of the guest, where it is monitored. */
+  guest: Type.Optional(Nullable(GuestObservation)),
   usage: Nullable(Open({ cpuSeconds: Type.Number(), rssMiB: Type.Number(), startedAt: Nullable(Time) })),
 })
 export type Vm = Static<typeof Vm>

@@ -60,6 +60,7 @@ export const routePaths: {
   unprotectVm: { method: 'POST', path: '/v1/vms/{vm}/unprotect', hasBody: true, isBytes: false },
   settleVm: { method: 'POST', path: '/v1/vms/{vm}/settle', hasBody: true, isBytes: false },
   createTicket: { method: 'POST', path: '/v1/vms/{vm}/tickets', hasBody: true, isBytes: false },
+  listEvidence: { method: 'GET', path: '/v1/vms/{vm}/evidence', hasBody: false, isBytes: false },
   screenshotVm: { method: 'GET', path: '/v1/vms/{vm}/screenshot', hasBody: false, isBytes: true },
   listDatastores: { method: 'GET', path: '/v1/datastores', hasBody: false, isBytes: false },
   createDatastore: { method: 'POST', path: '/v1/datastores', hasBody: true, isBytes: false },

@@ -3,6 +3,7 @@ import { isolationPolicies } from './host-lease.ts'
 import { diskBuses, diskFormats, firmwares, machineKinds, nicModels, videoKinds, virtioKinds } from './machine-spec.ts'
 import { restartPriorities } from './restart-words.ts'
 import { DependencyRequests } from './restart.ts'
+import { MonitoringWish } from './monitoring.ts'
 import { Count, Ipv4, Mac, Name, Nullable, OneOf, Open, Ref, Strict, Type, type Static } from './schema.ts'
 
 const MemoryMiB = Type.Integer({ minimum: 16, maximum: 4 * 1024 * 1024 })
@@ -56,6 +57,7 @@ export const CreateVm = Strict({
         }),
       ),
       restartPriority: Type.Optional(OneOf(restartPriorities)),
+      monitoring: Type.Optional(MonitoringWish),
     }),
   ),
   dependsOn: Type.Optional(DependencyRequests),

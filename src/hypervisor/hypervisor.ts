@@ -67,6 +67,8 @@ export type MachineState =
   | 'outgoing'
   /** The outgoing stream completed; the guest stands still here (QEMU: postmigrate). */
   | 'sent'
+  /** The guest's kernel said that it has panicked; it stands still. A reset and `resume` begin it anew. */
+  | 'panicked'
   /** The guest shut down or QEMU met an internal error; cannot run on. */
   | 'shutdown'
   | 'failed'
@@ -213,6 +215,10 @@ export interface Machine extends AsyncDisposable {
   changeCdrom(key: number, image: { path: string; format: 'raw' | 'qcow2' } | null): Promise<void>
   /** PNG of the screen. */
   screenshot(): Promise<Uint8Array>
+  /** The last bytes that the guest said on its serial line, at most so many. */
+  serialTail(mostBytes: number): Promise<Uint8Array>
+  /** A count of what the guest's disks were asked to do: while it stands, they were asked nothing. */
+  diskOperations(): Promise<number>
   readonly serialSocket: string
   readonly vncSocket: string
   /** The channel to the agent in the guest, whether or not there is one; one at a time can hold it. */

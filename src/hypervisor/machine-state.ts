@@ -59,6 +59,7 @@ export function machineState(seen: Observation): MachineState {
     case 'shutdown':
       return 'shutdown'
     case 'guest-panicked':
+      return seen.isArriving || inFlight.has(seen.migration) ? 'failed' : 'panicked'
     case 'internal-error':
       return 'failed'
     default:

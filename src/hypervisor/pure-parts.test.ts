@@ -36,7 +36,7 @@ describe('state', () => {
 
   test('a guest that shut down or broke is no paused one', () => {
     assert.equal(state('shutdown'), 'shutdown')
-    assert.equal(state('guest-panicked'), 'failed')
+    assert.equal(state('guest-panicked'), 'panicked')
     assert.equal(state('internal-error'), 'failed')
     assert.equal(state('io-error'), 'paused')
   })

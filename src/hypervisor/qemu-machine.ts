@@ -10,6 +10,7 @@ import type { Logger } from '../base/log.ts'
 import type { Network } from '../base/network.ts'
 import type { Processes } from '../base/processes.ts'
 import type { Random } from '../base/random.ts'
+import { diskOperations } from './block-stats.ts'
 import { changeMedium } from './cdrom.ts'
 import { moveDisk } from './disk-move.ts'
 import { settleDiskMove } from './disk-move-settle.ts'
@@ -32,7 +33,7 @@ import type { Qmp, QmpEvent } from './qmp.ts'
 import { readRecord, runPaths, type IncomingRecord, type MachineRecord, type RunPaths } from './run-directory.ts'
 import { processUsage } from './process-usage.ts'
 import { screenshot } from './screenshot.ts'
-import { keepSerialLogShort } from './serial-log.ts'
+import { keepSerialLogShort, serialTail } from './serial-log.ts'
 
 export interface MachineDeps {
   readonly clock: Clock
@@ -273,6 +274,14 @@ export class QemuMachine implements Machine {
 
   async screenshot(): Promise<Uint8Array> {
     return await screenshot(this.#qmp, this.#deps, this.#paths.own)
+  }
+
+  async serialTail(mostBytes: number): Promise<Uint8Array> {
+    return await serialTail(this.#deps.files, this.#paths.serialLog, mostBytes)
+  }
+
+  async diskOperations(): Promise<number> {
+    return await diskOperations(this.#qmp)
   }
 
   async usage(): Promise<{ cpuSeconds: number; rssMiB: number }> {

@@ -38,3 +38,11 @@ export function keepSerialLogShort(deps: { clock: Clock; files: Files }, path: s
     },
   }
 }
+
+/** The end of the log. QEMU may write here, so the name could lead anywhere by now: no links are followed. */
+export async function serialTail(files: Files, path: string, mostBytes: number): Promise<Uint8Array> {
+  const stat = await files.stat(path)
+  if (stat === undefined) return new Uint8Array()
+  await using file = await files.open(path, 'read-untrusted')
+  return await file.read(Math.max(0, stat.sizeBytes - mostBytes), mostBytes)
+}

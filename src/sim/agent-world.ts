@@ -18,6 +18,7 @@ import type { FakeGuest, FakeGuestHabits } from './fake-guest.ts'
 import { FakeHypervisor } from './fake-hypervisor.ts'
 import { FakeManager } from './fake-manager.ts'
 import { FakePairs, FakePumps } from './fake-pumps.ts'
+import { Monitored } from '../agent/guest/monitor-loop.ts'
 import { FakePlaces } from './fake-places.ts'
 import { FakeWire } from './fake-wire.ts'
 import { MemoryFiles } from './memory-files.ts'
@@ -69,6 +70,7 @@ export class SimulatedHost {
       states: new VmStates(mortal(this.files, life), '/data'),
       pumps: mortal(this.pumps, life),
       lease: noLease,
+      monitored: this.#world.monitored,
       onChange: () => undefined,
       signal: this.#stop.signal,
     })
@@ -100,6 +102,8 @@ export class AgentWorld {
   readonly wire = new FakeWire<FakeGuest>(this.clock)
   readonly manager = new FakeManager(this.clock)
   readonly pairs = new FakePairs()
+  /** For the agents of both hosts. */
+  readonly monitored = new Monitored()
   readonly a: SimulatedHost
   readonly b: SimulatedHost
 

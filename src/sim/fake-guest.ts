@@ -30,6 +30,18 @@ export interface GuestMemory {
   readonly counter: number
 }
 
+/** What can be seen of it from outside. */
+export interface GuestVitals {
+  /** An agent runs in it. */
+  readonly hasAgent: boolean
+  /** That agent answers: not so once the guest hangs. */
+  readonly answers: boolean
+  /** It reads and writes its disks. */
+  readonly isBusy: boolean
+  /** On its serial line. */
+  readonly lastWords: string
+}
+
 interface Stream {
   isStopped(): boolean
   isBroken(): boolean
@@ -49,11 +61,15 @@ export class FakeGuest implements WireEnd {
   /** Paths of disks that were moved while it ran. */
   readonly movedTo = new Map<number, string>()
   readonly listeners = new Set<(event: MachineEvent) => void>()
+  /** How often it was reset. */
+  resets = 0
   #state: MachineState
   #incoming: IncomingOptions | undefined
   /** `stop` while incoming: vCPUs stay still when the state is whole. */
   #isHeldByStop = false
   #isCancelled = false
+  #vitals: GuestVitals = { hasAgent: false, answers: true, isBusy: true, lastWords: '' }
+  #operations = 0
   #settleAsked = Promise.withResolvers<void>()
   #outgoing: Promise<OutgoingResult> | undefined
   #memory: GuestMemory
@@ -121,6 +137,40 @@ export class FakeGuest implements WireEnd {
     if (this.#state !== 'running') return
     this.#become('shutdown')
     this.emit({ kind: 'shutdown', byGuest: true })
+  }
+
+  get vitals(): GuestVitals {
+    return this.#vitals
+  }
+
+  /** How it is from now on; until a reset, which makes it answer again. */
+  live(vitals: Partial<GuestVitals>): void {
+    this.#vitals = { ...this.#vitals, ...vitals }
+  }
+
+  doesAnswer(): boolean {
+    return this.#state === 'running' && this.#vitals.hasAgent && this.#vitals.answers
+  }
+
+  /** Counted up to now: a busy guest has done more at each asking. */
+  operations(): number {
+    if (this.#state === 'running' && this.#vitals.isBusy) this.#operations++
+    return this.#operations
+  }
+
+  /** Its kernel panics, and says so. */
+  panic(): void {
+    if (this.#state !== 'running') return
+    this.#become('panicked')
+  }
+
+  /** It begins anew; one that stood still goes on standing still. */
+  reset(): void {
+    this.#mustBeAlive()
+    this.resets++
+    this.live({ answers: true, isBusy: true })
+    if (this.#state === 'panicked') this.#become('prelaunch')
+    this.emit({ kind: 'reset', byGuest: false })
   }
 
   /** QEMU meets an internal error. */

@@ -171,7 +171,7 @@ class FakeMachine implements Machine {
   }
 
   async reset(): Promise<void> {
-    this.#guest.emit({ kind: 'reset', byGuest: false })
+    this.#guest.reset()
   }
 
   async powerButton(): Promise<void> {
@@ -246,6 +246,14 @@ class FakeMachine implements Machine {
 
   async screenshot(): Promise<Uint8Array> {
     return new Uint8Array([0x89, 0x50, 0x4e, 0x47])
+  }
+
+  async serialTail(mostBytes: number): Promise<Uint8Array> {
+    return Buffer.from(this.#guest.vitals.lastWords).subarray(-mostBytes)
+  }
+
+  async diskOperations(): Promise<number> {
+    return this.#guest.operations()
   }
 
   async usage(): Promise<{ cpuSeconds: number; rssMiB: number }> {

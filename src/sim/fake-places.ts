@@ -8,6 +8,8 @@ export class FakePlaces {
   readonly disks = new Set<string>()
   readonly prepared = new Set<VmId>()
   isFull = false
+  /** The storage. */
+  answers = true
 
   constructor(host: string) {
     this.incoming = { host, tlsName: `${host}.holdfast` }
@@ -65,6 +67,10 @@ export class FakePlaces {
   }
 
   async endPostCopyRight(): Promise<void> {}
+
+  async hasStorage(): Promise<boolean> {
+    return this.answers
+  }
 
   async hasSpace(): Promise<boolean> {
     return !this.isFull

@@ -75,5 +75,5 @@ test('a guest that panics is not held any more, and stands still as a panicked o
   )
   await pair.pump.gone
   assert.equal((await pair.hosts[0].pumps.memory(vm))?.phase, 'alone')
-  assert.equal(await pair.machine.state(), 'failed')
+  assert.equal(await pair.machine.state(), 'panicked')
 })

@@ -69,6 +69,7 @@ const handlers: Handlers = {
   arbiterLook: (agent, body) => agent.arbiterLook(body),
   arbiterSupersede: (agent, body) => agent.arbiterSupersede(body),
   probe: (agent, body) => agent.probe(body.vm, body.request),
+  serialTail: (agent, body) => agent.serialTail(body.vm),
   startJob: (agent, body) => agent.startJob(body),
   job: (agent, body) => agent.job(body.id),
   cancelJob: (agent, body) => agent.cancelJob(body.id),

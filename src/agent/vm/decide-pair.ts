@@ -50,14 +50,17 @@ function whenNotHeld({ record, me, machine, state }: VmView): VmAction | undefin
   // It was lost here, and the record does not say so yet: that is the other side's to tell.
   if (protection.n <= (state.givenUp ?? 0)) return machine === 'gone' ? nothing : { do: 'forbid' }
   // It never began here, and never will: a pair begins on a record that names it.
-  const hasEnded = machine === 'gone' || machine === 'shutdown' || machine === 'failed'
+  const hasEnded = machine === 'gone' || machine === 'shutdown' || machine === 'failed' || machine === 'panicked'
   return hasEnded ? transition('alone') : undefined
 }
 
-function whenPrimary({ record, me, machine, pumpPhase, decides }: VmView, held: HeldProtection): VmAction {
+function whenPrimary(view: VmView, held: HeldProtection): VmAction {
+  const { record, me, machine, pumpPhase, decides } = view
   if (record.phase === 'unknown' && runs(machine)) return transition('adopted')
   if (machine === 'shutdown') return { do: 'end-protection' }
-  if (machine === 'failed') return { do: 'quit-held' }
+  // Of a guest that has panicked the pump lets go by itself.
+  if (machine === 'panicked' && view.keepsPanicked === true) return nothing
+  if (machine === 'failed' || machine === 'panicked') return { do: 'quit-held' }
   if (!isOf(record, held) || record.host !== me) return nothing
   if (record.protection?.phase === 'syncing') return pumpPhase === 'protecting' ? transition('protected') : nothing
   return decides === undefined ? nothing : { do: 'tell-arbiter', decides }
@@ -74,7 +77,8 @@ function whenAlone({ record, me, machine }: VmView, held: HeldProtection): VmAct
 }
 
 /** The arbiter's word counts, whatever the record says: the guest is never forbidden. */
-function whenTakenOver({ record, me, machine }: VmView, held: HeldProtection): VmAction {
+function whenTakenOver(view: VmView, held: HeldProtection): VmAction {
+  const { record, me, machine } = view
   if (record.phase === 'unknown') return runs(machine) ? transition('adopted') : nothing
   if (record.phase === 'running' && record.host === me) return { do: 'forget-protection' }
   if (isOf(record, held) && record.protection?.second === me) return transition('took-over')
@@ -85,6 +89,8 @@ function whenTakenOver({ record, me, machine }: VmView, held: HeldProtection): V
       return { do: 'end', cause: 'guest-shutdown' }
     case 'failed':
       return { do: 'end', cause: 'crashed' }
+    case 'panicked':
+      return view.keepsPanicked === true ? nothing : { do: 'end', cause: 'crashed' }
     default:
       return nothing
   }

@@ -22,6 +22,8 @@ export interface VmView {
   readonly pumpPhase: PumpPhase | undefined
   /** By which configuration, and by whom, the pump of a primary is bound, where the record names an older one. */
   readonly decides?: Pick<ProtectionConfig, 'n' | 'arbiter'>
+  /** A guest that has panicked is kept as it is: the manager resets it. */
+  readonly keepsPanicked?: boolean
 }
 
 export type VmAction =
@@ -77,11 +79,18 @@ function decideAlone(view: VmView): VmAction {
       return whenOutgoing(view)
     case 'sent':
       return whenSent(view)
+    case 'panicked':
+      return isKept(view) ? nothing : { do: 'end', cause: 'crashed' }
     case 'shutdown':
       return { do: 'end', cause: 'guest-shutdown' }
     case 'failed':
       return { do: 'end', cause: 'crashed' }
   }
+}
+
+/** Whether a panicked guest stays: it is this host's by right, and somebody is to look after it. */
+export function isKept({ record, me, keepsPanicked }: VmView): boolean {
+  return keepsPanicked === true && record.phase === 'running' && record.host === me
 }
 
 function isTarget({ record, me }: VmView): boolean {

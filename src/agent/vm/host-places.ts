@@ -121,6 +121,12 @@ export class HostPlaces implements VmPlaces {
     return true
   }
 
+  async hasStorage(deployment: VmDeployment): Promise<boolean> {
+    const used = new Set(deployment.spec.disks.map((disk) => disk.datastore))
+    const looks = [...used].map((datastore) => this.#deps.datastores.mustBeUsable(datastore))
+    return (await Promise.allSettled(looks)).every(({ status }) => status === 'fulfilled')
+  }
+
   async withPostCopyRight<T>(vm: VmId, work: () => Promise<T>): Promise<T> {
     return this.#deps.hasOwnUsers ? await withPostCopyRight(this.#deps, userOf(vm).uid, work) : await work()
   }

@@ -9,7 +9,7 @@ import type { Network } from '../../base/network.ts'
 import type { TcpProbe } from '../../base/tcp.ts'
 import type { VmDeployment } from '../../contracts/agent-api.ts'
 import type { ProbeRequest, ProbeResult } from '../../contracts/probe.ts'
-import { GuestAgent } from '../protect/pump/guest-agent.ts'
+import { GuestAgent } from '../guest/guest-agent.ts'
 
 export interface ProbePorts {
   readonly clock: Clock

@@ -8,7 +8,7 @@ import type { PendingTransition, VmState } from './vm-state.ts'
 import { forgetPair, giveUp, memoryOf } from './pair.ts'
 import { dropSecond } from './second.ts'
 import { newAttempt } from './transitions.ts'
-import { isHeldPrimary, type VmCore } from './vm-core.ts'
+import { isHeldPrimary, panicWords, type VmCore } from './vm-core.ts'
 
 /** More than any chain of actions is long; a circle would be a fault, and must not spin. */
 const mostSteps = 8
@@ -20,7 +20,8 @@ export async function reconcile(core: VmCore): Promise<void> {
     const machine = await core.askMachine()
     const { state, witnessed, hasRun, isDriven } = core
     const pumpPhase = core.pump?.status.phase
-    const seen = { state, machine, witnessed: witnessed && !hasRun, isDriven, pumpPhase }
+    const keepsPanicked = core.ports.monitored.has(core.vm)
+    const seen = { state, machine, witnessed: witnessed && !hasRun, isDriven, pumpPhase, keepsPanicked }
     const decides = await newlyDecidedBy(core, record)
     const action = decide({ me: core.ports.host, record, ...seen, ...(decides === undefined ? {} : { decides }) })
     if (action.do !== 'nothing')
@@ -173,7 +174,8 @@ export async function endMachine(core: VmCore): Promise<void> {
 async function end(core: VmCore, cause: StopCause): Promise<void> {
   const { record } = core
   const isMine = record?.phase === 'running' && record.host === core.ports.host
-  const problem = cause === 'crashed' ? 'QEMU met an internal error and could not go on' : null
+  const crash = core.machineState === 'panicked' ? panicWords : 'QEMU met an internal error and could not go on'
+  const problem = cause === 'crashed' ? crash : null
   await core.save({
     problem,
     ...(isMine && core.state.pending === null ? { pending: newAttempt(core, 'stopped', { cause }) } : {}),

@@ -146,10 +146,18 @@ export async function signalVm(core: VmCore, request: Static<typeof SignalReques
     // These are no states but acts: what was done for this task is not done again.
     case 'reset':
     case 'nmi':
-      if (asked === newest) break
-      await (request.signal === 'reset' ? machine.reset() : machine.nonMaskableInterrupt())
+      if (asked !== newest) await (request.signal === 'reset' ? reset(core) : machine.nonMaskableInterrupt())
       await core.save({ lastSignal })
       break
   }
   return core.observe()
+}
+
+/** One that has panicked stands still, and goes on with the reset. */
+async function reset(core: VmCore): Promise<void> {
+  const isPanicked = (await core.askMachine()) === 'panicked'
+  // Before it: what its agent has answered says nothing of the guest that boots now.
+  await core.save({ heardIn: 0 })
+  await core.mustHaveMachine().reset()
+  if (isPanicked && !core.state.pausedByUser) await core.resume()
 }

@@ -10,9 +10,11 @@ import type { VmObservation, VmProcessState } from '../../contracts/host.ts'
 import { noFigures, type ProtectionObservation } from '../../contracts/protection.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import type { Machine, MachineEvent, MachineState } from '../../hypervisor/hypervisor.ts'
+import type { GuestWatch } from '../guest/guest-watch.ts'
 import type { Pump } from '../protect/pumps.ts'
 import type { VmPorts } from './vm-ports.ts'
 import { newVmState, type VmState } from './vm-state.ts'
+import { newWatch, observeGuest } from './watch-guest.ts'
 
 const processStates: Record<MachineState, VmProcessState> = {
   prelaunch: 'prelaunch',
@@ -23,6 +25,7 @@ const processStates: Record<MachineState, VmProcessState> = {
   'incoming-failed': 'failed',
   outgoing: 'outgoing',
   sent: 'sent',
+  panicked: 'paused',
   shutdown: 'failed',
   failed: 'failed',
   gone: 'none',
@@ -70,6 +73,9 @@ export interface VmBackground {
   endProtection(): void
 }
 
+/** Why a guest stands still, or was ended, that nobody stopped. */
+export const panicWords = 'the kernel of its guest has panicked'
+
 const calmMs = 300
 /** Mere figures of a pump are told no sooner: they change all the time, and a report is work. */
 const [syncingMs, figuresMs] = [250, 1000]
@@ -94,6 +100,8 @@ export class VmCore {
   pumpStatus: ProtectionObservation | undefined
   /** A migrateOut of this process drives the outgoing stream. */
   isDriven = false
+  /** The life of the guest since it began or was reset last. */
+  watch: GuestWatch
   #listening: Disposable | undefined
   #calmUntil = 0
   readonly #onEvent: (event: MachineEvent) => void
@@ -110,6 +118,7 @@ export class VmCore {
     this.background = background
     this.log = ports.log.child({ vm })
     this.state = state ?? newVmState(vm)
+    this.watch = newWatch(ports.clock, 0, false)
     this.#onEvent = onEvent
   }
 
@@ -137,6 +146,7 @@ export class VmCore {
     this.machineState = state
     this.hasRun = false
     this.witnessed = state === 'prelaunch' || state === 'incoming'
+    this.watch = newWatch(this.ports.clock, machine.pid, this.state.heardIn === machine.pid)
     this.#listening = machine.onEvent((event) => {
       if (this.machine !== machine) return
       this.#note(event)
@@ -151,7 +161,9 @@ export class VmCore {
     if (event.kind === 'state') {
       this.machineState = event.state
       if (event.state === 'running') this.hasRun = true
+      else this.watch.interrupt()
     }
+    if (event.kind === 'reset') this.watch = newWatch(this.ports.clock, this.machine?.pid ?? 0, false)
     this.#changed()
   }
 
@@ -278,11 +290,12 @@ export class VmCore {
       process: this.#processState(),
       generation: state.generation,
       discarded: state.discarded,
-      problem: state.problem,
+      problem: state.problem ?? (this.machineState === 'panicked' ? panicWords : null),
       outOfSpace: state.outOfSpace,
       startedAt: state.startedAt,
       ...usage,
       protection: this.#protection(),
+      ...observeGuest(this),
     }
   }
 

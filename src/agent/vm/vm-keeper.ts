@@ -36,10 +36,12 @@ import { afterAnswer, arrive, endMachine, reconcile } from './reconcile.ts'
 import { discardSecond, prepareSecond } from './second.ts'
 import { SerialQueue } from '../../base/serial-queue.ts'
 import { watchSpace } from './space.ts'
+import type { FramesSent, GuestSigns } from '../guest/guest-signs.ts'
 import { signalVm, startVm, stopVm } from './start-vm.ts'
 import { askUntilAnswered, isKnownToManager, recordUntilKnown } from './transitions.ts'
 import { isHeldPrimary, VmCore } from './vm-core.ts'
 import type { VmPorts } from './vm-ports.ts'
+import { lookAtGuest } from './watch-guest.ts'
 import type { VmState } from './vm-state.ts'
 
 const settleRetryMs = 2000
@@ -238,6 +240,20 @@ export class VmKeeper implements AsyncDisposable {
     return isIdle && isUnbound && state.role === 'none' && state.pending === null
   }
 
+  isLookDue(nowMs: number, everyMs: number): boolean {
+    return this.hasMachine() && this.#core.watch.takeDue(nowMs, everyMs)
+  }
+
+  /** One look at the guest, for its monitoring. Rejects where QEMU does not answer. */
+  async look(signs: GuestSigns, frames: FramesSent, everyMs: number): Promise<void> {
+    await lookAtGuest(this.#core, { signs, frames, everyMs })
+    const { machine, watch, state } = this.#core
+    if (!watch.isHeard || machine === undefined || state.heardIn === machine.pid) return
+    await this.#queue.run(async () => {
+      if (this.#core.watch === watch && this.#core.machine === machine) await this.#core.save({ heardIn: machine.pid })
+    })
+  }
+
   /** Reads the record anew and acts on it, in the background. */
   refresh(): void {
     this.#core.background.refresh()
@@ -295,6 +311,9 @@ export class VmKeeper implements AsyncDisposable {
         this.#core.background.watchSpace()
       })
     }
+    // What its agent has answered says nothing of the guest that boots now.
+    if (event.kind === 'reset' && (this.#core.state.heardIn ?? 0) !== 0)
+      this.#enqueue(() => this.#core.save({ heardIn: 0 }))
     if (event.kind === 'gone') this.#reconcileSoon()
     if (event.kind === 'state') this.#onState(event)
   }
@@ -308,7 +327,7 @@ export class VmKeeper implements AsyncDisposable {
       })
     } else if (role === 'incoming' && state === 'incoming-complete') {
       this.#once('complete', () => onComplete(this.#core, (work) => this.#queue.run(work)))
-    } else if (state === 'shutdown' || state === 'failed' || state === 'incoming-failed') {
+    } else if (state === 'shutdown' || state === 'failed' || state === 'panicked' || state === 'incoming-failed') {
       this.#reconcileSoon()
     }
   }

@@ -7,6 +7,7 @@ import type { MovingDisk, VmDeployment } from '../../contracts/agent-api.ts'
 import type { LeftBy } from '../../contracts/host-lease.ts'
 import type { ManagerApi } from '../../contracts/manager-api.ts'
 import type { Hypervisor, MachineConfig } from '../../hypervisor/hypervisor.ts'
+import type { Monitored } from '../guest/monitor-loop.ts'
 import type { Pumps } from '../protect/pumps.ts'
 import type { VmStates } from './vm-state.ts'
 
@@ -30,6 +31,8 @@ export interface VmPlaces {
   endPostCopyRight(vm: VmId): Promise<void>
   /** Whether every datastore of its disks has room to go on writing. */
   hasSpace(deployment: VmDeployment): Promise<boolean>
+  /** Whether every datastore of its disks answers. */
+  hasStorage(deployment: VmDeployment): Promise<boolean>
   /** The address on which incoming streams are listened for, and the name in this host's certificate. */
   readonly incoming: { readonly host: string; readonly tlsName: string }
 }
@@ -56,6 +59,8 @@ export interface VmPorts {
   readonly states: VmStates
   readonly pumps: Pumps
   readonly lease: VmLease
+  /** Which VMs are monitored: a guest of those that panics is kept as it is, for the manager to decide. */
+  readonly monitored: Pick<Monitored, 'has'>
   /** Something that a report tells has changed: send one now, or after so many milliseconds. */
   readonly onChange: (afterMs?: number) => void
   /** Ends the agent's own loops; what runs on the host runs on. */

@@ -91,6 +91,8 @@ export const VmState = Open({
   givenUp: Type.Optional(Type.Integer({ minimum: 0 })),
   /** Number of the newest task that has signalled it. */
   lastSignal: Type.Optional(Type.Integer({ minimum: 0 })),
+  /** Process of the QEMU whose guest's agent has answered since that guest began; 0: none has since a reset. */
+  heardIn: Type.Optional(Type.Integer({ minimum: 0 })),
   pausedByUser: Type.Boolean(),
   outOfSpace: Type.Boolean(),
   problem: Nullable(Type.String()),

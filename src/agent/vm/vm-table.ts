@@ -52,6 +52,16 @@ export class VmTable implements AsyncDisposable {
     for (const keeper of await this.#opened()) keeper.refresh()
   }
 
+  /** Of every VM that has something to do with this host. */
+  keepers(): Promise<readonly VmKeeper[]> {
+    return this.#opened()
+  }
+
+  /** What is to become of these VMs is decided anew: what is wanted of them has changed. */
+  async lookAgain(vms: readonly VmId[]): Promise<void> {
+    for (const keeper of await this.#opened()) if (vms.includes(keeper.vm)) keeper.refresh()
+  }
+
   /** Forgets those of these VMs that are no more, and of which nothing is here. What is not certain is kept. */
   async forget(vms: readonly VmId[]): Promise<void> {
     for (const vm of vms) {

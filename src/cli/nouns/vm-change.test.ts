@@ -12,6 +12,13 @@ test('each option of vm change is a part of the request, and what is not given s
   assert.deepEqual(of({ kernel: false }), { kernel: null })
   assert.deepEqual(of({ cmdline: 'debug', initrd: false }), { kernel: { initrd: null, cmdline: 'debug' } })
   assert.deepEqual(of({ postCopy: 'no' }), { policies: { allowPostCopy: false } })
+  const medium = { reset: 'on-panic-or-hang', hangAfterMs: 60_000, startupGraceMs: 240_000, maxResets: 3 }
+  const monitoring = { ...medium, windowMs: 24 * 3_600_000 }
+  assert.deepEqual(of({ monitoring: 'medium' }), { policies: { monitoring } })
+  assert.deepEqual(of({ monitoring: 'off', maxResets: 5 }), {
+    policies: { monitoring: { reset: 'off', maxResets: 5 } },
+  })
+  assert.deepEqual(of({ hangAfter: 90 }), { policies: { monitoring: { hangAfterMs: 90_000 } } })
   assert.throws(() => of({ kernel: false, cmdline: 'debug' }), { code: 'invalid-request' })
   assert.throws(() => of({}), { code: 'invalid-request' })
 })

@@ -8,7 +8,9 @@ import { choice, collect, countOption, given, memoryOption } from '../options.ts
 import { writeDone } from '../output/show.ts'
 import { addRestartOptions, type RestartFlags } from './vm-restart-options.ts'
 
-interface ChangeFlags extends RestartFlags {
+import { monitoringOptions, monitoringWish, type MonitoringFlags } from './vm-monitoring.ts'
+
+interface ChangeFlags extends RestartFlags, MonitoringFlags {
   readonly name?: string
   readonly description?: string
   readonly vcpus?: number
@@ -27,6 +29,7 @@ interface ChangeFlags extends RestartFlags {
 const examples = `
 Examples:
   holdfast vm change web --vcpus 2 --memory 2G
+  holdfast vm change web --monitoring medium
   holdfast vm change installer --cdrom empty
   holdfast vm change probe --cmdline "console=ttyS0 debug"`
 
@@ -55,6 +58,7 @@ export function defineVmChange(command: Command, cli: Cli): void {
     .addOption(choice('--restart <policy>', 'start it again when it stopped unasked', ['on-failure', 'never']))
     .addOption(choice('--isolation <policy>', 'when its host is cut off (several managers)', ['stop', 'leave-running']))
   addRestartOptions(change, true)
+  monitoringOptions(change)
     .addHelpText('after', examples)
     .action(async (word: string, options: ChangeFlags) => {
       const body = changeBody(options)
@@ -73,6 +77,7 @@ export function changeBody(options: ChangeFlags): ChangeVm {
     restart: options.restart,
     isolation: options.isolation,
     restartPriority: options.restartPriority,
+    monitoring: monitoringWish(options),
   })
   const body = given({
     name: options.name,

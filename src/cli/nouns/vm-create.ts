@@ -7,11 +7,12 @@ import { choice, collect, countOption, given, memoryOption, sizeOption, waitOpti
 import { finishTask } from '../task-finish.ts'
 import type { WaitFlags } from '../task-wait.ts'
 import { addRestartOptions, type RestartFlags } from './vm-restart-options.ts'
+import { monitoringOptions, monitoringWish, type MonitoringFlags } from './vm-monitoring.ts'
 
 type Disk = NonNullable<CreateVm['disks']>[number]
 type Nic = NonNullable<CreateVm['nics']>[number]
 
-interface CreateFlags extends WaitFlags, RestartFlags {
+interface CreateFlags extends WaitFlags, RestartFlags, MonitoringFlags {
   readonly image?: string
   readonly disk?: Disk[]
   readonly nic?: Nic[] | false
@@ -73,7 +74,7 @@ function addDeviceOptions(create: Command): void {
 }
 
 function addMachineOptions(create: Command): void {
-  create
+  monitoringOptions(create)
     .option('--vcpus <count>', 'number of vCPUs', countOption)
     .option('--memory <size>', 'memory, such as 512M or 2G', memoryOption)
     .option('--cpu-model <model>', 'a named CPU model; without it the baseline of the cluster')
@@ -151,6 +152,7 @@ export function createBody(name: string, options: CreateFlags): CreateVm {
     restart: options.restart,
     isolation: options.isolation,
     restartPriority: options.restartPriority,
+    monitoring: monitoringWish(options),
   })
   return given({
     name,

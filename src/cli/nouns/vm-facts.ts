@@ -3,6 +3,7 @@ import { formatSize } from '../../base/units.ts'
 import type { Vm } from '../../contracts/inventory.ts'
 import type { Session } from '../connection/session.ts'
 import { durationWords, memoryWords } from '../output/words.ts'
+import { monitoringWords } from './vm-monitoring.ts'
 import { protectionWords } from './vm-protection-words.ts'
 import { dependencyLines, priorityWords } from './vm-restart-options.ts'
 
@@ -41,6 +42,7 @@ export async function vmFacts(session: Session, vm: Vm, age: (time: string) => s
     ['policies', policyLine(policies)],
     ['restart priority', priorityWords(vm)],
     ['waits for', linesOf(dependencyLines(vm, others))],
+    ['monitoring', monitoringWords(vm)],
     ['usage', usageLine(vm, age)],
     ['created', age(vm.created)],
   ]

@@ -12,6 +12,7 @@ import type { WaitFlags } from '../task-wait.ts'
 import { defineVmChange } from './vm-change.ts'
 import { defineVmConsole } from './vm-console.ts'
 import { defineVmCreate } from './vm-create.ts'
+import { defineVmEvidence } from './vm-monitoring.ts'
 import { defineVmMigrate } from './vm-migrate.ts'
 import { onHost, vmFacts } from './vm-facts.ts'
 import { defineVmProtect } from './vm-protect.ts'
@@ -28,6 +29,7 @@ export function define(command: Command, cli: Cli): void {
   defineVmMigrate(command, cli)
   defineVmProtect(command, cli)
   defineVmConsole(command, cli)
+  defineVmEvidence(command, cli)
   defineDelete(command, cli)
 }
 

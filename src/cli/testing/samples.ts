@@ -1,6 +1,7 @@
 /** Objects as a manager shows them. */
 import type { Alarm } from '../../contracts/alarms.ts'
 import type { NotificationTarget } from '../../contracts/notifications.ts'
+import type { Evidence } from '../../contracts/monitoring.ts'
 import type { Event, Host, Task, Vm } from '../../contracts/inventory.ts'
 import type { AdmissionReport, Rule } from '../../contracts/restart.ts'
 
@@ -176,4 +177,10 @@ export const sampleAdmission: AdmissionReport = {
   settings: { policy: 'hosts', hosts: 1 },
   ...{ capacityMiB: 8192, usedMiB: 4096, reservedMiB: 2048, isKept: true, survives: 1 },
   ...{ each: [], worst: null, bound: [] },
+}
+
+export const sampleEvidence: Evidence = {
+  ...{ task: 'task-9' as Evidence['task'], vm: 'vm-1' as Evidence['vm'], at: '2026-01-02T00:00:00Z' },
+  ...{ why: 'panic', detail: 'its kernel said that it has panicked', screen: null, missing: null },
+  serial: { mediaType: 'text/plain', sizeBytes: 4, base64: 'T29wcw==' },
 }

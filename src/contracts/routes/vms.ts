@@ -1,5 +1,6 @@
 /** Routes of virtual machines. */
 import { Task, Vm } from '../inventory.ts'
+import { EvidenceList, EvidenceQuery } from '../monitoring.ts'
 import { ChangeVm, CreateVm, MigratePrecheck, MigrateVm, StartVm } from '../vm-requests.ts'
 import { ProtectPrecheck, ProtectVm } from '../vm-protection.ts'
 import { OneOf, Open, Strict, Time, Type } from '../schema.ts'
@@ -213,6 +214,17 @@ export const vmRoutes = {
     body: Strict({ kind: TicketKind }),
     response: Ticket,
     status: 201,
+  }),
+
+  listEvidence: route({
+    method: 'GET',
+    path: '/v1/vms/{vm}/evidence',
+    summary: 'What was seen of the guest just before it was reset because it hung or had panicked',
+    group: 'vms',
+    role: 'operator',
+    query: EvidenceQuery,
+    response: EvidenceList,
+    status: 200,
   }),
 
   screenshotVm: route({

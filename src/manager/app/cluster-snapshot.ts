@@ -31,6 +31,7 @@ export function vmSnapshots(mirror: Mirror): VmView[] {
         id: vm.id,
         name: vm.name,
         spec: vm.spec,
+        policies: vm.policies,
         run: stored.run,
         startingOn: startingOn(mirror.get('task', vm.operation)),
         restartPriority: priorityOf(vm.policies),

@@ -54,6 +54,7 @@ export function apiHandlers(use: UseCases): ApiHandlers {
     ...otherHandlers(use),
     ...managerHandlers(use),
     ...alarmHandlers(use),
+    ...guestHandlers(use),
   }
 }
 
@@ -115,6 +116,10 @@ function vmHandlers(
     createTicket: ({ params, body }, { caller }) => consoles.createTicket(params.vm, body.kind, caller),
     screenshotVm: ({ params }) => consoles.screenshot(params.vm),
   }
+}
+
+function guestHandlers({ vms }: UseCases): Some<'listEvidence'> {
+  return { listEvidence: ({ params, query }) => vms.evidence(params.vm, query) }
 }
 
 function inventoryHandlers(

@@ -23,6 +23,7 @@ export function lazyAgent(find: () => Promise<AgentApi>): AgentApi {
     arbiterLook: async (request) => (await find()).arbiterLook(request),
     arbiterSupersede: async (request) => (await find()).arbiterSupersede(request),
     probe: async (vm, request) => (await find()).probe(vm, request),
+    serialTail: async (vm) => (await find()).serialTail(vm),
     startJob: async (request) => (await find()).startJob(request),
     job: async (id) => (await find()).job(id),
     cancelJob: async (id) => (await find()).cancelJob(id),

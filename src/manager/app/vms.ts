@@ -5,8 +5,9 @@ import { MiB } from '../../base/units.ts'
 import type { Vm } from '../../contracts/inventory.ts'
 import type { ChangeVm, CreateVm, MigratePrecheck, MigrateVm, StartVm } from '../../contracts/vm-requests.ts'
 import type { VmDependency } from '../../contracts/restart.ts'
-import type { CallOf } from '../../contracts/routes.ts'
+import type { CallOf, ReplyOf } from '../../contracts/routes.ts'
 import { changeMachine, changesMachine } from '../domain/machine-change.ts'
+import { changedPolicies } from '../domain/monitoring.ts'
 import { precheckDiskMove } from '../domain/migrate-precheck.ts'
 import { nameClaim, nameProblem } from '../domain/names.ts'
 import type { SagaDeps } from '../sagas/deps.ts'
@@ -21,6 +22,7 @@ import type { VmRecord } from '../store/records.ts'
 import type { Change } from '../store/store.ts'
 import type { AppContext, Caller } from './context.ts'
 import { dependenciesOf, mustHaveNoCycle } from './dependencies.ts'
+import { listEvidence } from './guest-evidence.ts'
 import { hasName, pageOf, type PageOf } from './pages.ts'
 import { resolve } from './references.ts'
 import { VmViews, type KeptView } from './views/vm-views.ts'
@@ -206,8 +208,8 @@ export class Vms {
       ...vm,
       name: body.name ?? vm.name,
       description: body.description ?? vm.description,
-      policies: { ...vm.policies, ...body.policies },
       ...(body.dependsOn === undefined ? {} : { dependsOn: await this.#dependencies(vm, body.dependsOn) }),
+      policies: changedPolicies(vm.policies, body.policies),
       spec: isOfMachine ? changeMachine(await this.#context.cluster(), vm.spec, body) : vm.spec,
     }
   }
@@ -234,6 +236,11 @@ export class Vms {
     const taken = (): HoldfastError =>
       new HoldfastError('name-taken', `there is a VM ${name} already`, { mend: 'Choose another name.' })
     return [await claim(store, after, vm.id, taken), ...(await unclaim(store, before, vm.id))]
+  }
+
+  /** What was kept of its guest from before resets. */
+  evidence(id: string, query: CallOf<'listEvidence'>['query'] = {}): Promise<ReplyOf<'listEvidence'>> {
+    return listEvidence(this.#context, id, query.content === true)
   }
 
   #begin<Params>(caller: Caller, build: () => Promise<Operation<Params>>): Promise<TaskId> {

@@ -4,7 +4,7 @@
  */
 import type { DatastoreId, DiskId, HostId, ImageId, NetworkId, RuleId, VmId } from '../../base/ids.ts'
 import type { DatastoreObservation, HostFacts, NetworkObservation } from '../../contracts/host.ts'
-import type { Host } from '../../contracts/inventory.ts'
+import type { Host, VmPolicies } from '../../contracts/inventory.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
 import type { RestartPriority, ruleKinds, ruleStrengths } from '../../contracts/restart-words.ts'
 import type { AdmissionSettings } from '../../contracts/restart.ts'
@@ -79,6 +79,7 @@ export interface VmView {
   readonly restartPriority?: RestartPriority
   /** It should run and waits to be started again after the loss of a host. */
   readonly isAwaited?: boolean
+  readonly policies?: Pick<VmPolicies, 'monitoring'>
 }
 
 /** A rule of placement. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { HostId, NetworkId } from '../../base/ids.ts'
+import { defaultMonitoring } from '../../contracts/monitoring.ts'
 import { aCluster, aRun, aVm } from './cluster-fixture.ts'
 import { deploymentFor, hostConfiguration } from './host-configuration.ts'
 import { vmState, type VmSight } from './vm-state.ts'
@@ -33,6 +34,16 @@ test('leases follow a VM to where it arrives, and the digest changes with them',
   const before = hostConfiguration(aCluster({ vms: [vm] }), host2).digest
   assert.notEqual(hostConfiguration(aCluster({ vms: [moving] }), host2).digest, before)
   assert.equal(hostConfiguration(aCluster({ vms: [vm] }), host2).digest, before)
+})
+
+test('a host is told which VMs are monitored, wherever they run, and nothing of it where none is', () => {
+  const vm = aVm(1, 'host-1')
+  const plain = hostConfiguration(aCluster({ vms: [vm] }), host2)
+  assert.equal('monitored' in plain, false)
+  const policies = { monitoring: { ...defaultMonitoring, reset: 'on-panic' as const } }
+  const configuration = hostConfiguration(aCluster({ vms: [{ ...vm, policies }] }), host2)
+  assert.deepEqual(configuration.monitored, [{ vm: 'vm-1', everyMs: null }])
+  assert.notEqual(configuration.digest, plain.digest)
 })
 
 test('a deployment brings networks and leases along', () => {

@@ -11,6 +11,7 @@ import type { HostId, VmId } from '../../base/ids.ts'
 import { idNumber } from '../../base/ids.ts'
 import type { MachineSpec } from '../../contracts/machine-spec.ts'
 import { hostsHeldBy, imagesOf, isMountedOn, type ClusterView, type NetworkView } from './cluster-view.ts'
+import { monitoredVms } from './monitoring.ts'
 import { hostnameOf } from './names.ts'
 import { parseIpv4 } from './ipv4.ts'
 
@@ -24,7 +25,10 @@ export function hostConfiguration(cluster: ClusterView, host: HostId): HostConfi
     .filter((vm) => hostsHeldBy(vm).includes(host))
     .sort((a, b) => idNumber(a.id) - idNumber(b.id))
     .flatMap((vm) => leasesOf(vm.id, vm.name, vm.spec))
-  return { datastores, networks, leases, digest: digestOf({ datastores, networks, leases }) }
+  // Of the whole cluster: it changes with what is wanted alone, and is there before a VM is.
+  const monitored = monitoredVms(cluster.vms).sort((a, b) => idNumber(a.vm) - idNumber(b.vm))
+  const configuration = { datastores, networks, leases, ...(monitored.length === 0 ? {} : { monitored }) }
+  return { ...configuration, digest: digestOf(configuration) }
 }
 
 /** A network as this host has it: for VXLAN, with the guest-network addresses of all other hosts as peers. */

@@ -24,6 +24,7 @@ export const sagasWhileProtected = {
   'vm.shutdown': { is: 'works', how: 'its agent ends the protection when the guest is off; the wish for it stays' },
   'vm.delete': stoppedOnly,
   'vm.reset': works,
+  'vm.reset-hung': { is: 'works', how: 'of a guest that has panicked, whose protection has ended by that' },
   'vm.pause': works,
   'vm.resume': works,
   'vm.migrate': {

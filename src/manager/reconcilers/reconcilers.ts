@@ -4,6 +4,7 @@ import { ConfirmedOff } from './confirmed-off.ts'
 import { DecidingKeeper } from './deciding.ts'
 import type { Reconciler, ReconcilerDeps } from './deps.ts'
 import { LeaseLoss } from './lease-loss.ts'
+import { GuestMonitor } from './guest-monitor.ts'
 import { HistoryRetention } from './history-retention.ts'
 import { Nudges } from './nudges.ts'
 import { ProtectionKeeper } from './protection.ts'
@@ -32,6 +33,7 @@ export class Reconcilers implements AsyncDisposable {
       new ProtectionKeeper(deps),
       new DecidingKeeper(deps),
       new ClockAlarm(deps),
+      new GuestMonitor(deps),
       new RunRecordWatch(deps),
       new StaleCopies(deps),
       new HistoryRetention(deps),

@@ -9,6 +9,7 @@ import { handOverVmSaga } from './vm-hand-over.ts'
 import { migrateVmSaga } from './vm-migrate.ts'
 import { moveDisksSaga } from './vm-move-disks.ts'
 import { protectVmSaga } from './vm-protect.ts'
+import { resetHungVmSaga } from './vm-reset-hung.ts'
 import { shutdownVmSaga } from './vm-shutdown.ts'
 import { signalSagas } from './vm-signal.ts'
 import { startVmSaga } from './vm-start.ts'
@@ -27,6 +28,7 @@ export function registerSagas(engine: Pick<SagaEngine, 'register'>, deps: Mainte
   engine.register(protectVmSaga, deps)
   engine.register(unprotectVmSaga, deps)
   engine.register(handOverVmSaga, deps)
+  engine.register(resetHungVmSaga, deps)
   engine.register(maintenanceSaga, deps)
   engine.register(importImageSaga, deps)
   for (const signal of Object.values(signalSagas)) engine.register(signal, deps)

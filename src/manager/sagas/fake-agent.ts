@@ -134,9 +134,11 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
   }
 
   seen(id: VmId): VmObservation {
-    const { process, generation, discarded } = this.vm(id)
+    const { process, generation, discarded, resets } = this.vm(id)
+    const counted = { upMs: 600_000, silentMs: 90_000, idleMs: 90_000, isPanicked: false }
+    const guest = { boot: `boot-${resets}`, agent: 'silent' as const, ...counted }
     const rest = { problem: null, outOfSpace: false, startedAt: null, cpuSeconds: 0, rssMiB: 0 }
-    return { vm: id, process, generation, discarded, ...rest }
+    return { vm: id, process, generation, discarded, ...rest, guest }
   }
 
   needFiles(deployment: VmDeployment): void {
@@ -193,7 +195,18 @@ export class FakeAgent implements Pick<AgentApi, 'observe'> {
     const vm = this.vm(id)
     if (request.signal === 'pause') vm.process = 'paused'
     if (request.signal === 'resume') vm.process = 'running'
+    if (request.signal === 'reset') vm.resets++
     return this.seen(id)
+  }
+
+  async screenshot(): Promise<Uint8Array> {
+    await this.reached()
+    return Buffer.from('PNG')
+  }
+
+  async serialTail(): Promise<{ base64: string }> {
+    await this.reached()
+    return { base64: Buffer.from('its last words').toString('base64') }
   }
 
   async prepareIncoming(request: PrepareIncomingRequest): Promise<unknown> {

@@ -15,9 +15,11 @@ export interface FakeVm {
   second: ProtectionConfig | null
   /** The newest configuration that this host has durably given up. */
   givenUp: number
+  /** How often its guest was reset. */
+  resets: number
 }
 
 export function emptyFakeVm(): FakeVm {
   const nothing = { discarded: null, incoming: null, deployment: null, second: null }
-  return { process: 'none', generation: 0, hasVanished: false, givenUp: 0, ...nothing }
+  return { process: 'none', generation: 0, hasVanished: false, givenUp: 0, resets: 0, ...nothing }
 }

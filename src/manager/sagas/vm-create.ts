@@ -17,6 +17,7 @@ import type { ClusterView } from '../domain/cluster-view.ts'
 import type { PlannedDisk } from '../domain/disk-plan.ts'
 import { diskCount, planMachine, type MachinePlan } from '../domain/machine-plan.ts'
 import { macFrom } from '../domain/mac.ts'
+import { changedPolicies } from '../domain/monitoring.ts'
 import { nameClaim, nameProblem } from '../domain/names.ts'
 import type { RunRecordStored, VmRecord } from '../store/records.ts'
 import type { Change, NewEvent } from '../store/store.ts'
@@ -130,7 +131,7 @@ function recordsOf(
     ...home,
     power: 'off',
     spec: plan.spec,
-    policies: { ...defaultPolicies, ...request.policies },
+    policies: changedPolicies(defaultPolicies, request.policies),
     operation: null,
   }
   const owned = (claim: string): Change => ({ do: 'create', kind: 'claim', value: { id: claim, v: 1, owner: id } })

@@ -11,6 +11,7 @@ import type { VmRecord } from '../store/records.ts'
 import type { Change, NewEvent, Store } from '../store/store.ts'
 import type { SagaDeps } from './deps.ts'
 import { agentReaching, deleteDiskFile, disksOf } from './disk-copies.ts'
+import { evidencePlaces } from './evidence.ts'
 import { endFormer } from './former-copies.ts'
 import { transitionRun } from './run-records.ts'
 import { saga, type Verdict } from './saga.ts'
@@ -112,6 +113,7 @@ export async function forgetVm(deps: Pick<SagaDeps, 'store'>, vm: VmId): Promise
   for (const disk of await disksOf(deps, vm)) await removeRecord(deps.store, 'disk', disk.id)
   await leaveOthers(deps, vm)
   await removeRecord(deps.store, 'register', vm)
+  for (const place of evidencePlaces(vm)) await removeRecord(deps.store, 'evidence', place)
   const stored = await deps.store.get('vm', vm)
   if (stored === undefined) return removeRecord(deps.store, 'run', vm)
   for (let race = 0; race < 20; race++) {
@@ -170,7 +172,7 @@ export function claimsOf(vm: Pick<VmRecord, 'project' | 'name' | 'spec'>): strin
   return [nameClaim('vm', vm.project, vm.name), ...nics]
 }
 
-async function removeRecord(store: Store, kind: 'disk' | 'run' | 'register', id: string): Promise<void> {
+async function removeRecord(store: Store, kind: 'disk' | 'run' | 'register' | 'evidence', id: string): Promise<void> {
   for (let race = 0; race < 20; race++) {
     const stored = await store.get(kind, id)
     if (stored === undefined) return

@@ -38,6 +38,8 @@ import type { AlarmRecord } from '../domain/alarms/alarm-record.ts'
 import type { DeliveryRecord, TargetRecord } from '../domain/alarms/notification.ts'
 import type { NetworkSettings, RuleView } from '../domain/cluster-view.ts'
 import type { KeptPromise } from '../domain/host-promise.ts'
+import type { Evidence } from '../../contracts/monitoring.ts'
+import type { MonitoringHistory } from '../domain/monitoring.ts'
 
 interface Base<Id extends string> {
   readonly id: Id
@@ -131,6 +133,8 @@ export interface VmRecord extends Base<VmId> {
   readonly restartWait?: RestartWait | null
   /** There from the first time on that somebody wanted it held in step on two hosts. */
   readonly protection?: VmProtectionRecord
+  /** There from the first reset of a guest that hung or had panicked. */
+  readonly monitoring?: MonitoringHistory
 }
 
 export interface RestartWait {
@@ -312,6 +316,12 @@ export interface RegisterStored {
   readonly register: RegisterRecord
 }
 
+/** What was seen of a guest before a reset, under the VM's id and one of a few places: `vm-42/2`. The oldest gives way. */
+export interface EvidenceRecord extends Evidence {
+  readonly id: string
+  readonly v: 1
+}
+
 export interface UploadRecord {
   readonly id: string
   readonly v: 1
@@ -363,6 +373,7 @@ export interface Records {
   target: TargetRecord
   delivery: DeliveryRecord
   rule: RuleRecord
+  evidence: EvidenceRecord
 }
 
 export type Kind = keyof Records

@@ -57,6 +57,7 @@ export function httpAgent(host: AgentAddress, ports: HttpAgentPorts): AgentApi {
     arbiterLook: (request) => line.call('arbiterLook', request),
     arbiterSupersede: (request) => line.call('arbiterSupersede', request),
     probe: (vm, request) => line.call('probe', { vm, request }),
+    serialTail: (vm) => line.call('serialTail', { vm }),
     startJob: (request) => line.call('startJob', request),
     job: (id) => line.call('job', { id }),
     cancelJob: (id) => line.call('cancelJob', { id }),

@@ -17,6 +17,7 @@ import type { Network } from '../../base/network.ts'
 import type { Processes } from '../../base/processes.ts'
 import type { FakeGuest, FakeGuestHabits } from '../fake-guest.ts'
 import { FakeHypervisor } from '../fake-hypervisor.ts'
+import { FakeSigns } from '../fake-signs.ts'
 import { MemoryFiles } from '../memory-files.ts'
 import type { SeededRandom } from '../seeded-random.ts'
 import type { VirtualClock, VirtualNodeClock } from '../virtual-clock.ts'
@@ -209,6 +210,7 @@ export class SimulatedHost {
       neighbour: (witness) => process.port(neighbour(this.id, witness.host)),
       networks: noNetworks,
       pumps: noPumps,
+      signs: new FakeSigns(this.hypervisor, clock),
       dataDirectory: '/data',
       allowedImportFolders: [],
       facts: async () => hostFacts(this.name, this.address),

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream'
 import type { Clock } from '../../../base/clock.ts'
 import { describeError } from '../../../base/errors.ts'
 import type { Logger } from '../../../base/log.ts'
-import { GuestAgent } from './guest-agent.ts'
+import { GuestAgent } from '../../guest/guest-agent.ts'
 import type { ClockLag } from './clock-lag.ts'
 
 export interface ClockKeeperDeps {

@@ -98,6 +98,7 @@ export class FakeHost {
       upload: async (id, _datastore, offset, body) => this.#append(id, offset, body),
       uploadStatus: async (id) => ({ offset: this.uploads.get(id)?.length ?? 0 }),
       screenshot: async () => Buffer.from('89504e470d0a1a0a', 'hex'),
+      serialTail: async () => ({ base64: '' }),
       console: async (vm) => {
         const line = echo(`${this.id}:${vm}> `)
         this.#lines.add(line)

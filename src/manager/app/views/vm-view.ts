@@ -66,6 +66,7 @@ export function vmView(parts: VmParts): Vm {
     }),
     operation: vm.operation,
     problem: shown.problem,
+    ...(isHere && observation?.guest !== undefined ? { guest: observation.guest } : {}),
     usage:
       isHere && observation !== undefined
         ? { cpuSeconds: observation.cpuSeconds, rssMiB: observation.rssMiB, startedAt: observation.startedAt }

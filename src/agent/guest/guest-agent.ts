@@ -1,12 +1,12 @@
 /**
- * The agent in a guest (qemu-guest-agent), asked for its time and told it, over the channel `org.qemu.guest_agent.0`. It is
+ * The agent in a guest (qemu-guest-agent), asked whether it is there, for its time, and told it, over the channel `org.qemu.guest_agent.0`. It is
  * the guest's, so nothing that it says is trusted: one question is open at a time, an answer is one short line within a
  * bounded time, and whoever says anything else, or says it unasked, is not listened to any more. Whatever it was told may
  * still be carried out later, so the conversation begins with a mark (`guest-sync-delimited`) and ends at the first doubt.
  */
 import type { Duplex } from 'node:stream'
-import type { Clock } from '../../../base/clock.ts'
-import { describeError, HoldfastError } from '../../../base/errors.ts'
+import type { Clock } from '../../base/clock.ts'
+import { describeError, HoldfastError } from '../../base/errors.ts'
 
 /** An answer to any of these questions has some fifty bytes. */
 const mostBytes = 4096
@@ -42,11 +42,14 @@ export class GuestAgent implements Disposable {
     stream.once('close', () => this.#end(gone()))
   }
 
-  /** Takes the stream over. Rejects with `timeout` where no agent answers, and as every question does. `mark`: another each time. */
-  static async open(stream: Duplex, clock: Clock, mark: number): Promise<GuestAgent> {
+  /**
+   * Takes the stream over. Rejects with `timeout` where no agent answers, and as every question does: that it opens is a
+   * sign of life. `mark`: another each time.
+   */
+  static async open(stream: Duplex, clock: Clock, mark: number, withinMs = answerMs): Promise<GuestAgent> {
     const agent = new GuestAgent(stream, clock)
     stream.write(Buffer.of(delimiter))
-    const said = await agent.#ask('guest-sync-delimited', `{"id":${mark}}`, answerMs, true)
+    const said = await agent.#ask('guest-sync-delimited', `{"id":${mark}}`, withinMs, true)
     if (said !== mark) throw agent.#end(strange('it does not give the mark back'))
     return agent
   }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { duplexPair, type Duplex } from 'node:stream'
 import { test } from 'node:test'
-import { HoldfastError } from '../../../base/errors.ts'
-import { VirtualClock } from '../../../sim/virtual-clock.ts'
+import { HoldfastError } from '../../base/errors.ts'
+import { VirtualClock } from '../../sim/virtual-clock.ts'
 import { GuestAgent } from './guest-agent.ts'
 
 const sync = Buffer.from('\xff{"return": 7}\n', 'latin1')
