@@ -8,7 +8,7 @@ import type { VmObservation } from '../../contracts/host.ts'
 import type { OutgoingProgress, OutgoingResult } from '../../hypervisor/hypervisor.ts'
 import { endMachine, reconcile } from './reconcile.ts'
 import { askUntilAnswered, newAttempt } from './transitions.ts'
-import { refuseHeld, type VmCore } from './vm-core.ts'
+import { refuseHeld, refusePanicked, type VmCore } from './vm-core.ts'
 
 const settleRetryMs = 2000
 
@@ -21,6 +21,7 @@ export async function beginOutgoing(core: VmCore, request: MigrateOutRequest): P
     throw new HoldfastError('wrong-state', `an earlier attempt to move ${core.vm} is still being settled`)
   }
   refuseHeld(core, 'moved')
+  refusePanicked(core, 'moved')
   if (state.role !== 'running' || state.pending !== null) {
     throw new HoldfastError('wrong-state', `${core.vm} is ${state.role} here`)
   }

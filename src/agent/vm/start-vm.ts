@@ -8,7 +8,7 @@ import { mayRun } from '../../contracts/run-record.ts'
 import type { Static } from '../../contracts/schema.ts'
 import { endMachine } from './reconcile.ts'
 import { askUntilAnswered, newAttempt } from './transitions.ts'
-import { isHeldPrimary, mustHavePump, refuseHeld, type VmCore } from './vm-core.ts'
+import { isHeldPrimary, mustHavePump, refuseHeld, refusePanicked, type VmCore } from './vm-core.ts'
 
 /**
  * QEMU is started with no vCPU running; the manager moves the record; then the vCPUs run. While no answer comes nothing
@@ -127,6 +127,7 @@ export async function signalVm(core: VmCore, request: Static<typeof SignalReques
     throw new HoldfastError('stale-generation', `a newer task than ${request.task ?? ''} has signalled ${core.vm}`)
   }
   const lastSignal = Math.max(asked ?? 0, newest)
+  if (request.signal === 'pause' || request.signal === 'resume') refusePanicked(core, `${request.signal}d`)
   const isPumps = isHeldPrimary(core.state) && (request.signal === 'pause' || request.signal === 'resume')
   const pump = isPumps ? mustHavePump(core) : undefined
   switch (request.signal) {

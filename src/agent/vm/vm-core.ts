@@ -47,6 +47,14 @@ export function refuseHeld(core: VmCore, what: string): void {
   })
 }
 
+/** Throws `wrong-state` for a guest that has panicked: nothing but a reset, or its end, does anything about it. */
+export function refusePanicked(core: VmCore, what: string): void {
+  if (core.machineState !== 'panicked') return
+  throw new HoldfastError('wrong-state', `the guest of ${core.vm} has panicked and cannot be ${what}`, {
+    mend: 'Reset the VM, or stop it.',
+  })
+}
+
 /** Throws `unreachable` for the moment in which one has ended and another has not followed. */
 export function mustHavePump({ pump, vm }: VmCore): Pump {
   if (pump !== undefined) return pump

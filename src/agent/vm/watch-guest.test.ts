@@ -168,6 +168,8 @@ describe('a guest that panics', () => {
     assert.equal(world.manager.record(testVm).phase, 'running')
     const observation = await (await world.a.keeper()).observe()
     assert.deepEqual([observation.process, observation.guest?.isPanicked], ['paused', true])
+    await assert.rejects(signal(world, 'resume', 1), { code: 'wrong-state' })
+    await assert.rejects(signal(world, 'pause', 1), { code: 'wrong-state' })
     await signal(world, 'reset', 1)
     assert.equal(guest.state, 'running')
     await world.clock.advance(3000)
