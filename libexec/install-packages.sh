@@ -1,5 +1,5 @@
 #!/bin/bash
-# install-packages.sh [--json|--check] agent|lab|manager|test|bench
+# install-packages.sh [--json|--check] agent|lab|lab-managers|manager|test|bench
 # Installs the Debian packages that a role needs and that are missing, after saying which and why. Does nothing, at once,
 # when all is there. --json lists them as [{package, reason, installed}]; --check only tells by its exit code (0: all
 # there). Neither changes anything.
@@ -26,18 +26,18 @@ lab|zstd|zstd|unpacks kernel modules for the small guest
 lab|e2fsprogs|mke2fs|makes the file systems of local datastores
 lab|mount|losetup|mounts them
 lab|iputils-ping|ping|looks whether guests answer
+lab-managers|etcd-server|etcd|keeps the inventory of several managers
 test|mmdebstrap|mmdebstrap|makes the Debian guest
 test|e2fsprogs|mke2fs|makes the file system of the Debian guest
 test|fdisk|sfdisk|partitions the disk of the Debian guest
 test|mtools|mcopy|writes the UEFI boot partition of the Debian guest
-test|etcd-server|etcd|keeps the inventory of several managers
 test|openssh-client|ssh|signs in to the Debian guest
 test|chromium|chromium|tests the web page in a real browser
 bench|etcd-server|etcd|is measured beside SQLite
 bench|tcpdump|tcpdump|sees when frames pass while a guest moves
 '
 
-declare -A inherits=([agent]='agent' [manager]='manager' [lab]='agent manager lab' [test]='agent manager lab test' [bench]='agent manager lab bench')
+declare -A inherits=([agent]='agent' [manager]='manager' [lab]='agent manager lab' [lab-managers]='agent manager lab lab-managers' [test]='agent manager lab lab-managers test' [bench]='agent manager lab bench')
 
 say() { echo "holdfast: $*" >&2; }
 stop() {
@@ -52,7 +52,7 @@ case ${1:-} in
   --check) mode=check && shift ;;
 esac
 role=${1:-}
-[ $# -eq 1 ] && [ -n "${inherits[$role]:-}" ] || stop 'usage: install-packages.sh [--json|--check] agent|lab|manager|test|bench'
+[ $# -eq 1 ] && [ -n "${inherits[$role]:-}" ] || stop 'usage: install-packages.sh [--json|--check] agent|lab|lab-managers|manager|test|bench'
 
 # Commands of root live in sbin, which PATH may lack.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -187,4 +187,8 @@ if [ ${#qemu[@]} -gt 0 ] && [ "$codename" = bookworm ]; then
 fi
 if [ ${#qemu[@]} -gt 0 ] || [ ${#others[@]} -gt 0 ]; then
   install "${qemu[@]}" "${others[@]}" || stop 'apt could not install the packages' "See what apt says above; 'apt-get update' must work on this machine."
+fi
+# Debian starts a member of etcd of its own at once, alone, on this machine's loopback: nobody here asks it.
+if [[ " ${missing[*]} " == *' etcd-server '* ]] && [ -d /run/systemd/system ]; then
+  systemctl disable --now etcd >/dev/null 2>&1 || true
 fi

@@ -1,6 +1,6 @@
 /** Which addresses a lab uses: a private /16 that the machine has no route into. Pure. */
 import { HoldfastError } from '../base/errors.ts'
-import { hostNumber, managerName, outsideName, type LabNetwork } from './names.ts'
+import { hostNumber, isManager, managerName, managerNumber, outsideName, type LabNetwork } from './names.ts'
 
 export interface AddressPlan {
   /** The second number of 10.x.0.0/16. */
@@ -46,8 +46,14 @@ function overlap(one: Block, other: Block): boolean {
 
 /** A node's address on one of the lab's networks. */
 export function addressOf(plan: AddressPlan, node: string, network: LabNetwork): string {
-  const last = node === outsideName ? 1 : node === managerName ? 10 : 10 + hostNumber(node)
-  return `10.${plan.range}.${networkNumber[network]}.${last}`
+  return `10.${plan.range}.${networkNumber[network]}.${lastNumber(node)}`
+}
+
+/** The outside is .1, managers are .10, .2, .3, and hosts come after .10. */
+function lastNumber(node: string): number {
+  if (node === outsideName) return 1
+  if (!isManager(node)) return 10 + hostNumber(node)
+  return managerNumber(node) === 1 ? 10 : managerNumber(node)
 }
 
 /** A fixed MAC, so that no bridge ever changes its own and no neighbour's cache goes stale. */
@@ -68,8 +74,8 @@ export function guestNetwork(plan: AddressPlan): { cidr: string; gateway: string
 
 export const managerPort = 7443
 
-export function managerUrl(plan: AddressPlan): string {
-  return `https://${addressOf(plan, managerName, 'management')}:${managerPort}`
+export function managerUrl(plan: AddressPlan, node = managerName): string {
+  return `https://${addressOf(plan, node, 'management')}:${managerPort}`
 }
 
 function hex(value: number): string {

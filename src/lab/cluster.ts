@@ -8,14 +8,17 @@ import type { Host, Task } from '../contracts/inventory.ts'
 import { addressOf, guestNetwork, managerUrl, type AddressPlan } from './address-plan.ts'
 import type { GuestFiles } from './guest.ts'
 import type { Lab } from './lab.ts'
-import type { Service } from './machine.ts'
+import { enable, program } from './in-node.ts'
 import { insideHost, managerName, nodeFolders, outsideName } from './names.ts'
+import { etcdService, managerService, startEtcd } from './several-managers.ts'
 import { readTail } from './read-tail.ts'
 import type { LabState } from './state.ts'
 import type { Progress } from './world.ts'
 
 export interface ClientFile {
   readonly url: string
+  /** Of several managers. */
+  readonly urls?: readonly string[]
   readonly token: string
   /** PEM. */
   readonly ca: string
@@ -43,9 +46,10 @@ export async function startManager(lab: Lab, state: LabState, say: Progress): Pr
   if ((await lab.ports.files.stat(`${own.data}/manager/manager.json`)) === undefined) {
     say('manager: a new cluster with its own certificate authority')
     const address = addressOf(state.plan, managerName, 'management')
-    await program(lab, managerName, ['manager', 'init', '--address', address, '--name', `lab-${lab.name}`])
+    const store = await startEtcd(lab, state, say)
+    await program(lab, managerName, ['manager', 'init', '--address', address, '--name', `lab-${lab.name}`, ...store])
   }
-  await enable(lab, managerName, { name: 'manager', args: ['manager', 'run'] })
+  await enable(lab, managerName, [...etcdService(state, managerName), managerService])
   const file = JSON.parse(await lab.ports.files.readText(clientFile)) as ClientFile
   return { ...file, url: managerUrl(state.plan) }
 }
@@ -99,10 +103,8 @@ async function joinHost(lab: Lab, state: LabState, host: string, file: ClientFil
     await program(lab, host, ['agent', 'join', file.url, '--token', token, ...joinOptions(state.plan, host)])
     await lab.ports.files.write(marker, '')
   }
-  await enable(lab, host, {
-    name: 'agent',
-    args: ['agent', 'run', '--watchdog', `${insideHost.run}/bmc/watchdog.sock`],
-  })
+  const watchdog = `${insideHost.run}/bmc/watchdog.sock`
+  await enable(lab, host, [{ name: 'agent', args: ['agent', 'run', '--watchdog', watchdog] }])
 }
 
 /** A lab's host has an address on each of the three networks. Its cables need no change, so nothing is confirmed. */
@@ -275,25 +277,6 @@ export async function finish(
       ...(problem?.mend === undefined ? {} : { mend: problem.mend }),
     },
   )
-}
-
-/** Runs `holdfast ARGS` in a node; its standard output. */
-async function program(lab: Lab, node: string, args: readonly string[]): Promise<string> {
-  const { node: runtime, main } = lab.machines.launcher
-  const [command = '', ...rest] = await lab.inside(node, [runtime, main, ...args])
-  const limit = AbortSignal.timeout(joinTimeoutMs)
-  const result = await lab.ports.processes.run(command, rest, { signal: limit, cwd: '/' })
-  if (result.code === 0) return result.stdout
-  const said = (result.stderr || result.stdout).trim()
-  throw new HoldfastError('host-error', `holdfast ${args.slice(0, 2).join(' ')} failed on ${node}: ${said}`)
-}
-
-/** Adds a service to a node's init, now and for each boot. */
-async function enable(lab: Lab, node: string, service: Service): Promise<void> {
-  const own = nodeFolders(lab.folder, node)
-  await lab.ports.files.replace(`${own.data}/init/services.json`, JSON.stringify([service]))
-  const [command = '', ...rest] = await lab.inside(node, ['sh', '-c', `kill -HUP "$(cat ${insideHost.run}/init.pid)"`])
-  await lab.ports.processes.run(command, rest)
 }
 
 /** Tries until it works. Throws with what `explain` says when the time is over. */

@@ -74,22 +74,35 @@ async function open(surroundings: Surroundings, command: Command): Promise<{ lab
   return { lab: await Lab.find(surroundings.ports(), surroundings.launcher, name, options.directory), options }
 }
 
+interface UpFlags {
+  readonly hosts: number
+  readonly managers: number
+  readonly vms: boolean
+  readonly shared: boolean
+  readonly fence: boolean
+  readonly disk?: number
+}
+
 function upVerb(lab: Command, surroundings: Surroundings): void {
   const { out } = surroundings
   verb(lab, 'up', 'start a manager, hosts and two VMs on this machine')
     .option('--hosts <count>', 'how many hosts', hostCount, 3)
+    .option('--managers <count>', 'how many managers: 1, or 3 on etcd', managerCount, 1)
     .option('--no-vms', 'make no VMs')
     .option('--no-shared', 'only local datastores')
     .option('--no-fence', 'lost hosts are not switched off by themselves')
     .option('--disk <size>', 'size of each local datastore (sparse)', diskGiB)
     .action(async (_, command: Command) => {
       const { lab: own, options } = await open(surroundings, command)
-      const chosen = command.opts<{ hosts: number; vms: boolean; shared: boolean; fence: boolean; disk?: number }>()
+      const chosen = command.opts<UpFlags>()
       const disk = chosen.disk === undefined ? {} : { diskGiB: chosen.disk }
       const say = (line: string): void => (options.json === true ? undefined : out(`  ${line}\n`))
       const result = await bringUp(
         own,
-        { hosts: chosen.hosts, hasVms: chosen.vms, hasShared: chosen.shared, hasFence: chosen.fence, ...disk },
+        {
+          ...{ hosts: chosen.hosts, managers: chosen.managers, ...disk },
+          ...{ hasVms: chosen.vms, hasShared: chosen.shared, hasFence: chosen.fence },
+        },
         say,
       )
       if (options.json === true) out(`${JSON.stringify({ isNew: result.isNew, link: result.link, ...result.file })}\n`)
@@ -313,6 +326,12 @@ function wholeNumber(text: string): number {
 function hostCount(text: string): number {
   const count = wholeNumber(text)
   if (count < 1 || count > mostHosts) throw new InvalidArgumentError(`A lab has 1 to ${mostHosts} hosts.`)
+  return count
+}
+
+function managerCount(text: string): number {
+  const count = wholeNumber(text)
+  if (count !== 1 && count !== 3) throw new InvalidArgumentError('A lab has 1 manager, or 3.')
   return count
 }
 

@@ -7,8 +7,8 @@ import type { Logger } from '../base/log.ts'
 import { fenceFaults, FenceSwitch } from './fence-switch.ts'
 import { serveLines, textField, type Message } from './lines.ts'
 import { powerOff, powerOn, type Machines } from './machine.ts'
-import { managerName, nodeFolders, sockets } from './names.ts'
-import { readState, type LabState } from './state.ts'
+import { nodeFolders, sockets } from './names.ts'
+import { managersOf, readState, type LabState } from './state.ts'
 import { Watchdogs } from './watchdog.ts'
 
 export interface PowerStatus {
@@ -85,9 +85,10 @@ export async function serveLabd(machines: Machines, log: Logger): Promise<void> 
   const fencing = await serveFencing(machines, power, state)
   await serveLines(ports, sockets(folder).labd, async (message) => {
     const node = textField(message, 'host')
-    if (node !== managerName && !state.hosts.includes(node)) {
+    const nodes = [...state.hosts, ...managersOf(state)]
+    if (!nodes.includes(node)) {
       throw new HoldfastError('not-found', `the lab has no "${node}"`, {
-        mend: `Use one of: ${[...state.hosts, managerName].join(', ')}.`,
+        mend: `Use one of: ${nodes.join(', ')}.`,
       })
     }
     if (message['verb'] !== 'status') log.info({ host: node, verb: message['verb'] }, 'power')
@@ -102,7 +103,7 @@ export async function serveLabd(machines: Machines, log: Logger): Promise<void> 
   log.info({ lab: machines.lab, pid: process.pid }, 'labd serves')
 }
 
-/** The switch that managers reach: in the manager's own /run, as if it were on the management network. */
+/** The switch that managers reach: in the own /run of each, as if it were on the management network. */
 async function serveFencing({ ports, folder }: Machines, power: PowerSwitch, state: LabState): Promise<FenceSwitch> {
   const outlets = {
     on: (host: string) => power.on(host),
@@ -110,9 +111,11 @@ async function serveFencing({ ports, folder }: Machines, power: PowerSwitch, sta
     isOff: async (host: string) => (await power.status(host)).power === 'off',
   }
   const fencing = new FenceSwitch(outlets, state.hosts, state.fencePassword ?? '')
-  const bmc = `${nodeFolders(folder, managerName).run}/bmc`
-  await ports.files.makeDirectory(bmc)
-  await serveLines(ports, `${bmc}/power.sock`, (message) => fencing.handle(message))
+  for (const manager of managersOf(state)) {
+    const bmc = `${nodeFolders(folder, manager).run}/bmc`
+    await ports.files.makeDirectory(bmc)
+    await serveLines(ports, `${bmc}/power.sock`, (message) => fencing.handle(message))
+  }
   return fencing
 }
 

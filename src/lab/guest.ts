@@ -24,8 +24,8 @@ const home = new URL('../../', import.meta.url).pathname
 const buildTimeoutMs = 600_000
 
 /** Installs the Debian packages that a lab needs and that are missing; they say which and why. */
-export async function installPackages(ports: LabPorts, say: Progress): Promise<void> {
-  await libexec(ports, `${home}libexec/install-packages.sh`, ['lab'], say)
+export async function installPackages(ports: LabPorts, say: Progress, role: 'lab' | 'lab-managers'): Promise<void> {
+  await libexec(ports, `${home}libexec/install-packages.sh`, [role], say)
 }
 
 export async function smallGuest(ports: LabPorts, say: Progress): Promise<GuestFiles> {

@@ -68,7 +68,7 @@ async function supervise(
     try {
       const { code } = await ports.processes.run(
         'sh',
-        ['-c', 'exec "$@" >>"$0" 2>&1', logFile, launcher.node, launcher.main, ...service.args],
+        ['-c', 'exec "$@" >>"$0" 2>&1', logFile, ...programOf(launcher, service), ...service.args],
         { signal },
       )
       log.warn({ service: service.name, code }, 'service ended')
@@ -79,6 +79,10 @@ async function supervise(
     await ports.clock.sleep(pauseMs, signal).catch(() => undefined)
     pauseMs = Math.min(2 * pauseMs, longestPauseMs)
   }
+}
+
+function programOf(launcher: Launcher, { program }: Service): string[] {
+  return program === undefined ? [launcher.node, launcher.main] : [program]
 }
 
 async function rotate(ports: LabPorts, logFile: string): Promise<void> {

@@ -13,7 +13,7 @@ import { fillDisk, unfillDisk } from './mounts.ts'
 import { defaultLabName, defaultLabsFolder, managerName, nodeFolders, registryFolder, sockets } from './names.ts'
 import { applyCuts, cutsOf, mergeCuts, type PartitionRequest } from './partitions.ts'
 import type { LabPorts, Launcher } from './ports.ts'
-import { lockLab, readState, writeState, type LabState, type StorageFault } from './state.ts'
+import { lockLab, managersOf, readState, writeState, type LabState, type StorageFault } from './state.ts'
 
 const lockWaitMs = 30_000
 const daemonStartMs = 15_000
@@ -150,7 +150,7 @@ export class Lab {
 
   async partition(request: PartitionRequest): Promise<void> {
     await this.#change([], async (state) => {
-      const cuts = mergeCuts(state.cuts, cutsOf(request, state.hosts))
+      const cuts = mergeCuts(state.cuts, cutsOf(request, state.hosts, managersOf(state)))
       await applyCuts(this.ports, this.name, cuts)
       return { ...state, cuts }
     })
@@ -188,7 +188,7 @@ export class Lab {
       for (const host of state.filled) await unfillDisk(this.ports, this.folder, host)
       await this.#healStorage(state)
       for (const host of state.hosts) await this.#fenceFault(host, undefined)
-      for (const node of [managerName, ...state.hosts]) {
+      for (const node of [...managersOf(state), ...state.hosts]) {
         const { power } = await this.power(node, 'status')
         if (power === 'frozen') await this.machines.cgroups.freeze(node, false)
         if (power === 'off') await this.power(node, 'on')
@@ -229,9 +229,10 @@ export class Lab {
   }
 
   #checkNode(state: LabState, node: string): void {
-    if (node === managerName || state.hosts.includes(node)) return
+    const nodes = [...state.hosts, ...managersOf(state)]
+    if (nodes.includes(node)) return
     throw new HoldfastError('not-found', `the lab has no "${node}"`, {
-      mend: `Use one of: ${[...state.hosts, managerName].join(', ')}.`,
+      mend: `Use one of: ${nodes.join(', ')}.`,
     })
   }
 

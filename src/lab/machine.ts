@@ -2,7 +2,7 @@
 import { HoldfastError } from '../base/errors.ts'
 import { ArrayClient } from './array-client.ts'
 import { Cgroups, outsideGroup } from './cgroups.ts'
-import { insideHost, managerName, namespaceOf, nodeFolders, registryFolder } from './names.ts'
+import { insideHost, isManager, namespaceOf, nodeFolders, registryFolder } from './names.ts'
 import type { LabPorts, Launcher } from './ports.ts'
 import { readTail } from './read-tail.ts'
 import { makeMountPoints } from './registry.ts'
@@ -16,10 +16,12 @@ export interface Machines {
   readonly cgroups: Cgroups
 }
 
-/** A service of a host: a `holdfast` command that its init keeps running. */
+/** A service of a host that its init keeps running: a `holdfast` command, or another program. */
 export interface Service {
   readonly name: string
   readonly args: readonly string[]
+  /** Absent: `holdfast`. */
+  readonly program?: string
 }
 
 /** Where a host's init reads what to run, as the host sees it, and where its logs are. */
@@ -111,7 +113,7 @@ export async function powerOff(machines: Machines, node: string): Promise<void> 
   const { cgroups, ports, folder } = machines
   await cgroups.kill(node, async () => {
     // Requests in flight that no signal reaches (asynchronous ones) would keep a process from ending.
-    if (node !== managerName) await new ArrayClient(ports, folder).dropHeld(node).catch(() => undefined)
+    if (!isManager(node)) await new ArrayClient(ports, folder).dropHeld(node).catch(() => undefined)
   })
 }
 

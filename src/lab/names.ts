@@ -12,6 +12,20 @@ export type LabNetwork = (typeof labNetworks)[number]
 export const managerName = 'manager'
 export const outsideName = 'outside'
 
+/** `manager`, `manager2`, `manager3`. */
+export function managerNames(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => (i === 0 ? managerName : `${managerName}${i + 1}`))
+}
+
+export function isManager(node: string): boolean {
+  return /^manager[2-9]?$/.test(node)
+}
+
+/** 1 for `manager`, 2 for `manager2`. */
+export function managerNumber(node: string): number {
+  return Number(node.slice(managerName.length)) || 1
+}
+
 /** Interface names have 15 characters; `hf-NAME-gw` must fit. */
 const labName = /^[a-z][a-z0-9]{0,8}$/
 
@@ -51,7 +65,7 @@ export function hostNumber(host: string): number {
 }
 
 export function namespaceOf(lab: string, node: string): string {
-  return `hf-${lab}-${node === managerName ? 'mgr' : node}`
+  return `hf-${lab}-${isManager(node) ? node.replace(managerName, 'mgr') : node}`
 }
 
 export function switchNamespace(lab: string): string {
@@ -75,7 +89,7 @@ export function switchPort(node: string, network: LabNetwork): string {
 
 /** Which networks a node is on. */
 export function networksOf(node: string): readonly LabNetwork[] {
-  if (node === managerName) return ['management']
+  if (isManager(node)) return ['management']
   return node === outsideName ? ['management', 'guests'] : labNetworks
 }
 

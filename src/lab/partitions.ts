@@ -24,8 +24,12 @@ export interface PartitionRequest {
 }
 
 /** The directions that a partition cuts. Throws `not-found` for a name that is nobody's. */
-export function cutsOf(request: PartitionRequest, allHosts: readonly string[]): Cut[] {
-  const everybody = [...allHosts, managerName, outsideName]
+export function cutsOf(
+  request: PartitionRequest,
+  allHosts: readonly string[],
+  managers: readonly string[] = [managerName],
+): Cut[] {
+  const everybody = [...allHosts, ...managers, outsideName]
   const others = request.from ?? everybody.filter((node) => !request.hosts.includes(node))
   for (const node of [...request.hosts, ...others]) {
     if (everybody.includes(node)) continue

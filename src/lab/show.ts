@@ -1,5 +1,6 @@
 /** What the lab's verbs print for people. */
 import type { Lab } from './lab.ts'
+import { isManager } from './names.ts'
 import type { LabStatus } from './status.ts'
 import type { UpResult } from './up.ts'
 
@@ -13,7 +14,9 @@ export interface UpFacts {
 /** How to go on after `lab up`. */
 export function describeUp(lab: Lab, result: UpResult, status: LabStatus, facts: UpFacts): string {
   const { file, link } = result
-  const hosts = status.nodes.filter(({ name }) => name !== 'manager').length
+  const hosts = status.nodes.filter(({ name }) => !isManager(name)).length
+  const count = status.nodes.length - hosts
+  const managers = count === 1 ? 'a manager' : `${count} managers`
   const which = lab.isDefault ? '' : ` --name ${lab.name}`
   const { program, move } = facts
   const environment = [
@@ -24,8 +27,8 @@ export function describeUp(lab: Lab, result: UpResult, status: LabStatus, facts:
   return [
     '',
     result.isNew
-      ? `The lab "${lab.name}" is up: a manager and ${hosts} hosts.`
-      : `The lab "${lab.name}" runs already (a manager and ${hosts} hosts); nothing was changed.`,
+      ? `The lab "${lab.name}" is up: ${managers} and ${hosts} hosts.`
+      : `The lab "${lab.name}" runs already (${managers} and ${hosts} hosts); nothing was changed.`,
     '',
     `  Web page   ${link}`,
     "             signs in once; the browser asks about the certificate, which is of the lab's own authority",

@@ -3,7 +3,7 @@ import { HoldfastError } from '../base/errors.ts'
 import { fileErrorCode, type Files } from '../base/files.ts'
 import type { ProcessId } from '../base/processes.ts'
 import type { AddressPlan } from './address-plan.ts'
-import type { LabNetwork } from './names.ts'
+import { managerName, type LabNetwork } from './names.ts'
 import type { LabPorts } from './ports.ts'
 
 /** One direction of one network that is cut. */
@@ -24,6 +24,8 @@ export interface LabState {
   readonly version: 1
   readonly name: string
   readonly hosts: readonly string[]
+  /** Absent: the one manager. */
+  readonly managers?: readonly string[]
   readonly plan: AddressPlan
   readonly hasShared: boolean
   /** `up` when `lab up` came to its end. */
@@ -33,6 +35,10 @@ export interface LabState {
   readonly filled: readonly string[]
   /** Of the power switch, as fence devices have one; a lab of an older version has none. */
   readonly fencePassword?: string
+}
+
+export function managersOf(state: Pick<LabState, 'managers'>): readonly string[] {
+  return state.managers ?? [managerName]
 }
 
 export function stateFile(folder: string): string {

@@ -1,13 +1,13 @@
 /** What `lab status` shows: power, faults, and what the manager says of the hosts, when it answers. */
 import { createClient } from '../contracts/client.ts'
+import type { Host, Manager } from '../contracts/inventory.ts'
 import { addressOf, managerUrl } from './address-plan.ts'
 import type { PowerStatus } from './daemon.ts'
 import type { Lab } from './lab.ts'
-import { managerName } from './names.ts'
-import type { Cut } from './state.ts'
+import { isManager, networksOf, switchNamespace, switchPort } from './names.ts'
+import { managersOf, type Cut } from './state.ts'
 import { readClientFile } from './up.ts'
 import { listLinks } from './switch.ts'
-import { networksOf, switchNamespace, switchPort } from './names.ts'
 
 export interface NodeStatus {
   readonly id: string
@@ -41,17 +41,16 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
   const seen = await managerView(lab)
   const ports = new Set(await listLinks(lab.ports, switchNamespace(lab.name)).catch(() => []))
   const nodes = await Promise.all(
-    [managerName, ...state.hosts].map(async (node): Promise<NodeStatus> => {
+    [...managersOf(state), ...state.hosts].map(async (node): Promise<NodeStatus> => {
       const status = await powerOf(lab, node)
       const storage = state.storage.find(({ host }) => host === node)
-      const host = seen?.find(({ name }) => name === node)
-      const managerState = seen === undefined ? 'does not answer' : 'answers'
+      const host = seen?.hosts.find(({ name }) => name === node)
       return {
         id: node,
         name: node,
         ...status,
         address: addressOf(state.plan, node, 'management'),
-        state: node === managerName ? managerState : (host?.state ?? 'unknown'),
+        state: isManager(node) ? stateOfManager(seen, node) : (host?.state ?? 'unknown'),
         vms: host?.vmCount ?? null,
         faults: [
           ...(storage === undefined
@@ -76,10 +75,23 @@ async function powerOf(lab: Lab, node: string): Promise<PowerStatus> {
   }
 }
 
-async function managerView(lab: Lab) {
+/** Of one manager: whether it answers. Of several: which leads. */
+function stateOfManager(seen: Seen | undefined, node: string): string {
+  if (seen === undefined) return 'does not answer'
+  return seen.managers.length > 1 ? (seen.managers.find(({ name }) => name === node)?.state ?? 'unknown') : 'answers'
+}
+
+interface Seen {
+  readonly hosts: readonly Host[]
+  readonly managers: readonly Manager[]
+}
+
+async function managerView(lab: Lab): Promise<Seen | undefined> {
   try {
     const client = createClient(lab.ports.network, await readClientFile(lab))
-    return (await client.call('listHosts', {}, { signal: AbortSignal.timeout(answerMs) })).items
+    const limit = { signal: AbortSignal.timeout(answerMs) }
+    const { items: hosts } = await client.call('listHosts', {}, limit)
+    return { hosts, managers: (await client.call('listManagers', {}, limit)).items }
   } catch {
     return undefined
   }

@@ -1,5 +1,5 @@
 /**
- * The wires of a lab: a namespace per host, one for the manager and one with the "physical switch", three bridges in it.
+ * The wires of a lab: a namespace per host, one for each manager and one with the "physical switch", three bridges in it.
  * The machine itself has a cable to the management network (so that people reach the manager) and one to the guests'
  * network, where it is the gateway of the default port group as one more VXLAN end.
  */
@@ -7,7 +7,6 @@ import { addressOf, bridgeMac, guestNetwork, macOf, type AddressPlan } from './a
 import {
   bridgeOf,
   labNetworks,
-  managerName,
   namespaceOf,
   networksOf,
   outsideLinks,
@@ -25,6 +24,7 @@ const mtuOf: Record<LabNetwork, number> = { management: 1500, storage: 1500, gue
 export interface Wiring {
   readonly lab: string
   readonly hosts: readonly string[]
+  readonly managers: readonly string[]
   readonly plan: AddressPlan
 }
 
@@ -32,7 +32,7 @@ export interface Wiring {
 export async function createWires(ports: LabPorts, wiring: Wiring): Promise<void> {
   const { lab } = wiring
   const there = new Set(await listNamespaces(ports))
-  const nodes = [...wiring.hosts, managerName]
+  const nodes = [...wiring.hosts, ...wiring.managers]
   const wanted = [switchNamespace(lab), ...nodes.map((node) => namespaceOf(lab, node))]
   await ipBatch(
     ports,
@@ -146,7 +146,7 @@ export async function removeWires(ports: LabPorts, lab: string): Promise<void> {
 
 /** The namespaces of one lab; `hf-a-…` is never one of a lab `a-b`, since names have no dash. */
 export async function labNamespaces(ports: LabPorts, lab: string): Promise<string[]> {
-  const own = new RegExp(`^hf-${lab}-(sw|mgr|host[0-9]+)$`)
+  const own = new RegExp(`^hf-${lab}-(sw|mgr[0-9]?|host[0-9]+)$`)
   return (await listNamespaces(ports)).filter((name) => own.test(name))
 }
 

@@ -13,8 +13,11 @@ import {
 import { setFences } from './fences.ts'
 import { installPackages, smallGuest } from './guest.ts'
 import type { Lab } from './lab.ts'
-import { defaultLabClientFile, managerName } from './names.ts'
+import { managerUrl } from './address-plan.ts'
+import { defaultLabClientFile } from './names.ts'
+import { managersOf, type LabState } from './state.ts'
 import { labNamespaces } from './switch.ts'
+import { joinManagers } from './several-managers.ts'
 import { createWorld, removeWorld, type Progress, type WorldOptions } from './world.ts'
 
 export interface UpOptions extends WorldOptions {
@@ -41,14 +44,16 @@ export async function bringUp(lab: Lab, options: UpOptions, say: Progress): Prom
     if (await isStanding(lab)) return await findRunning(lab)
     say('the machine was restarted since: the lab is put up again, with its disks and its inventory as they were')
   }
-  await installPackages(lab.ports, say)
+  await installPackages(lab.ports, say, (options.managers ?? 1) > 1 ? 'lab-managers' : 'lab')
   // The guest may take a while the first time: it is made while the hosts come up.
   const guest = (options.hasGuest ?? options.hasVms) ? smallGuest(lab.ports, say) : undefined
   guest?.catch(() => undefined)
   const state = await createWorld(lab, options, say)
-  const file = await startManager(lab, state, say)
+  const first = await startManager(lab, state, say)
+  const file = { ...first, ...urlsOf(state) }
   await writeClientFile(lab, file)
   const client = await connect(lab, file)
+  await joinManagers(lab, state, first, say)
   await joinHosts(lab, state, client, file, say)
   await createResources(lab, state, client, say)
   if (options.hasFence === true) await setFences(lab, state, client, say)
@@ -67,21 +72,27 @@ const answerMs = 15_000
 
 /** The manager of a lab that is up. Throws what to do where there is none. */
 export async function connectRunning(lab: Lab): Promise<{ client: Client; file: ClientFile }> {
-  const { phase } = await lab.existing()
+  const state = await lab.existing()
+  const { phase } = state
   if (phase !== 'up' || !(await isStanding(lab))) {
     throw new HoldfastError('wrong-state', `the lab "${lab.name}" is not up`, {
       mend: `Run \`holdfast lab up${lab.isDefault ? '' : ` --name ${lab.name}`}\`, which goes on where it ended.`,
     })
   }
   await lab.withOutside()
-  const { power } = await lab.power(managerName, 'status')
-  if (power !== 'on') {
-    throw new HoldfastError('wrong-state', `the lab "${lab.name}" runs, but its manager is ${power}`, {
+  const powers = await Promise.all(managersOf(state).map(async (node) => (await lab.power(node, 'status')).power))
+  if (!powers.includes('on')) {
+    throw new HoldfastError('wrong-state', `the lab "${lab.name}" runs, but its manager is ${powers[0] ?? 'off'}`, {
       mend: 'Run `holdfast lab heal`, which ends every fault.',
     })
   }
   const file = await readClientFile(lab)
   return { client: await connect(lab, file, answerMs), file }
+}
+
+function urlsOf(state: LabState): { urls?: string[] } {
+  const managers = managersOf(state)
+  return managers.length === 1 ? {} : { urls: managers.map((node) => managerUrl(state.plan, node)) }
 }
 
 async function findRunning(lab: Lab): Promise<UpResult> {

@@ -13,17 +13,19 @@ import {
   mountRun,
   removeMounts,
 } from './mounts.ts'
-import { hostNames, managerName, rangesLock, registryFolder, storageFolders } from './names.ts'
+import { hostNames, managerNames, rangesLock, registryFolder, storageFolders } from './names.ts'
 import { applyCuts } from './partitions.ts'
 import { register, unregister } from './registry.ts'
 import { shell } from './shell.ts'
-import { writeState, type LabState } from './state.ts'
+import { managersOf, writeState, type LabState } from './state.ts'
 import { createWires, labNamespaces, machineRoutes, removeWires } from './switch.ts'
 import { stateFile } from './state.ts'
 
 export interface WorldOptions {
   readonly hosts: number
   readonly hasShared: boolean
+  /** Default 1. Several have an etcd member each. */
+  readonly managers?: number
   readonly diskGiB?: number
 }
 
@@ -36,14 +38,14 @@ export async function createWorld(lab: Lab, options: WorldOptions, say: Progress
   await using _lock = await lab.lock()
   const state = (await lab.state()) ?? (await firstState(lab, options))
   say('wires: a namespace per host, three networks between them')
-  await createWires(lab.ports, { lab: lab.name, hosts: state.hosts, plan: state.plan })
+  await createWires(lab.ports, { lab: lab.name, hosts: state.hosts, managers: managersOf(state), plan: state.plan })
   await applyCuts(lab.ports, lab.name, state.cuts)
   say('disks: a local datastore per host' + (state.hasShared ? ', and a shared one' : ''))
   const diskGiB = options.diskGiB ?? defaultDiskGiB
   const disks = { hasShared: state.hasShared, diskGiB }
   await Promise.all(state.hosts.map((host) => createDisks(lab.ports, lab.folder, host, disks)))
   // Before the lab's own programs put sockets there.
-  for (const node of [managerName, ...state.hosts]) await mountRun(lab.ports, lab.folder, node)
+  for (const node of [...managersOf(state), ...state.hosts]) await mountRun(lab.ports, lab.folder, node)
   await lab.ensureOutside()
   const served = await lab.array.hosts()
   for (const host of state.hosts) {
@@ -52,8 +54,9 @@ export async function createWorld(lab: Lab, options: WorldOptions, say: Progress
     await lab.power(host, 'off')
     await lab.array.mount(host)
   }
-  say('power: the manager and every host')
-  await Promise.all([managerName, ...state.hosts].map((node) => lab.power(node, 'on')))
+  const managers = managersOf(state)
+  say(`power: ${managers.length === 1 ? 'the manager' : `${managers.length} managers`} and every host`)
+  await Promise.all([...managers, ...state.hosts].map((node) => lab.power(node, 'on')))
   return state
 }
 
@@ -83,6 +86,7 @@ async function writeFirstState(lab: Lab, options: WorldOptions, plan: AddressPla
     version: 1,
     name: lab.name,
     hosts: hostNames(options.hosts),
+    ...(options.managers === undefined || options.managers === 1 ? {} : { managers: managerNames(options.managers) }),
     plan,
     hasShared: options.hasShared,
     phase: 'creating',

@@ -28,6 +28,8 @@ export interface TestLabOptions {
   readonly hosts?: number
   /** Default true. */
   readonly hasShared?: boolean
+  /** Default 1. */
+  readonly managers?: number
   /** Import the small guest's kernel and initrd, so that `createVm` can boot it. Default true. */
   readonly hasGuest?: boolean
   /** Lost hosts are fenced by themselves. Default false: a host that is crashed stays lost. */
@@ -89,11 +91,10 @@ export class TestLab implements AsyncDisposable {
     try {
       // A run that was killed may have left its lab behind.
       await takeDown(lab)
-      const { hosts = 2, hasShared = true, hasGuest = true, hasFence = false, diskGiB = 4 } = options
+      const { hosts = 2, hasShared = true, hasGuest = true, hasFence = false, diskGiB = 4, managers = 1 } = options
       const own = await Lab.find(ports, launcher, options.name, directory)
-      const up = await bringUp(own, { hosts, hasShared, hasVms: false, hasGuest, hasFence, diskGiB }, (line) =>
-        said.push(line),
-      )
+      const wanted = { hosts, managers, hasShared, hasVms: false, hasGuest, hasFence, diskGiB }
+      const up = await bringUp(own, wanted, (line) => said.push(line))
       const guest = hasGuest ? await smallGuest(ports, () => undefined) : undefined
       const { hosts: names } = await own.existing()
       return new TestLab(ports, own, up, names, directory, guest)
