@@ -4,6 +4,7 @@ import { roles, type Role } from '../contracts/roles.ts'
 import { defaultDataFolder, defaultPort } from './data-folder.ts'
 
 const main = () => import('./main.ts')
+const inventory = () => import('./inventory-main.ts')
 
 /** `holdfast manager …` with all its verbs. */
 export function managerCommand(): Command {
@@ -40,17 +41,38 @@ export function managerCommand(): Command {
   addJoinCommand(data(manager.command('join <url>')))
   addTokenCommand(data(manager.command('token')))
   data(manager.command('backup <folder>'))
-    .description('copy inventory and certificate authority into a new folder (the manager must not run)')
+    .description('copy inventory and certificate authority into a new folder (with SQLite the manager must not run)')
     .action(async (to: string, options: { data: string }) =>
-      (await main()).backupManager({ dataDirectory: options.data, to }),
+      (await inventory()).backupManager({ dataDirectory: options.data, to }),
     )
   data(manager.command('restore <folder>'))
-    .description('put a backup into the data folder (the manager must not run)')
+    .description('put a backup into the data folder, or into its etcd (no manager may run)')
     .action(async (from: string, options: { data: string }) => {
-      const { incarnation } = await (await main()).restoreManager({ dataDirectory: options.data, from })
+      const { incarnation } = await (await inventory()).restoreManager({ dataDirectory: options.data, from })
       process.stdout.write(`restored as incarnation ${incarnation}; hosts say what they run before anything starts\n`)
     })
+  addMigrateCommand(data(manager.command('migrate-store')))
   return manager
+}
+
+function addMigrateCommand(command: Command): void {
+  command
+    .description('move the inventory from SQLite to etcd (the manager must not run; VMs and agents run on)')
+    .requiredOption('--to <address>', 'etcd://ADDRESS:PORT,…[/PREFIX]; nothing may be there yet')
+    .option('--store-ca <file>', "with etcds://: the certificate of etcd's authority")
+    .option('--store-cert <file>', 'with etcds://: the certificate that etcd knows managers by')
+    .option('--store-key <file>', 'with etcds://: its key')
+    .action(async (options: { data: string; to: string; storeCa?: string; storeCert?: string; storeKey?: string }) => {
+      const { records } = await (
+        await inventory()
+      ).migrateStore({
+        dataDirectory: options.data,
+        to: { address: options.to, ca: options.storeCa, cert: options.storeCert, key: options.storeKey },
+      })
+      process.stdout.write(
+        `${records} records are in etcd now, each compared.\nStart the manager: holdfast manager run\n`,
+      )
+    })
 }
 
 interface InitFlags {

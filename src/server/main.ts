@@ -22,7 +22,7 @@ import { processFencer, type Fencer } from '../manager/app/fence-agents.ts'
 import { sealedOf } from '../manager/app/alarm-parts.ts'
 import { Manager } from '../manager/app/manager.ts'
 import type { Store } from '../manager/store/store.ts'
-import { openSqliteStore, restoreSqliteStore } from '../manager/store/sqlite/sqlite-store.ts'
+import { openSqliteStore } from '../manager/store/sqlite/sqlite-store.ts'
 import { parseStoreAddress } from './store-address.ts'
 import type { StorePlace } from '../contracts/manager-join.ts'
 import { checkInventory, inventoryMarks, openClustered, openLed, ownIdentity } from './etcd-wiring.ts'
@@ -73,7 +73,7 @@ export interface JoinManagerFlags extends ManagerPlace {
 /** The process leads no more: it ends with this code and is started anew as a standby (EX_TEMPFAIL). */
 export const leadLostCode = 75
 
-function realPorts() {
+export function realPorts() {
   return {
     clock: nodeClock(),
     files: nodeFiles(),
@@ -88,7 +88,7 @@ function version(): string {
   return (JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { version: string }).version
 }
 
-function folderOf(place: ManagerPlace): DataFolder {
+export function folderOf(place: ManagerPlace): DataFolder {
   return new DataFolder(nodeFiles(), resolve(place.dataDirectory ?? defaultDataFolder))
 }
 
@@ -265,45 +265,6 @@ export function createApiToken(options: ManagerPlace & { name?: string | undefin
   return makeApiToken(folder, ports, name, options.role)
 }
 
-/** Copies inventory and authority of a manager that does not run into a new folder. */
-export async function backupManager(options: ManagerPlace & { to: string }): Promise<void> {
-  const folder = folderOf(options)
-  const { files, clock } = realPorts()
-  await folder.settings()
-  const to = resolve(options.to)
-  if ((await files.stat(to)) !== undefined) {
-    throw new HoldfastError('wrong-state', `${to} exists already`, { mend: 'Name a folder that is not there yet.' })
-  }
-  const logger = jsonLogger({ level: 'warn' })
-  await using store = await openSqliteStore({ path: folder.inventory, clock, logger })
-  await files.makeDirectory(`${to}/ca`, { mode: 0o700 })
-  await files.changeMode(to, 0o700)
-  await store.backup(`${to}/inventory.db`)
-  await files.changeMode(`${to}/inventory.db`, 0o600)
-  for (const name of ['ca/ca.key', 'ca/ca.crt', 'manager.json', 'client.json']) {
-    await files.replace(`${to}/${name}`, await files.read(`${folder.path}/${name}`), { mode: 0o600 })
-  }
-}
-
-/** Puts a backup into a data folder: a new life, in which nothing starts until the hosts have said what they run. */
-export async function restoreManager(options: ManagerPlace & { from: string }): Promise<{ incarnation: number }> {
-  const folder = folderOf(options)
-  const { files, clock } = realPorts()
-  const from = resolve(options.from)
-  if ((await files.stat(`${from}/inventory.db`)) === undefined) {
-    throw new HoldfastError('not-found', `${from} is not a backup of a manager`)
-  }
-  await folder.make()
-  const logger = jsonLogger({ level: 'warn' })
-  const restored = await restoreSqliteStore({ from: `${from}/inventory.db`, path: folder.inventory, clock, logger })
-  await files.makeDirectory(folder.authority, { mode: 0o700 })
-  for (const name of ['ca/ca.key', 'ca/ca.crt', 'client.json', 'manager.json']) {
-    if ((await files.stat(`${folder.path}/${name}`)) !== undefined) continue
-    await files.replace(`${folder.path}/${name}`, await files.read(`${from}/${name}`), { mode: 0o600 })
-  }
-  return { incarnation: restored.incarnation }
-}
-
 function ownAddresses(): string[] {
   const all = Object.values(networkInterfaces()).flatMap((each) => each ?? [])
   const usable = all.filter((each) => !each.internal && !each.address.startsWith('fe80'))
@@ -327,13 +288,13 @@ function webPlaces(): { webDirectory: string; novncDirectory: string; openApiPat
 }
 
 /** An own name that may be a manager's: letters, digits, dots, dashes. */
-function ownName(): string {
+export function ownName(): string {
   const name = (hostname().split('.')[0] ?? '').replace(/[^A-Za-z0-9-]/g, '').replace(/^-+|-+$/g, '')
   return name === '' ? 'manager' : name
 }
 
 /** Throws `invalid-request` for what names no inventory, or certificates that cannot be read. */
-async function storePlace({ address, ca, cert, key }: StoreOptions): Promise<StorePlace | undefined> {
+export async function storePlace({ address, ca, cert, key }: StoreOptions): Promise<StorePlace | undefined> {
   const place = parseStoreAddress(address)
   const isTls = place?.endpoints.some((endpoint) => endpoint.startsWith('https:')) === true
   if (isTls !== (ca !== undefined) || (cert === undefined) !== (key === undefined)) {

@@ -179,6 +179,12 @@ export async function beginInventory(where: Where, by: string): Promise<void> {
   })
 }
 
+/** The inventory is half made again: all of it is about to be written anew. */
+export async function reopenInventory(where: Where, by: string): Promise<void> {
+  const { init } = new Keys(where.place.prefix)
+  await clientOf(where).write([], [{ do: 'put', key: init, value: JSON.stringify({ by, isWhole: false }) }])
+}
+
 /** The inventory is whole, and of that cluster. */
 export async function endInventory(where: Where, by: string, cluster: string): Promise<void> {
   const mark: InitMark = { by, isWhole: true, cluster }

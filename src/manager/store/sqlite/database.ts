@@ -13,6 +13,8 @@ import type { Opened, OpenOptions, Settings } from './protocol.ts'
 /** `HFST`, in the file's header: whose file it is. */
 const applicationId = 0x48465354
 const schemaVersion = 1
+/** In place of the version, in a file whose inventory has moved to etcd: every older Holdfast refuses it too. */
+export const movedVersion = 1000
 
 const schema = `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
@@ -165,12 +167,17 @@ function isEmpty(sql: DatabaseSync): boolean {
 }
 
 /** Throws unless this is an inventory, of a version that is known here, and whole. */
-export function checkFile(sql: DatabaseSync, path: string): void {
+export function checkFile(sql: DatabaseSync, path: string, { isMovedToo = false } = {}): void {
   if (pragma(sql, 'application_id') !== applicationId) {
     throw new HoldfastError('store-error', `${path} is no inventory of Holdfast`, { mend: 'Check the path.' })
   }
   const version = Number(pragma(sql, 'user_version'))
-  if (version > schemaVersion) {
+  if (version === movedVersion && !isMovedToo) {
+    throw new HoldfastError('wrong-state', `the inventory of ${path} has moved to etcd`, {
+      mend: 'If manager.json does not name etcd, the move was cut short: run `holdfast manager migrate-store` again.',
+    })
+  }
+  if (version > schemaVersion && version !== movedVersion) {
     throw new HoldfastError(
       'store-error',
       `the inventory ${path} was written by a newer Holdfast (format ${version})`,
