@@ -35,7 +35,7 @@ export interface ManagerClientOptions {
 export const managerTlsName = 'manager.holdfast'
 
 /** With several managers one that is silent is not waited for as long: it may be frozen, and another lead by now. */
-const [answerWithinMs, oneOfSeveralMs, connectMs] = [10_000, 4000, 1500]
+const [answerWithinMs, oneOfSeveralMs, connectMs] = [10_000, 5000, 1500]
 /** A report is what keeps a host's lease: another manager is asked before that is over. */
 const reportWithinMs = 1500
 

@@ -69,7 +69,8 @@ export function createClient(network: Network, options: ClientOptions): Client {
       try {
         return await exchange(network, { ...common, ...patience, url: (bases[at] ?? '') + path })
       } catch (thrown) {
-        if (isUnanswered(thrown)) first = (at + 1) % bases.length
+        // One that the caller has given up waiting for is not asked first again either: it may be frozen.
+        if (isUnanswered(thrown) || request.signal?.aborted === true) first = (at + 1) % bases.length
         if (tried >= bases.length || !mayAskAnother(thrown, request)) throw thrown
       }
     }

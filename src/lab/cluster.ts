@@ -103,7 +103,7 @@ async function joinHost(lab: Lab, state: LabState, host: string, file: ClientFil
     await program(lab, host, ['agent', 'join', file.url, '--token', token, ...joinOptions(state.plan, host)])
     await lab.ports.files.write(marker, '')
   }
-  const watchdog = `${insideHost.run}/bmc/watchdog.sock`
+  const { watchdog } = insideHost
   await enable(lab, host, [{ name: 'agent', args: ['agent', 'run', '--watchdog', watchdog] }])
 }
 

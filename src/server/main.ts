@@ -203,6 +203,7 @@ async function startAlone(
   const running = made.use(
     await RunningManager.open({
       ...{ ...common, store },
+      ...(common.listen === settings.listen ? { urls: self.urls } : {}),
       cluster: {
         living: async () => [{ ...living, seen: isoTime(clock.now()) }],
         leader: () => ({ manager: self.manager, since }),

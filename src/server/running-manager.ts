@@ -40,6 +40,8 @@ export interface RunningOptions {
   /** Several managers may share the store: hosts get leases. */
   readonly isClustered?: boolean
   readonly cluster?: ManagersPort
+  /** Where this manager is asked, as it was told when it was set up; default: by every address of this machine. */
+  readonly urls?: readonly string[]
   readonly handOver?: HandOver
   readonly fencing?: NonNullable<ManagerOptions['fencing']>
 }
@@ -66,7 +68,8 @@ export class RunningManager implements AsyncDisposable {
     const identity = (): Omit<TlsIdentity, 'serverName'> => ({ ca: authority.ca, ...pair })
     const agents: ManagerOptions['agents'] = (host) => httpAgent(host, { network, clock, identity })
     let listening = options.listen.port
-    const urls = (): string[] => reachedAt(options.addresses).map((address) => urlOf(address, listening))
+    const urls = (): readonly string[] =>
+      options.urls ?? reachedAt(options.addresses).map((address) => urlOf(address, listening))
     const { door, cluster, handOver, holdsLead } = options
     const certificates: ManagerOptions['certificates'] = () => [
       { what: 'the certificate of the manager', pem: pair.cert },

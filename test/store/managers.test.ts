@@ -33,7 +33,10 @@ function writer(label: string) {
     for (let nth = 0; !isEnded; nth++) {
       const name = `${label} ${nth}`
       const idempotencyKey = randomUUID()
-      await managers.until(() => client.call('createToken', { body: { name, role: 'reader' } }, { idempotencyKey }))
+      await managers.until(() => {
+        const signal = AbortSignal.timeout(4000)
+        return client.call('createToken', { body: { name, role: 'reader' } }, { idempotencyKey, signal })
+      })
       acknowledged.push(name)
     }
   })()

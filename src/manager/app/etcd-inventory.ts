@@ -34,7 +34,7 @@ interface InitMark {
 }
 
 /** A member that hangs must not cost the lead. */
-const leadAttemptMs = 400
+const leadAttemptMs = 900
 
 /** Opens the inventory for a manager. Nothing is committed before it leads. Throws `unreachable`, `store-error`. */
 export class EtcdInventory implements AsyncDisposable {

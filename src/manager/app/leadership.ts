@@ -10,11 +10,17 @@ export type { LeadRecord }
 export const leadTtlMs = 2000
 const renewEveryMs = 500
 const pollMs = 100
+/**
+ * How long a leader whose lease is over tries to get it again before it ends. Meanwhile it answers nothing as a leader
+ * (`holds`), and etcd refuses its commits as soon as another leads. So it outlives an etcd that is slow for everybody.
+ */
+const overMs = 4000
 
 export interface LeadPort {
   holds(): boolean
   msLeft(): number
   leader(): Promise<LeadRecord | undefined>
+  rival(): Promise<LeadRecord | undefined>
   take(): Promise<boolean>
   renew(): Promise<boolean>
   release(): Promise<void>
@@ -45,7 +51,7 @@ export async function waitForLead(
   while (!signal.aborted) {
     try {
       if (await lead.take()) return true
-      tell(await lead.leader())
+      tell(await lead.rival())
       if (isLost) logger.info({}, 'etcd answers again')
       isLost = false
     } catch (thrown) {
@@ -62,32 +68,19 @@ export async function waitForLead(
 export async function keepLead({ lead, clock, logger }: Ports, signal: AbortSignal): Promise<string> {
   const lost = Promise.withResolvers<string>()
   signal.addEventListener('abort', () => lost.resolve('it was given back'), { once: true })
-  let over: Disposable | undefined
-  const count = (): void => {
-    over?.[Symbol.dispose]()
-    over = clock.timer(Math.max(0, lead.msLeft()), () =>
-      lead.holds() ? count() : lost.resolve('it was not renewed in time'),
-    )
-  }
-  count()
   const isOver = (): boolean => signal.aborted
   const renewing = async (): Promise<void> => {
-    while (!isOver() && lead.holds()) {
+    while (!isOver()) {
       await clock.sleep(renewEveryMs, signal).catch(() => undefined)
       if (isOver()) return
       try {
         if (!(await lead.renew())) return lost.resolve('another manager has it')
-        count()
       } catch (thrown) {
         logger.warn({ err: describeError(thrown) }, 'the lead could not be renewed; it is tried again')
       }
+      if (lead.msLeft() < -overMs) return lost.resolve('it was not renewed in time')
     }
-    if (!lead.holds()) lost.resolve('it was not renewed in time')
   }
   void renewing()
-  try {
-    return await lost.promise
-  } finally {
-    over?.[Symbol.dispose]()
-  }
+  return await lost.promise
 }

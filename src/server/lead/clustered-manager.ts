@@ -99,7 +99,15 @@ export class ClusteredManager implements AsyncDisposable {
     const holdsLead = (): boolean => lead.holds()
     this.#leading = this.#resources.use(
       await RunningManager.open({
-        ...{ ...this.#options, store: inventory.store, door: this.#door, isClustered: true, holdsLead, handOver },
+        ...{
+          ...this.#options,
+          store: inventory.store,
+          door: this.#door,
+          isClustered: true,
+          holdsLead,
+          handOver,
+          urls: self().urls,
+        },
         cluster: {
           living: () => known.list(),
           leader: () => ({ manager: self().manager, since }),

@@ -61,7 +61,7 @@ async function manager(): Promise<FastifyInstance & { feed: PassThrough; bodies:
 }
 
 const lead = (at: FrontDoor, term = 1) => ({
-  ...{ manager: `m${term}`, name: 'leader', urls: [`https://127.0.0.1:${at.port}`], term, since: '' },
+  ...{ manager: `m${term}`, name: 'leader', urls: [`https://127.0.0.1:${at.port}`], term, since: '', life: '' },
 })
 
 function ask(at: FrontDoor, path: string, more: Partial<Parameters<typeof network.request>[0]> = {}) {

@@ -24,6 +24,8 @@ export interface LeadRecord {
   /** One higher each time that the lead is taken. */
   readonly term: number
   readonly since: string
+  /** Of the process that leads: the owner of the lease. */
+  readonly life: string
 }
 
 export interface EtcdLeadOptions {
@@ -44,6 +46,7 @@ export class EtcdLead {
   readonly #owner: string
   #text: string | undefined
   #heldUntil = 0
+  #known: LeadRecord | undefined
 
   /** Made by `open`. */
   private constructor(options: EtcdLeadOptions) {
@@ -75,8 +78,14 @@ export class EtcdLead {
 
   /** The manager that leads; undefined where nobody does. */
   async leader(): Promise<LeadRecord | undefined> {
-    if ((await this.#leases.owner(leaseName)) === undefined) return undefined
-    return (await this.#read())?.record
+    return (await this.#leases.owner(leaseName)) === undefined ? undefined : this.rival()
+  }
+
+  /** After a `take` that found another with the lease: which. Asks etcd only when it is another than before. */
+  async rival(): Promise<LeadRecord | undefined> {
+    const owner = this.#leases.seenOwner(leaseName)
+    if (this.#known?.life !== owner) this.#known = (await this.#read())?.record
+    return this.#known?.life === owner ? this.#known : undefined
   }
 
   /** Takes the lead where nobody has it. */
@@ -86,7 +95,7 @@ export class EtcdLead {
     const { client, keys, self, time } = this.#options
     const { manager, name, urls } = self()
     const record: LeadRecord = {
-      ...{ manager, name, urls },
+      ...{ manager, name, urls, life: this.#owner },
       ...{ term: (before?.record.term ?? 0) + 1, since: isoTime(time.now()) },
     }
     const text = JSON.stringify(record)
@@ -100,11 +109,13 @@ export class EtcdLead {
     return this.holds()
   }
 
-  /** False where another manager has the lease. */
+  /** False where another manager has the lease, or had it while ours was over. */
   async renew(): Promise<boolean> {
     const { time, ttlMs } = this.#options
     const asked = time.monotonic()
+    const wasOver = this.#text !== undefined && !this.holds()
     if ((await this.#leases.acquire(leaseName, this.#owner, ttlMs)) === undefined) return false
+    if (wasOver && (await this.#read())?.text !== this.#text) return false
     this.#heldUntil = Math.max(this.#heldUntil, asked + ttlMs)
     return true
   }
