@@ -2,12 +2,11 @@
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { HoldfastError } from '../base/errors.ts'
-import { jsonLogger } from '../base/node/index.ts'
 import { backupEtcd, moveToEtcd, restoreIntoEtcd, type MoveDeps } from '../manager/app/inventory-moves.ts'
 import { openSqliteStore, restoreSqliteStore } from '../manager/store/sqlite/sqlite-store.ts'
 import { EtcdInventory } from '../manager/app/etcd-inventory.ts'
 import { ownIdentity } from './etcd-wiring.ts'
-import { folderOf, ownName, realPorts, storePlace, type ManagerPlace, type StoreOptions } from './main.ts'
+import { folderOf, ownName, quietLogger, realPorts, storePlace, type ManagerPlace, type StoreOptions } from './main.ts'
 import type { DataFolder, ManagerSettings } from './data-folder.ts'
 
 const kept = ['ca/ca.key', 'ca/ca.crt', 'manager.json', 'client.json']
@@ -15,7 +14,7 @@ const kept = ['ca/ca.key', 'ca/ca.crt', 'manager.json', 'client.json']
 /** Undefined: the inventory is in SQLite. */
 async function movesOf(folder: DataFolder): Promise<MoveDeps | undefined> {
   const place = await folder.storePlace(await folder.settings())
-  return place === undefined ? undefined : { ...realPorts(), logger: jsonLogger({ level: 'warn' }), place }
+  return place === undefined ? undefined : { ...realPorts(), logger: quietLogger(), place }
 }
 
 /** Copies inventory and authority into a new folder. With SQLite the manager must not run. */
@@ -27,7 +26,7 @@ export async function backupManager(options: ManagerPlace & { to: string }): Pro
   if ((await files.stat(to)) !== undefined) {
     throw new HoldfastError('wrong-state', `${to} exists already`, { mend: 'Name a folder that is not there yet.' })
   }
-  const logger = jsonLogger({ level: 'warn' })
+  const logger = quietLogger()
   await using store = moves === undefined ? await openSqliteStore({ path: folder.inventory, clock, logger }) : undefined
   await files.makeDirectory(`${to}/ca`, { mode: 0o700 })
   await files.changeMode(to, 0o700)
@@ -51,7 +50,7 @@ export async function restoreManager(options: ManagerPlace & { from: string }): 
   await files.makeDirectory(folder.authority, { mode: 0o700 })
   const isComplete = await folder.isComplete()
   if (isComplete && (await folder.settings()).store !== undefined) return restoreEtcd(folder, from)
-  const logger = jsonLogger({ level: 'warn' })
+  const logger = quietLogger()
   const restored = await restoreSqliteStore({ from: `${from}/inventory.db`, path: folder.inventory, clock, logger })
   for (const name of kept) {
     if ((await files.stat(`${folder.path}/${name}`)) !== undefined) continue
@@ -103,7 +102,7 @@ export async function migrateStore(options: ManagerPlace & { to: StoreOptions })
   }
   const ports = realPorts()
   const id = settings.id ?? (await folder.identity(() => ports.random.uuid()))
-  const deps = { ...ports, logger: jsonLogger({ level: 'warn' }), place }
+  const deps = { ...ports, logger: quietLogger(), place }
   const { cluster, records } = await moveToEtcd(deps, folder.inventory, id)
   const store = await folder.keepStorePlace(place)
   await folder.writeSettings({ ...settings, id, name: settings.name ?? ownName(), cluster, store })

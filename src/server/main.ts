@@ -73,6 +73,11 @@ export interface JoinManagerFlags extends ManagerPlace {
 /** The process leads no more: it ends with this code and is started anew as a standby (EX_TEMPFAIL). */
 export const leadLostCode = 75
 
+/** Of commands: what goes well is theirs to say. */
+export function quietLogger(): Logger {
+  return jsonLogger({ level: 'warn' })
+}
+
 export function realPorts() {
   return {
     clock: nodeClock(),

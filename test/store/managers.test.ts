@@ -24,7 +24,7 @@ after(async () => {
   await members[Symbol.asyncDispose]()
 })
 
-/** Makes API tokens until it is ended; gives the names of all that were acknowledged. */
+/** Makes networks until it is ended; gives the names of all that were acknowledged. */
 function writer(label: string) {
   const acknowledged: string[] = []
   let isEnded = false
@@ -35,7 +35,7 @@ function writer(label: string) {
       const idempotencyKey = randomUUID()
       await managers.until(() => {
         const signal = AbortSignal.timeout(4000)
-        return client.call('createToken', { body: { name, role: 'reader' } }, { idempotencyKey, signal })
+        return client.call('createNetwork', { body: { name } }, { idempotencyKey, signal })
       })
       acknowledged.push(name)
     }
@@ -57,8 +57,8 @@ async function more(of: { acknowledged: string[] }, count: number): Promise<void
 /** Each change once, seen by every manager that answers. */
 async function mustHave(names: readonly string[], label: string): Promise<void> {
   for (const name of managers.names) {
-    const { items } = await managers.until(() => managers.client(name).call('listTokens'))
-    const found = items.map((token) => token.name).filter((each) => each.startsWith(label))
+    const { items } = await managers.until(() => managers.client(name).call('listNetworks'))
+    const found = items.map((made) => made.name).filter((each) => each.startsWith(label))
     assert.deepEqual(found.sort(), [...names].sort())
   }
 }
