@@ -83,7 +83,7 @@ export async function openHostAgent(
   ports: HostPorts,
   settings: HostSettings,
 ): Promise<{ agent: Agent; places: HostPlaces }> {
-  const { clock, files, log, processes } = ports
+  const { clock, files, log, processes, network } = ports
   const { identity, dataDirectory, runDirectory, accelerator } = settings
   const runRoot = join(runDirectory, 'vms')
   const hypervisor = qemuHypervisor(ports, {
@@ -99,14 +99,13 @@ export async function openHostAgent(
   })
   const places = new HostPlaces({
     ...{ files, processes, datastores, disks, networks, hypervisor, runRoot },
-    cgroupParent: settings.cgroupParent,
-    tls: settings.tls ?? 'awaited',
+    ...{ cgroupParent: settings.cgroupParent, tls: settings.tls ?? 'awaited' },
     streamAddress: identity.addresses.storage,
     hasOwnUsers: true,
   })
   const tracker = triedTracker(ports, settings.tracking.tracker)
-  const { agentVersion } = settings
   const { addresses } = identity
+  const { agentVersion } = settings
   const factsFrom = { files, processes, hypervisor, agentVersion, addresses, runRoot, tracker, dataDirectory }
   const facts = (): Promise<HostFacts> => hostFacts(factsFrom)
   const pumps = new NodePumps({
@@ -119,12 +118,12 @@ export async function openHostAgent(
   })
   const load = new LoadMeter(files)
   const agent = await Agent.open({
-    ...{ host: identity.host, clock, random: ports.random, log, files, network: ports.network, tcp: ports.tcp },
+    ...{ host: identity.host, clock, random: ports.random, log, files, network, tcp: ports.tcp },
     ...{ hypervisor, images, manager: settings.manager, networks, places, datastores, disks, dataDirectory, pumps },
-    signs: new HostSigns({ clock, files, log, network: ports.network }),
+    signs: new HostSigns({ clock, files, log, network }),
     allowedImportFolders: settings.allowedImportFolders,
     watchdog: await watchdogOf(ports, settings, runRoot),
-    neighbour: (witness) => neighbourClient({ network: ports.network, clock, identity: settings.tlsIdentity }, witness),
+    neighbour: (witness) => neighbourClient({ network, clock, identity: settings.tlsIdentity }, witness),
     facts,
     load: () => load.read(),
   })

@@ -147,10 +147,8 @@ export class Manager implements AsyncDisposable {
       handOver: options.handOver,
     })
     this.joins = new Joins(context, options.authority, this.managers)
-    this.leases = new HostLeases(context, {
-      isClustered: options.isClustered ?? false,
-      holdsLead: this.holdsLead,
-    })
+    const { holdsLead } = this
+    this.leases = new HostLeases(context, { isClustered: options.isClustered ?? false, holdsLead })
     this.reports = new HostReports(context, this.leases, this.managers)
     this.runRecords = new RunRecords(context)
     this.uploads = new Uploads(context)
@@ -160,13 +158,7 @@ export class Manager implements AsyncDisposable {
     const networks = new Networks(context)
     const rules = new Rules(context)
     const vms = new Vms(context, engine, deps)
-    this.idempotency = new Idempotency(options.store, options.clock, {
-      task: (id) => tasks.get(id),
-      datastore: (id) => datastores.get(id),
-      network: (id) => networks.get(id),
-      upload: (id) => uploads.get(id),
-      rule: (id) => rules.get(id),
-    })
+    this.idempotency = idempotencyOf(options, { tasks, datastores, networks, uploads, rules })
     this.ready = readyAnswers(vms)
     this.api = apiHandlers({
       ...{ access, alarms, consoles, events, joins, notificationTargets, uploads, tasks },
@@ -233,6 +225,26 @@ export class Manager implements AsyncDisposable {
 }
 
 const nobody = { name: 'the manager', role: 'reader', id: 'manager' } as const
+
+/** What a repeated request is answered with, of what the first one made. */
+function idempotencyOf(
+  { store, clock }: ManagerOptions,
+  made: {
+    readonly tasks: Tasks
+    readonly datastores: Datastores
+    readonly networks: Networks
+    readonly uploads: Uploads
+    readonly rules: Rules
+  },
+): Idempotency {
+  return new Idempotency(store, clock, {
+    task: (id) => made.tasks.get(id),
+    datastore: (id) => made.datastores.get(id),
+    network: (id) => made.networks.get(id),
+    upload: (id) => made.uploads.get(id),
+    rule: (id) => made.rules.get(id),
+  })
+}
 
 function contextOf(options: ManagerOptions, mirror: Mirror, registry: HostRegistry): AppContext {
   const { store, clock, random, logger, agents } = options
