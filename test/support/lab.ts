@@ -112,8 +112,9 @@ export class TestLab implements AsyncDisposable {
 
   static async #join(ports: LabPorts, name: string, options: TestLabOptions): Promise<TestLab> {
     const lab = await Lab.find(ports, { node: process.execPath, main: options.main ?? cliMain }, name)
-    const { hosts = 2, hasShared = true, hasGuest = true, hasFence = false, diskGiB = 4 } = options
-    const up = await bringUp(lab, { hosts, hasShared, hasVms: false, hasGuest, hasFence, diskGiB }, () => undefined)
+    const { hosts = 2, hasShared = true, hasGuest = true, hasFence = false, diskGiB = 4, managers = 1 } = options
+    const wanted = { hosts, managers, hasShared, hasVms: false, hasGuest, hasFence, diskGiB }
+    const up = await bringUp(lab, wanted, () => undefined)
     const guest = hasGuest ? await smallGuest(ports, () => undefined) : undefined
     return new TestLab(ports, lab, up, (await lab.existing()).hosts, '', guest)
   }
