@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join, resolve } from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
@@ -9,6 +10,7 @@ import type { Event, Vm } from '../../src/contracts/inventory.ts'
 import type { Evidence } from '../../src/contracts/monitoring.ts'
 import type { CreateVm } from '../../src/contracts/vm-requests.ts'
 import { importFile, made } from '../../src/lab/cluster.ts'
+import { insideHost, nodeFolders } from '../../src/lab/names.ts'
 import { Cli } from '../support/cli.ts'
 import { GuestLine } from '../support/guest-line.ts'
 import { TestLab } from '../support/lab.ts'
@@ -77,15 +79,31 @@ async function type(vm: Vm, command: string): Promise<void> {
   await line.run(`(sleep 1; ${command}) & echo`)
 }
 
+/** Writes to the port of QEMU's pvpanic device, as the guest's driver does: this guest's kernel has none. */
+async function panic(vm: Vm): Promise<void> {
+  const socket = connect(join(nodeFolders(lab.lab.folder, 'host1').run, 'vms', vm.id, 'q/qmp2'))
+  const argument = { 'command-line': 'o/b 0x505 1' }
+  socket.write('{"execute":"qmp_capabilities"}\n')
+  socket.write(`${JSON.stringify({ execute: 'human-monitor-command', arguments: argument })}\n`)
+  let said = ''
+  for await (const data of socket) {
+    said += String(data)
+    if (said.includes('GUEST_PANICKED')) return
+  }
+  assert.fail(`QEMU did not take it for a panic: ${said}`)
+}
+
 /** The QEMU guest agent stands still as if it were stuck, and nothing else does. */
 const stopAgent = 'killall -STOP qemu-ga'
 
 test('a guest that panics is reset with evidence; one that hangs once; one that is busy without its agent not at all', async (t) => {
   const panics = await guestWithAgent('panics', { video: 'std' })
-  // By the port of QEMU's pvpanic device, as its driver does.
-  const panic =
-    "mknod /dev/port c 1 4; echo last words >/dev/ttyS0; printf '\\001' | dd of=/dev/port bs=1 seek=1285 count=1 conv=notrunc"
-  await type(panics, panic)
+  await type(panics, 'echo last words >/dev/ttyS0')
+  await lab.eventually('its last words', async () => {
+    const { stdout } = await lab.run('host1', ['cat', join(insideHost.run, 'vms', panics.id, 'q/serial.log')])
+    return stdout.includes('last words')
+  })
+  await panic(panics)
   const event = await waitForReset(panics, 'panic')
   const again = await agentAnswers('panics', panics.guest?.boot)
   assert.equal(again.state, 'running')
