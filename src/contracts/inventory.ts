@@ -125,10 +125,10 @@ export const Host = Open({
   /** Memory promised to VMs that run (or start, or arrive) here. */
   committedMiB: Count,
   clockSkewMs: Nullable(Type.Number()),
-  /** Its lease; null where none are granted (one manager alone). `over`: its round is closed, what was armed may run elsewhere. */
+  /** Its lease; null where none are granted (one manager alone). `over`: its round is closed, what was armed may run elsewhere. `unheard`: not since this manager began. */
   lease: Nullable(
     Open({
-      state: OneOf([...leaseStates, 'over']),
+      state: OneOf([...leaseStates, 'over', 'unheard']),
       round: Count,
       armed: Type.Array(VmIdSchema),
       watchdogMs: Nullable(Count),

@@ -129,6 +129,35 @@ test('nobody answers: the others are asked, and only the word of all of them kee
   assert.equal(stage.lease.state, 'held')
 })
 
+test('an agent that begins anew asks for itself, and knows when it heard a manager last', async () => {
+  const stage = await Stage.open()
+  await stage.hear()
+  await stage.clock.advance(termMs - 500)
+  await stage.restart()
+  assert.equal(stage.lease.state, 'held')
+  assert.equal((await stage.lease.vouch({ host: host2, round: 1 })).isVouched, false)
+  stage.answers.set(host2, { isVouched: true, why: '' })
+  await stage.clock.advance(1000)
+  assert.equal(stage.lease.state, 'released')
+  assert.equal((await stage.lease.vouch({ host: host2, round: 1 })).isVouched, true, 'five seconds after the last word')
+})
+
+test('longer terms count here when the managers have them in writing, shorter ones at once', async () => {
+  const stage = await Stage.open()
+  await stage.hear()
+  const longer = { ...usualLeaseTerms, termMs: 2 * termMs }
+  stage.refuses = true
+  let sentAt = stage.clock.monotonic()
+  await stage.hear({ terms: longer })
+  assert.equal(stage.watchdog.now?.deadlineMs, sentAt + termMs + askingMs)
+  stage.refuses = false
+  await stage.hear({ terms: longer })
+  assert.deepEqual(stage.promises.at(-1)?.terms, longer)
+  sentAt = stage.clock.monotonic()
+  await stage.hear({ terms: longer })
+  assert.equal(stage.watchdog.now?.deadlineMs, sentAt + 2 * termMs + askingMs)
+})
+
 test('one host that says no is enough', async () => {
   const stage = await Stage.open()
   await stage.hear()

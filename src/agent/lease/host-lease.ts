@@ -15,6 +15,7 @@ import {
   type LeaseAnswer,
   type LeaseReport,
   type LeaseState,
+  type LeaseTerms,
   type LeftBy,
   type VouchAnswer,
   type VouchRequest,
@@ -22,7 +23,7 @@ import {
 } from '../../contracts/host-lease.ts'
 import type { ManagerApi } from '../../contracts/manager-api.ts'
 import type { LeaseFile, LeaseMemory } from './lease-file.ts'
-import type { Watchdog } from './watchdog-port.ts'
+import type { Watchdog, WatchdogOrder } from './watchdog-port.ts'
 
 export interface HostLeaseDeps {
   readonly host: HostId
@@ -44,7 +45,6 @@ export class HostLease {
   #memory: LeaseMemory
   /** Until then a manager's answer counts; by the clock that does not jump. */
   #until = Number.NEGATIVE_INFINITY
-  #terms: LeaseAnswer['terms'] | undefined
   /** Who has vouched for this host in this round. */
   readonly #vouched = new Set<HostId>()
   readonly #openedAt: number
@@ -76,7 +76,16 @@ export class HostLease {
       await deps.watchdog.order({ deadlineMs, armed })
       lease.#armedNow = armed
     }
+    lease.#goOn(before)
     return lease
+  }
+
+  /** On the same boot of the machine an agent that begins anew knows until when the one before it had a manager's word. */
+  #goOn(before: WatchdogOrder | undefined): void {
+    if (before?.deadlineMs == null || before.deadlineMs === 0) return
+    const { termMs, askingMs } = this.#terms
+    this.#until = before.deadlineMs - askingMs
+    this.#heardAt = this.#until - termMs
   }
 
   get state(): LeaseState {
@@ -86,7 +95,7 @@ export class HostLease {
     const now = this.#deps.clock.monotonic()
     if (now < this.#until) return 'held'
     if (armed.length === 0) return 'none'
-    return now < this.#until + (this.#terms?.askingMs ?? 0) ? 'asking' : 'stopping'
+    return now < this.#until + this.#terms.askingMs ? 'asking' : 'stopping'
   }
 
   /** For the report. */
@@ -137,10 +146,14 @@ export class HostLease {
     })
   }
 
+  /** Those of the promise. */
+  get #terms(): LeaseTerms {
+    return this.#memory.terms ?? usualLeaseTerms
+  }
+
   #hearsManagers(): boolean {
     const now = this.#deps.clock.monotonic()
-    const { termMs } = this.#terms ?? usualLeaseTerms
-    return now - (this.#heardAt ?? this.#openedAt) < termMs
+    return now - (this.#heardAt ?? this.#openedAt) < this.#terms.termMs
   }
 
   /**
@@ -152,9 +165,9 @@ export class HostLease {
     if (answer === null || answer === undefined) return
     // However long the rest takes, this counts at once.
     if (this.#isOfRound(answer) && !this.#memory.isReleased) {
-      this.#terms = answer.terms
-      this.#until = Math.max(this.#until, sentAt + answer.terms.termMs)
-      if (this.#armedNow.length > 0) this.#order(this.#armedNow).catch(() => undefined)
+      this.#until = Math.max(this.#until, sentAt + this.#terms.termMs)
+      // Also with nothing armed: an agent that begins anew learns from it when a manager was heard last.
+      this.#order(this.#armedNow).catch(() => undefined)
     }
     this.#newest = { sentAt, answer }
     if (this.#taking) return
@@ -182,7 +195,6 @@ export class HostLease {
   }
 
   async #take(sentAt: number, answer: LeaseAnswer): Promise<void> {
-    this.#terms = answer.terms
     const { armed, isReleased } = this.#memory
     const isSame = this.#isOfRound(answer)
     if (isSame && !isReleased) return this.#renew(answer)
@@ -195,14 +207,18 @@ export class HostLease {
   async #renew(answer: LeaseAnswer): Promise<void> {
     this.#vouched.clear()
     this.#say()
-    const { armed, witnesses } = this.#memory
-    const isAsWished = isSame(armed, answer.armed) && isSame(witnesses.map(address), answer.witnesses.map(address))
+    const { armed, witnesses, watchdogMs = null } = this.#memory
+    const isAsWished =
+      isSame(armed, answer.armed) &&
+      isSame(witnesses.map(address), answer.witnesses.map(address)) &&
+      isSameTerms(this.#terms, answer.terms) &&
+      watchdogMs === this.#deps.watchdog.hardwareMs
     if (!isAsWished) await this.#promise(answer, false)
   }
 
   /** Begins a round, in which the lease is held by the report that was just answered. `goesOn`: what is armed runs. */
   async #begin(sentAt: number, answer: LeaseAnswer, goesOn: boolean): Promise<void> {
-    const until = sentAt + answer.terms.termMs
+    const until = sentAt + shorter(this.#terms, answer.terms).termMs
     if (this.#deps.clock.monotonic() >= until) return
     const round = Math.max(this.#memory.round, answer.round) + 1
     const armed = goesOn ? this.#memory.armed : []
@@ -220,13 +236,15 @@ export class HostLease {
     if (armed.length > 0) await this.#order(armed)
     const known = new Set(answer.witnesses.map(({ host }) => host))
     const witnesses = [...answer.witnesses, ...before.witnesses.filter(({ host }) => !known.has(host))]
-    await this.#save({ armed, witnesses })
+    // Terms too: no longer here than what the managers may count with.
+    await this.#save({ armed, witnesses, terms: shorter(this.#terms, answer.terms) })
     const promise: HostPromise = {
       ...{ round: before.round, armed: answer.armed, witnesses: [...known], terms: answer.terms, goesOn },
       watchdogMs: this.#deps.watchdog.hardwareMs,
     }
     await this.#deps.manager.promise(promise)
-    await this.#save({ armed: answer.armed, witnesses: answer.witnesses })
+    const { terms, watchdogMs } = promise
+    await this.#save({ armed: answer.armed, witnesses: answer.witnesses, terms, watchdogMs })
     if (armed.length > 0) await this.#order(answer.armed)
   }
 
@@ -238,7 +256,7 @@ export class HostLease {
 
   #deadlineMs(): number | null {
     if (this.#isStandingDown) return 0
-    return this.#memory.isReleased ? null : this.#until + (this.#terms?.askingMs ?? 0)
+    return this.#memory.isReleased ? null : this.#until + this.#terms.askingMs
   }
 
   /** Resolves when nothing that was armed is left; throws `host-error` while something is. */
@@ -333,6 +351,19 @@ function union<T>(a: readonly T[], b: readonly T[]): T[] {
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((each) => b.includes(each))
+}
+
+/** Terms that hold by the one and by the other. */
+function shorter(a: LeaseTerms, b: LeaseTerms): LeaseTerms {
+  return {
+    termMs: Math.min(a.termMs, b.termMs),
+    askingMs: Math.min(a.askingMs, b.askingMs),
+    stopMs: Math.min(a.stopMs, b.stopMs),
+  }
+}
+
+function isSameTerms(a: LeaseTerms, b: LeaseTerms): boolean {
+  return a.termMs === b.termMs && a.askingMs === b.askingMs && a.stopMs === b.stopMs
 }
 
 function address({ host, url, tlsName }: Witness): string {

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { fileErrorCode, type Files } from '../../base/files.ts'
 import type { VmId } from '../../base/ids.ts'
-import type { LeftBy, Witness } from '../../contracts/host-lease.ts'
+import type { LeaseTerms, LeftBy, Witness } from '../../contracts/host-lease.ts'
 
 export interface LeaseMemory {
   readonly v: 1
@@ -12,6 +12,10 @@ export interface LeaseMemory {
   readonly armed: readonly VmId[]
   /** All that the managers may believe to be asked in this round. */
   readonly witnesses: readonly Witness[]
+  /** In force: no longer than what the managers count with. Absent: the usual ones. */
+  readonly terms?: LeaseTerms
+  /** Of the hardware behind the watchdog, as it was promised. */
+  readonly watchdogMs?: number | null
   /** Every witness of this round has vouched. */
   readonly isReleased: boolean
   /** For whom this host has vouched; the newest round of each. */

@@ -65,7 +65,7 @@ test('the time until a round may be closed is the sum of its terms, with the har
   assert.ok(lossTermMs(promise({ watchdogMs: 2000 })) >= lossTermMs(promise()) + 2000)
 })
 
-test('a round is closed after all of its terms, by who hears another host, unless somebody has vouched', () => {
+test('a round is closed after all of its terms, by who hears another host that has not vouched for it', () => {
   const term = lossTermMs(promise())
   const closed = (
     silentMs: number,
@@ -76,10 +76,10 @@ test('a round is closed after all of its terms, by who hears another host, unles
     planClosing(
       [kept()],
       [
-        { host: host1, state, silentMs },
-        { host: host2, state: 'connected', silentMs: other },
+        { host: host1, state, silentMs, vouchedFor: [] },
+        { host: host2, state: 'connected', silentMs: other, vouchedFor: vouches },
+        { host: host3, state: 'unreachable', silentMs: 1e6, vouchedFor: [{ host: host1, round: 3 }] },
       ],
-      vouches,
     ).length
   assert.equal(closed(term, 100), 1)
   assert.equal(closed(term, 100, [], 'confirmed-off'), 1)
@@ -87,10 +87,10 @@ test('a round is closed after all of its terms, by who hears another host, unles
   assert.equal(closed(term, 4000), 0, 'the managers may be cut off from all')
   assert.equal(closed(term, 100, [{ host: host1, round: 3 }]), 0)
   assert.equal(closed(term, 100, [{ host: host1, round: 2 }]), 1, 'that was for an earlier round')
-  assert.equal(closed(term, 100, [{ host: host3, round: 3 }]), 1)
+  assert.equal(closed(term, 100, [{ host: host3, round: 3 }]), 1, 'that is for another host')
   assert.equal(closed(term, 100, [], 'connected'), 0)
   assert.deepEqual(
-    planClosing([kept({ isClosed: true })], [{ host: host1, state: 'unreachable', silentMs: 1e6 }], []),
+    planClosing([kept({ isClosed: true })], [{ host: host1, state: 'unreachable', silentMs: 1e6, vouchedFor: [] }]),
     [],
   )
 })

@@ -66,24 +66,23 @@ export interface HostSilence {
   readonly state: HostState
   /** Since this manager has heard it, or has begun to lead. */
   readonly silentMs: number
+  /** By its newest report. */
+  readonly vouchedFor: readonly LeftBy[]
 }
 
 /**
- * Hosts whose round is over: silent for all of its terms, and nobody in reach has vouched for them. At least one that they must
- * ask has been heard just now: else it is this manager that is cut off, and all of them may have been released.
+ * Hosts whose round is over: silent for all of its terms, while at least one that they must ask has been heard just now and has
+ * not vouched for them. Without such a one it is this manager that may be cut off, and all of them may have been released.
  */
-export function planClosing(
-  promises: readonly KeptPromise[],
-  silences: readonly HostSilence[],
-  vouches: readonly LeftBy[],
-): KeptPromise[] {
+export function planClosing(promises: readonly KeptPromise[], silences: readonly HostSilence[]): KeptPromise[] {
   return promises.filter(({ id, promise, isClosed }) => {
     const silence = silences.find(({ host }) => host === id)
     if (isClosed || silence === undefined || silence.state === 'connected') return false
-    if (vouches.some((vouch) => isVouchFor(vouch, { host: id, round: promise.round }))) return false
+    const left = { host: id, round: promise.round }
     const isHeard = promise.witnesses.some((witness) => {
       const heard = silences.find(({ host }) => host === witness)
-      return heard !== undefined && heard.silentMs < promise.terms.termMs / 2
+      if (heard === undefined || heard.silentMs >= promise.terms.termMs / 2) return false
+      return !heard.vouchedFor.some((vouch) => isVouchFor(vouch, left))
     })
     return isHeard && silence.silentMs >= lossTermMs(promise)
   })

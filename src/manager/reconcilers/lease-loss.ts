@@ -28,9 +28,9 @@ export class LeaseLoss implements Reconciler {
     const records = inventory.list('host')
     const silences = records.map((record) => ({
       ...{ host: record.id, state: hosts.stateOf(record), silentMs: hosts.silentMs(record.id) },
+      vouchedFor: hosts.report(record.id)?.lease?.vouchedFor ?? [],
     }))
-    const vouches = records.flatMap(({ id }) => hosts.report(id)?.lease?.vouchedFor ?? [])
-    for (const { id, promise } of planClosing(promises, silences, vouches)) await this.#close(id, promise.round)
+    for (const { id, promise } of planClosing(promises, silences)) await this.#close(id, promise.round)
     for (const { host, left } of planLeaving(inventory.list('promise'), inventory.list('run')))
       await this.#leave(host, left)
   }

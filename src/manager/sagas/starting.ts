@@ -1,6 +1,7 @@
 /** Starting a VM on the best host, and on another one when that cannot; calling a start off. Used by create and start. */
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
+import type { RunRecord } from '../../contracts/run-record.ts'
 import type { VmDeployment } from '../../contracts/agent-api.ts'
 import { admissionProblem, admissionRefusal } from '../domain/admission.ts'
 import type { ClusterView } from '../domain/cluster-view.ts'
@@ -38,7 +39,8 @@ export async function chooseHost(deps: SagaDeps, wish: StartWish, exclude: reado
     if (preferred?.ok === true) return preferred.host
     const placement = place(now, { ...need, only: wish.host ?? undefined })
     if (placement.ok) return wish.isAsked === true ? admitted(now, vm, placement) : placement.host
-    throw new HoldfastError('no-capacity', `No host can take ${vm.name}: ${describeRefusals(placement.refusals)}`, {
+    const why = [describeRefusals(placement.refusals), ...leftBehindWords(now, run, barred)].join('; ')
+    throw new HoldfastError('no-capacity', `No host can take ${vm.name}: ${why}`, {
       reasons: placement.refusals,
       mend: 'See the reasons for each host; free some memory, or add a host.',
     })
@@ -65,6 +67,14 @@ function admitted(
   throw new HoldfastError('no-capacity', admissionRefusal(cluster, vm.id, first ?? ''), {
     mend: 'See `holdfast cluster admission`. Stop other VMs, add a host, or have less kept free.',
   })
+}
+
+function leftBehindWords({ hosts }: ClusterView, { leftBy }: RunRecord, barred: readonly HostId[]): string[] {
+  if (barred.length === 0 || leftBy == null) return []
+  const nameOf = (id: HostId): string => hosts.find((host) => host.id === id)?.name ?? id
+  return [
+    `${nameOf(leftBy.host)} left it behind when its lease was over, and had not promised to ask ${barred.map(nameOf).join(', ')}: bring it back, or confirm that it is off`,
+  ]
 }
 
 const maxAttempts = 4

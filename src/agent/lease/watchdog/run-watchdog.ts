@@ -57,15 +57,25 @@ class WatchdogProgram {
     await files.replace(this.#paths.word, JSON.stringify(word))
     for (;;) {
       order = (await this.#read()) ?? order
-      if (order !== undefined)
+      if (order !== undefined) {
         await this.#obey(order).catch((err: unknown) =>
           log.error({ err: describeError(err) }, 'the watchdog could not do all'),
         )
-      if (this.#isIdle(order)) break
+      }
+      if (this.#isIdle(order) && (await this.#hasEnded(word))) break
       await clock.sleep(lookEveryMs)
     }
     await this.#hardware?.disarm()
+  }
+
+  /** An order that comes at this moment finds no word, and starts another program; one that came just before is read here. */
+  async #hasEnded(word: WatchdogWord): Promise<boolean> {
+    const { files } = this.#ports
     await files.remove(this.#paths.word)
+    if (((await this.#read())?.armed.length ?? 0) === 0) return true
+    if ((await files.stat(this.#paths.word)) === undefined) await files.replace(this.#paths.word, JSON.stringify(word))
+    this.#idleSince = undefined
+    return false
   }
 
   #isIdle(order: OrderInForce | undefined): boolean {

@@ -55,7 +55,7 @@ function fenceView(fence: HostFenceRecord | null): HostFence | null {
   }
 }
 
-function leaseView(promise: HostPromiseRecord | undefined, state: LeaseState = 'none'): Host['lease'] {
+function leaseView(promise: HostPromiseRecord | undefined, state: LeaseState | 'unheard' = 'unheard'): Host['lease'] {
   if (promise === undefined) return null
   const { round, armed, watchdogMs } = promise.promise
   return { state: promise.isClosed ? 'over' : state, round, armed, watchdogMs }
