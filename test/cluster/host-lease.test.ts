@@ -23,8 +23,9 @@ interface Stage {
   readonly others: readonly SimulatedHost[]
 }
 
+/** Hosts with a hardware watchdog, and storage without locks: nothing but the lease holds a second copy back. */
 async function stage(): Promise<Stage> {
-  const world = await SimulatedCluster.open({ seed: 1, isClustered: true, watchdogMs })
+  const world = await SimulatedCluster.open({ seed: 1, isClustered: true, watchdogMs, hasLocks: false })
   const client = new Client(world)
   const make = async (name: string, isolation: 'stop' | 'leave-running'): Promise<Vm> => {
     const vm = await world.run(client.createRunning({ name, datastore: 'shared', isolation }))
@@ -144,6 +145,28 @@ test('managers that hear no host at all give none up, and stop nothing', async (
   await world.clock.advance(120_000)
   await healed(set)
   assert.deepEqual([lives(set, set.armed), lives(set, set.left)], [1, 1])
+})
+
+test('a host that lost a VM and is asked to take it again does not claim that it has arrived', async () => {
+  const set = await stage()
+  const { world, client, host, armed } = set
+  host.crash()
+  await world.clock.advance(3000)
+  await world.run(client.confirmOff(host.id, () => !host.isOn))
+  await world.clock.runUntil(() => runsOn(set, armed).length === 1, 60_000)
+  const [elsewhere] = runsOn(set, armed)
+  // It boots and reports, and hears nothing: what it remembers is that the VM runs here.
+  world.network.cut('manager', host.id)
+  host.isOn = true
+  await world.run(host.boot())
+  await world.clock.advance(2000)
+  const task = await world.run(client.migrate(armed.id, { host: host.name }))
+  assert.notEqual(task, undefined)
+  await world.clock.advance(4000)
+  assert.deepEqual(runsOn(set, armed), [elsewhere])
+  world.network.join(host.id)
+  await healed(set)
+  assert.equal(lives(set, armed), 2)
 })
 
 test('a frozen host is reset by its hardware before what it ran begins elsewhere', async () => {

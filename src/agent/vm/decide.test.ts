@@ -75,6 +75,13 @@ describe('what an agent does about a VM', () => {
     })
   })
 
+  test('where nothing is left, an arrival is told only of the move that brought the guest here', () => {
+    always((action, { record, machine, state }) => {
+      if (machine !== 'gone' || action.do !== 'transition' || action.event !== 'arrived') return true
+      return state.role === 'running' && (state.moveGeneration ?? 0) >= record.generation - (record.postCopy ? 1 : 0)
+    })
+  })
+
   test('an incoming side that ended unseen is not called discarded while it is the target', () => {
     always((action, { record, machine, state, witnessed }) => {
       const isTarget = record.phase === 'moving' && record.target === me

@@ -97,6 +97,11 @@ function isTarget({ record, me }: VmView): boolean {
   return record.phase === 'moving' && record.target === me
 }
 
+/** The generation with which the move of this record began. */
+function moveOf({ generation, postCopy }: RunRecord): number {
+  return generation - (postCopy ? 1 : 0)
+}
+
 /** The record names this host, and came to do so after `generation`. */
 function isNewlyMine({ record, me }: VmView, generation: number): boolean {
   return (
@@ -107,8 +112,10 @@ function isNewlyMine({ record, me }: VmView, generation: number): boolean {
 function whenGone({ record, me, state, witnessed }: VmView): VmAction {
   if (record.phase === 'running' && record.host === me) return transition('stopped', 'crashed')
   const isTargeted = record.phase === 'moving' && record.target === me
-  // It ran before it ended: it did arrive, and only then did it stop.
-  if (isTargeted && state.role === 'running') return transition('arrived')
+  // It ran before it ended: it did arrive, and only then did it stop. What ran here before this move did not come by it.
+  if (isTargeted && state.role === 'running' && (state.moveGeneration ?? 0) >= moveOf(record)) {
+    return transition('arrived')
+  }
   if (state.role === 'incoming') return witnessed || !isTargeted ? { do: 'discard' } : { do: 'mark-vanished' }
   return state.role === 'none' ? nothing : { do: 'clear' }
 }

@@ -38,6 +38,8 @@ export interface ClusterOptions {
   readonly isClustered?: boolean
   /** Term of the hosts' hardware watchdogs, milliseconds; default: they have none. */
   readonly watchdogMs?: number
+  /** `false`: the storage keeps no locks, so that nothing but the program holds a second copy back. */
+  readonly hasLocks?: boolean
   /** Every host has a fence device. */
   readonly hasFences?: boolean
   /** Who is told of alarms by webhook; absent: nobody answers. */
@@ -108,7 +110,8 @@ export class SimulatedCluster {
         habits: options.habits ?? {},
         watchdogMs: options.watchdogMs ?? null,
         plants: planted,
-        isLocked: (name: string) => this.hosts.some((host) => host.hypervisor.holdsLock(name)),
+        isLocked: (name: string) =>
+          options.hasLocks !== false && this.hosts.some((host) => host.hypervisor.holdsLock(name)),
         neighbour: (from: HostId, to: HostId) =>
           planted.neighbour(neighbourLine(this.network, from, to, () => this.host(to).agent)),
         manager: (id: HostId) => planted.manager(managerLine(this.network, id, () => this.manager.running)),

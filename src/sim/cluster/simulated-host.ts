@@ -162,6 +162,7 @@ export class SimulatedHost {
 
   /** All of it stands still; hardware that is armed resets the machine after its term, and it boots again. */
   freeze(): void {
+    if (!this.isOn) return
     this.#machines.freeze()
     this.#process?.freeze()
     this.#isFrozen = true
