@@ -1,6 +1,8 @@
 /** The inventory and the newest observations as conditions of alarms want them. */
+import type { HostId } from '../../base/ids.ts'
 import { defaultAlarmSettings, type AlarmSettings } from '../../contracts/alarms.ts'
 import type { AlarmCertificate, AlarmHost, AlarmVm, AlarmWorld } from '../domain/alarms/condition.ts'
+import { describeSight, sightOf } from '../domain/host-sight.ts'
 import type { HostRecord, VmRecord } from '../store/records.ts'
 import type { CertificateEnds, OwnCertificate } from './certificate-ends.ts'
 import type { AppContext } from './context.ts'
@@ -24,25 +26,34 @@ export function alarmWorld(parts: AlarmWorldParts): AlarmWorld {
     ...{ now: clock.now(), settings: alarmSettings(mirror), version },
     hosts: mirror.list('host').map((host) => hostOf(host, context)),
     datastores: mirror.list('datastore'),
-    vms: mirror.list('vm').flatMap((vm) => vmOf(vm, mirror)),
+    vms: mirror.list('vm').flatMap((vm) => vmOf(vm, context)),
     tasks: mirror.list('task'),
     certificates: certificatesOf(parts),
   }
 }
 
-function hostOf(record: HostRecord, { registry }: AlarmWorldParts['context']): AlarmHost {
-  const { id, name, maintenance, facts } = record
+function hostOf(record: HostRecord, context: AlarmWorldParts['context']): AlarmHost {
+  const { registry } = context
+  const { id, name, maintenance, facts, fence } = record
+  const state = registry.stateOf(record)
   const known = registry.isConnected(id) ? registry.known(id) : undefined
   return {
-    ...{ id, name, maintenance, state: registry.stateOf(record), silentMs: registry.silentMs(id) },
+    ...{ id, name, maintenance, state, silentMs: registry.silentMs(id) },
     agentVersion: (known?.report.facts ?? facts)?.agentVersion ?? null,
     clockSkewMs: known?.clockSkewMs ?? null,
     datastores: known?.report.datastores ?? null,
     vms: known?.vms ?? null,
+    seenBy: state === 'unreachable' ? seenBy(id, context) : null,
+    fenceProblem: fence?.test?.problem ?? null,
   }
 }
 
-function vmOf(record: VmRecord, mirror: Mirror): AlarmVm[] {
+function seenBy(id: HostId, { mirror, registry }: AlarmWorldParts['context']): string | null {
+  const { sight, by } = sightOf(id, registry.sightings(mirror.list('host')))
+  return sight === 'isolated' ? describeSight(by, (host) => mirror.get('host', host)?.name ?? host) : null
+}
+
+function vmOf(record: VmRecord, { mirror, registry }: AlarmWorldParts['context']): AlarmVm[] {
   const run = mirror.get('run', record.id)?.run
   if (run === undefined) return []
   const { id, name, power, operation, policies, protection } = record
@@ -53,7 +64,11 @@ function vmOf(record: VmRecord, mirror: Mirror): AlarmVm[] {
           ...{ isWanted: protection.isWanted, reason: protection.reason },
           isClockBehind: protection.isClockBehind ?? false,
         }
-  return [{ id, name, power, operation, restart: policies.restart, run, protection: wish }]
+  const gaveUpAt = record.monitoring?.gaveUpAt ?? null
+  // Another boot than that one is another matter; one that nobody can see now may be the same.
+  const boot = registry.observation(run.host, id)?.guest?.boot ?? gaveUpAt
+  const isGivenUp = run.phase === 'running' && gaveUpAt !== null && boot === gaveUpAt
+  return [{ id, name, power, operation, restart: policies.restart, isGivenUp, run, protection: wish }]
 }
 
 function certificatesOf({ context, ends, certificates }: AlarmWorldParts): AlarmCertificate[] {

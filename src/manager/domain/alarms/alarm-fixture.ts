@@ -14,6 +14,7 @@ export function anAlarmHost(number: number, change: Partial<AlarmHost> = {}): Al
   return {
     ...{ id: `host-${number}` as HostId, name: `h${number}`, state: 'connected', maintenance: 'off', silentMs: 100 },
     ...{ agentVersion: '1.0.0', clockSkewMs: 3, datastores, vms: new Map() },
+    ...{ seenBy: null, fenceProblem: null },
     ...change,
   }
 }
@@ -28,6 +29,7 @@ export function anAlarmVm(number: number, change: Partial<AlarmVm> = {}): AlarmV
   const run = aRun({ vm: `vm-${number}` as AlarmVm['id'], phase: 'running', host: 'host-1' as HostId, cause: null })
   return {
     ...{ id: run.vm, name: `v${number}`, power: 'on', operation: null, restart: 'on-failure', run, protection: null },
+    isGivenUp: false,
     ...change,
   }
 }

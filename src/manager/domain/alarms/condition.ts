@@ -35,6 +35,10 @@ export interface AlarmHost {
   readonly clockSkewMs: number | null
   readonly datastores: readonly DatastoreObservation[] | null
   readonly vms: ReadonlyMap<VmId, VmObservation> | null
+  /** Who sees of a silent host that it lives, in words; null: nobody does. */
+  readonly seenBy: string | null
+  /** Why its fence devices failed their last test; null: they did not, or there are none. */
+  readonly fenceProblem: string | null
 }
 
 export interface AlarmVm {
@@ -43,6 +47,8 @@ export interface AlarmVm {
   readonly power: 'on' | 'off'
   readonly operation: TaskId | null
   readonly restart: VmPolicies['restart']
+  /** Its guest hangs or has panicked, and was reset as often as its policy allows. */
+  readonly isGivenUp: boolean
   readonly run: RunRecord
   /** Null where nobody ever wanted it held in step. */
   readonly protection: {

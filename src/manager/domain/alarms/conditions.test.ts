@@ -21,10 +21,10 @@ import { certificateEnding } from './certificate-conditions.ts'
 import { isUnknown, type Condition } from './condition.ts'
 import { conditions } from './conditions.ts'
 import { datastoreFull, datastoreUnusable } from './datastore-conditions.ts'
-import { hostClockSkew, hostDown, hostVersion } from './host-conditions.ts'
+import { fenceFailing, hostClockSkew, hostDown, hostIsolated, hostVersion } from './host-conditions.ts'
 import { clockBehind, undecided, unprotected } from './protection-conditions.ts'
 import { taskStuck } from './task-conditions.ts'
-import { outOfSpace, restartPaused, vmDown, vmRestarted } from './vm-conditions.ts'
+import { guestGivenUp, outOfSpace, restartPaused, vmDown, vmRestarted } from './vm-conditions.ts'
 
 const [closed, open] = [() => false, () => true]
 const dayMs = 86_400_000
@@ -206,4 +206,22 @@ test('a certificate near its end is a warning, within a week critical', () => {
 test('the settings decide', () => {
   const settings = { ...defaultAlarmSettings, datastoreFullPercent: 50, datastoreClearPercent: 40 }
   assert.ok(findingsIn(datastoreFull.look(aWorld({ settings }), closed)).length > 0)
+})
+
+test('a host that lives and is not heard is isolated, and a device that failed its test is news before it is needed', () => {
+  const seen = aSilentHost(2, { seenBy: 'h1: its agent answers' })
+  const [isolated] = findingsIn(hostIsolated.look(aWorld({ hosts: [anAlarmHost(1), seen] }), () => false))
+  assert.equal(isolated?.subject.id, 'host-2')
+  assert.match(isolated.message, /h1: its agent answers/)
+  assert.deepEqual(
+    hostIsolated.look(aWorld({ hosts: [aSilentHost(2)] }), () => false),
+    [],
+  )
+  const failing = aWorld({ hosts: [anAlarmHost(1), anAlarmHost(2, { fenceProblem: 'wrong password' })] })
+  assert.deepEqual(subjectsIn(fenceFailing.look(failing, () => false)), ['host-2'])
+})
+
+test('a guest that was given up is told until somebody resets it', () => {
+  const world = aWorld({ vms: [anAlarmVm(1), anAlarmVm(2, { isGivenUp: true })] })
+  assert.deepEqual(subjectsIn(guestGivenUp.look(world, () => false)), ['vm-2'])
 })

@@ -2,13 +2,15 @@
 import { certificateEnding } from './certificate-conditions.ts'
 import type { Condition } from './condition.ts'
 import { datastoreFull, datastoreUnusable } from './datastore-conditions.ts'
-import { hostClockSkew, hostDown, hostVersion } from './host-conditions.ts'
+import { fenceFailing, hostClockSkew, hostDown, hostIsolated, hostVersion } from './host-conditions.ts'
 import { clockBehind, undecided, unprotected } from './protection-conditions.ts'
 import { taskStuck } from './task-conditions.ts'
-import { outOfSpace, restartPaused, vmDown, vmRestarted } from './vm-conditions.ts'
+import { guestGivenUp, outOfSpace, restartPaused, vmDown, vmRestarted } from './vm-conditions.ts'
 
 export const conditions: readonly Condition[] = [
   hostDown,
+  hostIsolated,
+  fenceFailing,
   hostClockSkew,
   hostVersion,
   datastoreFull,
@@ -18,6 +20,7 @@ export const conditions: readonly Condition[] = [
   vmRestarted,
   restartPaused,
   outOfSpace,
+  guestGivenUp,
   unprotected,
   undecided,
   clockBehind,

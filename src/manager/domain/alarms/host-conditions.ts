@@ -29,6 +29,37 @@ function downHost(host: AlarmHost, vms: readonly AlarmVm[]): Sight[] {
   return [{ subject, severity: 'critical', message, mend }]
 }
 
+export const hostIsolated: Condition = {
+  type: 'host-isolated',
+  // A look that was a little late is no isolation.
+  raiseAfterMs: 3000,
+  clearAfterMs: 10_000,
+  look: ({ hosts }) =>
+    hosts.flatMap((host): Sight[] => {
+      if (host.seenBy === null) return []
+      return [
+        {
+          ...{ subject: hostSubject(host), severity: 'critical' },
+          message: `${host.name} lives, and the managers do not hear it (${host.seenBy}): its network to them is broken, or its agent`,
+          mend: `Mend its management network, or its agent (\`systemctl status holdfast-agent\`). Do not confirm that it is off while it lives: docs/runbooks/host-lost.md.`,
+        },
+      ]
+    }),
+}
+
+export const fenceFailing: Condition = {
+  type: 'fence-failing',
+  raiseAfterMs: 0,
+  clearAfterMs: 0,
+  look: ({ hosts }) =>
+    hosts.flatMap((host): Sight[] => {
+      if (host.fenceProblem === null) return []
+      const message = `what should switch ${host.name} off does not work: ${host.fenceProblem}`
+      const mend = `Mend it before it is needed, then \`holdfast host fence-test ${host.name}\`: docs/runbooks/fence-failing.md.`
+      return [{ subject: hostSubject(host), severity: 'warning', message, mend }]
+    }),
+}
+
 export const hostClockSkew: Condition = {
   type: 'host-clock-skew',
   // One report that was long on its way is no skew.

@@ -76,6 +76,20 @@ function exhausted(world: AlarmWorld): AlarmVm[] {
   )
 }
 
+export const guestGivenUp: Condition = {
+  type: 'vm-guest-given-up',
+  raiseAfterMs: 0,
+  clearAfterMs: 5000,
+  look: ({ vms }) =>
+    vms
+      .filter(({ isGivenUp }) => isGivenUp)
+      .map((vm) => ({
+        ...{ subject: vmSubject(vm), severity: 'critical' as const },
+        message: `the guest of ${vm.name} hangs or has panicked, and was reset as often as its policy allows`,
+        mend: `\`holdfast vm evidence ${vm.name}\` shows what was seen of it; then look at its console, and reset it.`,
+      })),
+}
+
 export const vmDown: Condition = {
   type: 'vm-down',
   // A restart takes a moment.
