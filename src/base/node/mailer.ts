@@ -3,17 +3,15 @@ import { connect, type Socket } from 'node:net'
 import { HoldfastError } from '../errors.ts'
 import type { Mail, Mailer, MailServer } from '../mailer.ts'
 
-/** Of each step of the exchange. */
-const stepMs = 10_000
-
-export function nodeMailer(): Mailer {
-  return { send }
+/** `stepMs`: within which each step of the exchange must be over. */
+export function nodeMailer(stepMs = 10_000): Mailer {
+  return { send: (server, mail, signal) => send(server, mail, signal, stepMs) }
 }
 
-async function send(server: MailServer, mail: Mail, signal: AbortSignal): Promise<string> {
+async function send(server: MailServer, mail: Mail, signal: AbortSignal, stepMs: number): Promise<string> {
   // Loaded with the first mail: most managers send none for a long time.
   const { createTransport } = await import('nodemailer')
-  const socket = await connected(server, signal)
+  const socket = await connected(server, signal, stepMs)
   const aborted = Promise.withResolvers<never>()
   const onAbort = (): void => aborted.reject(reasonOf(signal))
   signal.addEventListener('abort', onAbort, { once: true })
@@ -46,7 +44,7 @@ async function send(server: MailServer, mail: Mail, signal: AbortSignal): Promis
   }
 }
 
-function connected({ host, port }: MailServer, signal: AbortSignal): Promise<Socket> {
+function connected({ host, port }: MailServer, signal: AbortSignal, stepMs: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, signal })
     socket.setTimeout(stepMs, () => socket.destroy(new Error('it did not answer in time')))
