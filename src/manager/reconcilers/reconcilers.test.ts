@@ -61,6 +61,15 @@ test('restarts come with growing pauses, and end for the hour', () => {
   assert.ok(begun.length > 5, 'it is tried again in the next hour')
 })
 
+test('a guest whose hosts are lost one after the other is started again at once, but not for ever', () => {
+  const begun: number[] = []
+  for (let now = 0; now < 60 * minute; now += 1000) {
+    const plan = planPower([vm()], [stopped('host-lost')], new Map([[vm1, { restarts: begun, misses: [] }]]), now)
+    if (plan.start.length > 0) begun.push(now)
+  }
+  assert.deepEqual(begun, [0, 1000, 2000, 12_000, 42_000, 162_000, 762_000])
+})
+
 test('starts that found no host are tried again and again, and take nothing from the restarts', () => {
   const misses: number[] = []
   for (let now = 0; now < 60 * minute; now += 1000) {

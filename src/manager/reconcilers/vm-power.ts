@@ -20,6 +20,11 @@ import { StateTimes } from './state-times.ts'
 
 /** The pause after the nth restart within the hour, milliseconds: the first is at once. */
 const pausesMs = [0, 10_000, 30_000, 120_000, 600_000] as const
+/**
+ * What was taken from a guest says little of it: two more such restarts come at once. No more, since there are guests that take
+ * their hosts with them.
+ */
+const undeserved = 2
 const hourMs = 3_600_000
 
 /** The pause after the nth start in a row that came to nothing; the last of them again and again. */
@@ -62,7 +67,8 @@ export function planPower(
     if (vm.operation !== null || !isToRestart(vm, run)) continue
     const { restarts, misses } = history.get(vm.id) ?? noHistory
     const recent = restarts.filter((at) => nowMs - at < hourMs)
-    const pauseMs = pausesMs[recent.length]
+    const counted = run?.cause === 'crashed' ? recent.length : Math.max(0, recent.length - undeserved)
+    const pauseMs = pausesMs[counted]
     const missPauseMs = missPausesMs[Math.min(misses.length, missPausesMs.length) - 1] ?? 0
     const isDue =
       nowMs - (recent.at(-1) ?? -Infinity) >= (pauseMs ?? 0) && nowMs - (misses.at(-1) ?? -Infinity) >= missPauseMs
