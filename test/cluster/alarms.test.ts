@@ -11,8 +11,9 @@ import { Faults } from '../../src/sim/cluster/faults.ts'
 import { settle } from '../../src/sim/cluster/settled.ts'
 import { call, SimulatedCluster } from '../../src/sim/cluster/simulated-cluster.ts'
 import { SeededRandom } from '../../src/sim/seeded-random.ts'
+import { alarmWorlds } from './sound-seeds.ts'
 
-const seeds = 50
+const seeds = alarmWorlds
 
 /** A receiver that fails in every way that receivers do. `got`: delivery id → what it was told, as often as that was. */
 class Receiver {

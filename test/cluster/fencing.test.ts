@@ -269,7 +269,7 @@ test('a host in maintenance is tried by off and on, and no other is', async () =
 })
 
 test('a device that stops answering is found by its hourly test, and so is its mending', async () => {
-  const set = await stage()
+  const set = await stage({ hosts: 2 })
   const { world, lost } = set
   world.fences.faults.set(`${fenceAgent} ${lost.name}`, 'fail')
   await world.clock.advance(3_700_000)

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { runScenario } from '../../src/sim/cluster/scenarios.ts'
-import { migrationWorlds, soundSeeds } from './sound-seeds.ts'
+import { lifeWorlds, migrationWorlds, soundSeeds } from './sound-seeds.ts'
 
 test('VMs that are made, started, moved, stopped and deleted under random faults end as was asked', async () => {
-  await soundSeeds('life', 1, 60)
+  await soundSeeds('life', 1, lifeWorlds)
 })
 
 test('other seeds of moves are sound too', async () => {

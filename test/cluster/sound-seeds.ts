@@ -13,5 +13,13 @@ export async function soundSeeds(name: ScenarioName, from: number, count: number
   return tally
 }
 
-/** Worlds of three moves each, for one test; `HOLDFAST_SIM_SEEDS` changes it. */
-export const migrationWorlds = Number(process.env['HOLDFAST_SIM_SEEDS'] ?? 250)
+const wished = process.env['HOLDFAST_SIM_SEEDS']
+
+/** Worlds of three moves each, for one test; `HOLDFAST_SIM_SEEDS` changes it, and those below. */
+export const migrationWorlds = Number(wished ?? 250)
+/** Lives of VMs. */
+export const lifeWorlds = Number(wished ?? 60)
+/** Worlds with leases. Fewer than a dozen may show no reset by hardware. */
+export const leaseWorlds = Number(wished ?? 80)
+/** Worlds in which hosts and managers die twice, for alarms. */
+export const alarmWorlds = Number(wished ?? 24)
