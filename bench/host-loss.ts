@@ -12,6 +12,10 @@ const { runs } = numberOptions({ runs: 30 })
 const report = new Report('host-loss', { runs })
 const disks = [{ sizeBytes: 2 ** 28, datastore: 'shared' }]
 
+async function areConnected(lab: TestLab): Promise<boolean> {
+  return (await lab.client.call('listHosts')).items.every(({ state }) => state === 'connected')
+}
+
 async function isWell(lab: TestLab, isLeased: boolean): Promise<boolean> {
   const { items } = await lab.client.call('listHosts')
   const [vm] = (await lab.client.call('listVms')).items
@@ -27,9 +31,12 @@ async function lane(options: TestLabOptions, isLeased: boolean): Promise<number[
   // Struck again and again: the limit of hosts in ten minutes would keep the device from the second.
   await lab.client.call('changeFencing', { body: { mostShare: 1 } })
   const policies = { isolation: isLeased ? ('stop' as const) : ('leave-running' as const) }
-  const { name } = await lab.createVm({ name: 'struck', memoryMiB: 64, disks, policies })
   const tookMs: number[] = []
   for (let run = 0; run < runs; run++) {
+    // A new one each time: one that is struck too often is started again more slowly.
+    const name = `struck ${run}`
+    await lab.eventually('every host is connected', () => areConnected(lab), 120_000)
+    const { id } = await lab.createVm({ name, memoryMiB: 64, disks, policies })
     await lab.eventually('all is well', () => isWell(lab, isLeased), 120_000)
     const { host } = await lab.vm(name)
     if (host === null) throw new Error('the VM runs nowhere')
@@ -42,6 +49,9 @@ async function lane(options: TestLabOptions, isLeased: boolean): Promise<number[
     await lab.eventually('it runs elsewhere', runsElsewhere)
     tookMs.push(performance.now() - began)
     await lab.heal()
+    await lab.eventually('every host is connected', () => areConnected(lab), 120_000)
+    await lab.finish(await lab.client.call('stopVm', { params: { vm: id }, body: {} }))
+    await lab.finish(await lab.client.call('deleteVm', { params: { vm: id } }))
   }
   return tookMs
 }
