@@ -28,8 +28,6 @@ async function isWell(lab: TestLab, isLeased: boolean): Promise<boolean> {
 
 async function lane(options: TestLabOptions, isLeased: boolean): Promise<number[]> {
   await using lab = await TestLab.open(options)
-  // Struck again and again: the limit of hosts in ten minutes would keep the device from the second.
-  await lab.client.call('changeFencing', { body: { mostShare: 1 } })
   const policies = { isolation: isLeased ? ('stop' as const) : ('leave-running' as const) }
   const tookMs: number[] = []
   for (let run = 0; run < runs; run++) {
