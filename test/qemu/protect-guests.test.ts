@@ -55,7 +55,10 @@ test('a guest that writes more than the link carries is held back, stays protect
   )
   const { epoch } = pair.pump.status
   // Each takes some seconds on such a link: two more say that it goes on.
-  await eventually('epochs', () => pair.pump.status.epoch > epoch + 2 || undefined)
+  await eventually(
+    () => `epochs after ${epoch}: ${JSON.stringify(pair.pump.status)}`,
+    () => pair.pump.status.epoch > epoch + 2 || undefined,
+  )
   t.diagnostic(`held back ${Math.round(pair.pump.status.heldBack * 100)} % of the time`)
   assert.equal(pair.pump.status.phase, 'protecting')
   pair.kill()
