@@ -54,10 +54,9 @@ test('a guest that writes more than the link carries is held back, stays protect
     () => pair.pump.status.heldBack > 0.05 || undefined,
   )
   const { epoch } = pair.pump.status
-  // Each takes some seconds on such a link: two more say that it goes on.
   await eventually(
     () => `epochs after ${epoch}: ${JSON.stringify(pair.pump.status)}`,
-    () => pair.pump.status.epoch > epoch + 2 || undefined,
+    () => pair.pump.status.epoch > epoch + 5 || undefined,
   )
   t.diagnostic(`held back ${Math.round(pair.pump.status.heldBack * 100)} % of the time`)
   assert.equal(pair.pump.status.phase, 'protecting')
