@@ -33,6 +33,7 @@ export class ReportLoop {
   #incarnation: number | undefined
   #wasReachable: boolean | undefined
   #isLeased = false
+  readonly #busy = new Set<string>()
 
   constructor(deps: { clock: Clock; log: Logger; manager: ManagerApi }, signal: AbortSignal) {
     this.#clock = deps.clock
@@ -59,22 +60,35 @@ export class ReportLoop {
 
   async #once(work: ReportWork): Promise<number> {
     try {
-      // Before the report is made: what it says was true then at the latest.
+      const report = await work.report()
       const sentAt = this.#clock.monotonic()
-      const answer = await this.#manager.report(await work.report())
+      const answer = await this.#manager.report(report)
       this.#isLeased = answer.lease != null
       work.onAnswer(sentAt, answer)
       this.#note(true, undefined)
       const isNewLife = this.#incarnation !== undefined && this.#incarnation !== answer.incarnation
       this.#incarnation = answer.incarnation
       if (isNewLife) await work.onNewIncarnation()
-      if (answer.configuration !== null) await work.configure(answer.configuration)
-      if (answer.unknownVms !== undefined) await work.onUnknown(answer.unknownVms)
+      const { configuration, unknownVms } = answer
+      // They may take long, and what keeps the lease does not wait for them.
+      if (configuration !== null) this.#beside('configure', () => work.configure(configuration))
+      if (unknownVms !== undefined) this.#beside('forget', () => work.onUnknown(unknownVms))
       return answer.nextReportMs
     } catch (err) {
       if (!this.#signal.aborted) this.#note(false, err)
       return this.#isLeased ? leaseRetryMs : defaultIntervalMs
     }
+  }
+
+  /** What is at work already is asked for again with the next answer, where it is still needed. */
+  #beside(what: string, work: () => Promise<void>): void {
+    if (this.#busy.has(what)) return
+    this.#busy.add(what)
+    void work()
+      .catch((err: unknown) =>
+        this.#log.warn({ what, err }, 'what the manager asks for could not be done; it asks again'),
+      )
+      .finally(() => this.#busy.delete(what))
   }
 
   #note(isReachable: boolean, err: unknown): void {

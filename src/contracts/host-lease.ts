@@ -54,20 +54,28 @@ export const HostPromise = Open({
   terms: LeaseTerms,
   /** Term of the hardware watchdog that resets the machine when the program that stops VMs does not live; null: there is none. */
   watchdogMs: Nullable(Milliseconds),
+  /** Raised with each promise of a host: one that comes late does not take the place of a newer one. */
+  number: Count,
   /**
-   * The round before was gone on in without a manager, and what was armed in it runs. Refused when that round was closed: then
-   * all of it must be ended first. Absent: nothing of the round before is left.
+   * Nothing that was armed in a round before this one is left on the host; what was armed in this one or a later one may run.
+   * So a round can follow a closed one only when all of that was ended.
    */
-  goesOn: Type.Optional(Type.Boolean()),
+  since: Count,
 })
 export type HostPromise = Static<typeof HostPromise>
 
-/** In the answer to a report. */
+/**
+ * In the answer to a report. While the round is not closed the lease is held for its term from the sending of the report on,
+ * whatever has become of newer promises.
+ */
 export const LeaseAnswer = Open({
-  /** The lease is held for `terms.termMs` from the sending of the report on. Not granted: a new round must be begun. */
-  isGranted: Type.Boolean(),
   /** Of the promise that the store holds; 0: none. */
   round: Count,
+  number: Count,
+  /** All that was armed in the round is to be ended. */
+  isClosed: Type.Boolean(),
+  /** In a closed round: what the managers may have started elsewhere. */
+  left: Type.Array(VmIdSchema),
   terms: LeaseTerms,
   /** What the promise should say. */
   armed: Type.Array(VmIdSchema),
@@ -91,7 +99,6 @@ export type LeaseState = (typeof leaseStates)[number]
 
 /** In a host's report. */
 export const LeaseReport = Open({
-  round: Count,
   state: OneOf(leaseStates),
   /** For whom this host has vouched, and in which of their rounds. */
   vouchedFor: Type.Array(LeftBy),

@@ -136,6 +136,29 @@ test('the loss of all managers stops nothing, however long it lasts', async () =
   await world.clock.runUntil(() => runsOn(set, set.armed).some((address) => address !== host.address), 60_000)
 })
 
+test('a host that has vouched while the network was away for seconds may take its VMs later', async () => {
+  const set = await stage()
+  const { world, client, host, others } = set
+  const [vouching, away] = others
+  assert.ok(vouching && away)
+  // The third one hears a manager all the time.
+  for (const each of [host, vouching]) {
+    world.network.cut(each.id, 'manager')
+    world.network.cut('manager', each.id)
+  }
+  // The host asks after 4 to 5 seconds, and stops what is armed after 6 to 7.
+  await world.clock.advance(5500)
+  const memory = await world.run(vouching.files.readText('/data/lease.json'))
+  assert.match(memory, new RegExp(`"vouchedFor":\\[{"host":"${host.id}"`))
+  new Faults(world, client).heal()
+  await world.run(client.enterMaintenance(away.id))
+  await world.clock.advance(10_000)
+  assert.equal(lives(set, set.armed), 1, 'nothing was stopped')
+  host.crash()
+  await world.clock.runUntil(() => runsOn(set, set.armed).includes(vouching.address), 60_000)
+  await healed(set)
+})
+
 test('managers that hear no host at all give none up, and stop nothing', async () => {
   const set = await stage()
   const { world } = set

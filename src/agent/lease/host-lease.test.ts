@@ -22,6 +22,8 @@ class Stage {
   readonly watchdog: Watchdog & { now: WatchdogOrder | undefined; isEmpty: boolean }
   answers = new Map<HostId, VouchAnswer | 'silent'>()
   refuses = false
+  /** What a promise waits for at the managers. */
+  holdsUp: Promise<void> = Promise.resolve()
   #stop = new AbortController()
   lease!: HostLease
 
@@ -58,6 +60,7 @@ class Stage {
         manager: {
           promise: async (promise) => {
             if (this.refuses) throw new HoldfastError('stale-generation', 'closed')
+            await this.holdsUp
             this.promises.push(promise)
           },
         },
@@ -73,9 +76,17 @@ class Stage {
   }
 
   async hear(change: Partial<LeaseAnswer> = {}): Promise<void> {
-    const round = this.promises.at(-1)?.round ?? 0
+    const { round = 0, number = 0 } = this.promises.at(-1) ?? {}
     this.lease.answered(this.clock.monotonic(), {
-      ...{ isGranted: round > 0, round, terms: usualLeaseTerms, armed: [vm1], witnesses: [witness(host2)] },
+      ...{
+        round,
+        number,
+        isClosed: false,
+        left: [],
+        terms: usualLeaseTerms,
+        armed: [vm1],
+        witnesses: [witness(host2)],
+      },
       ...change,
     })
     await this.clock.advance(50)
@@ -125,7 +136,7 @@ test('nobody answers: the others are asked, and only the word of all of them kee
   assert.equal(stage.lease.state, 'released', 'an agent that begins anew knows it')
   await stage.hear({ witnesses })
   const last = stage.promises.at(-1)
-  assert.deepEqual([last?.round, last?.goesOn, last?.armed], [2, true, [vm1]])
+  assert.deepEqual([last?.round, last?.since, last?.armed], [2, 1, [vm1]], 'what runs may have been armed before')
   assert.equal(stage.lease.state, 'held')
 })
 
@@ -158,6 +169,57 @@ test('longer terms count here when the managers have them in writing, shorter on
   assert.equal(stage.watchdog.now?.deadlineMs, sentAt + 2 * termMs + askingMs)
 })
 
+test('a promise that is lost ends nothing: it is made again', async () => {
+  const stage = await Stage.open()
+  stage.refuses = true
+  await stage.hear()
+  await stage.hear()
+  assert.notEqual(stage.watchdog.now?.deadlineMs, 0)
+  stage.refuses = false
+  await stage.hear()
+  assert.equal(stage.promises.at(-1)?.round, 1)
+  stage.answers.set(host2, { isVouched: true, why: '' })
+  await stage.clock.advance(termMs + 1000)
+  assert.equal(stage.lease.state, 'released')
+  stage.refuses = true
+  for (let times = 0; times < 3; times++) {
+    const sentAt = stage.clock.monotonic()
+    await stage.hear()
+    assert.deepEqual(stage.watchdog.now, { deadlineMs: sentAt + termMs + askingMs, armed: [vm1] })
+  }
+  stage.refuses = false
+  await stage.hear()
+  assert.deepEqual([stage.promises.at(-1)?.round, stage.promises.at(-1)?.since], [2, 1])
+  // Had the round been closed meanwhile, what ran on may have been started elsewhere.
+  await stage.hear({ round: 1, isClosed: true, left: [vm1] })
+  assert.equal(stage.promises.at(-1)?.since, stage.promises.at(-1)?.round)
+})
+
+test('managers that take a promise and do not answer hold up no vouch, and no release', async () => {
+  const stage = await Stage.open()
+  await stage.hear()
+  const { promise, resolve } = Promise.withResolvers<void>()
+  stage.holdsUp = promise
+  await stage.hear({ witnesses: [witness(host2), witness(host3)] })
+  stage.answers.set(host2, { isVouched: true, why: '' }).set(host3, { isVouched: true, why: '' })
+  await stage.clock.advance(termMs + 1000)
+  assert.equal(stage.lease.state, 'released')
+  assert.equal((await stage.lease.vouch({ host: host2, round: 1 })).isVouched, true)
+  resolve()
+})
+
+test('after others were asked another round follows, in which nobody has vouched', async () => {
+  const stage = await Stage.open()
+  await stage.hear()
+  stage.answers.set(host2, { isVouched: false, why: 'a manager answers here' })
+  await stage.clock.advance(termMs + 500)
+  assert.equal(stage.lease.state, 'asking')
+  await stage.restart()
+  await stage.hear()
+  assert.deepEqual([stage.promises.at(-1)?.round, stage.promises.at(-1)?.since], [2, 1])
+  assert.equal(stage.lease.state, 'held')
+})
+
 test('one host that says no is enough', async () => {
   const stage = await Stage.open()
   await stage.hear()
@@ -170,13 +232,13 @@ test('a closed round begins anew only when nothing of it is left', async () => {
   const stage = await Stage.open()
   await stage.hear()
   stage.watchdog.isEmpty = false
-  await stage.hear({ isGranted: false })
+  await stage.hear({ isClosed: true, left: [vm1] })
   assert.deepEqual(stage.watchdog.now, { deadlineMs: 0, armed: [vm1] })
   assert.equal(stage.promises.length, 1)
   stage.watchdog.isEmpty = true
   await stage.clock.advance(500)
   // The answer is too old by then to begin with only when it took longer than the term.
-  assert.equal(stage.promises.at(-1)?.round, 2)
+  assert.deepEqual([stage.promises.at(-1)?.round, stage.promises.at(-1)?.since], [2, 2])
 })
 
 test('who vouches for a host starts nothing that it left, and who has started such a VM does not vouch', async () => {

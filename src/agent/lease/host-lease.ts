@@ -41,6 +41,7 @@ const lookEveryMs = 200
 
 export class HostLease {
   readonly #deps: HostLeaseDeps
+  /** Of the memory alone: nothing waits in it for anybody else, so that others are always answered. */
   readonly #queue = new SerialQueue()
   #memory: LeaseMemory
   /** Until then a manager's answer counts; by the clock that does not jump. */
@@ -100,8 +101,7 @@ export class HostLease {
 
   /** For the report. */
   word(): LeaseReport {
-    const { round, vouchedFor } = this.#memory
-    return { round, state: this.state, vouchedFor: [...vouchedFor] }
+    return { state: this.state, vouchedFor: [...this.#memory.vouchedFor] }
   }
 
   /** Whether vCPUs of this VM may begin to run here now. Throws `unreachable` when it is armed and no lease is held. */
@@ -126,7 +126,7 @@ export class HostLease {
         })
       }
       if (this.#memory.tookFrom.some((took) => isVouchFor(took, left))) return
-      await this.#save({ tookFrom: replaced(this.#memory.tookFrom, left) })
+      await this.#write({ tookFrom: replaced(this.#memory.tookFrom, left) })
     })
   }
 
@@ -140,7 +140,7 @@ export class HostLease {
       if (this.#memory.tookFrom.some((took) => isVouchFor(took, left))) {
         return { isVouched: false, why: 'VMs of that host were started here' }
       }
-      await this.#save({ vouchedFor: replaced(this.#memory.vouchedFor, left) })
+      await this.#write({ vouchedFor: replaced(this.#memory.vouchedFor, left) })
       this.#deps.log.warn({ host, round }, 'no manager answers here either: this host vouches for another')
       return { isVouched: true, why: 'no manager answers here either' }
     })
@@ -163,8 +163,8 @@ export class HostLease {
   answered(sentAt: number, answer: LeaseAnswer | null | undefined): void {
     this.#heardAt = sentAt
     if (answer === null || answer === undefined) return
-    // However long the rest takes, this counts at once.
-    if (this.#isOfRound(answer) && !this.#memory.isReleased) {
+    // However long the rest takes, this counts at once: what is not closed is closed only after all of its terms.
+    if (!answer.isClosed && !this.#memory.isReleased && !this.#isStandingDown) {
       this.#until = Math.max(this.#until, sentAt + this.#terms.termMs)
       // Also with nothing armed: an agent that begins anew learns from it when a manager was heard last.
       this.#order(this.#armedNow).catch(() => undefined)
@@ -181,71 +181,74 @@ export class HostLease {
     for (let next = this.#newest; next !== undefined; next = this.#newest) {
       const { sentAt, answer } = next
       this.#newest = undefined
-      await this.#queue
-        .run(() => this.#take(sentAt, answer))
-        .catch((err: unknown) => {
-          if (this.#deps.signal.aborted) return
-          this.#deps.log.warn({ err: describeError(err) }, 'the lease could not be brought up to date')
-        })
+      await this.#take(sentAt, answer).catch((err: unknown) => {
+        if (this.#deps.signal.aborted) return
+        this.#deps.log.warn({ err: describeError(err) }, 'the lease could not be brought up to date')
+      })
     }
   }
 
-  #isOfRound(answer: LeaseAnswer): boolean {
-    return answer.isGranted && answer.round === this.#memory.round
-  }
-
   async #take(sentAt: number, answer: LeaseAnswer): Promise<void> {
-    const { armed, isReleased } = this.#memory
-    const isSame = this.#isOfRound(answer)
-    if (isSame && !isReleased) return this.#renew(answer)
-    const goesOn = isSame && isReleased
-    // The round is closed: what it promised ends before another begins.
-    if (!goesOn && armed.length > 0) await this.#standDown()
-    await this.#begin(sentAt, answer, goesOn)
+    const { round, armed, isReleased, wasAsked = false, since = round } = this.#memory
+    // What may run since then was armed in it.
+    if (answer.isClosed && answer.round >= since) {
+      await this.#standDown(union(armed, answer.left))
+      return this.#begin(sentAt, answer, false)
+    }
+    this.#say()
+    // Who was asked may have vouched, for good: another round follows, in which nobody has.
+    const isWorn = isReleased || wasAsked
+    if (round > 0 && answer.round <= round && !isWorn) return this.#renew(answer)
+    await this.#begin(sentAt, answer, round > 0 || answer.round > 0)
   }
 
+  /** The round goes on. What the managers have in writing is what was promised last, unless that got lost. */
   async #renew(answer: LeaseAnswer): Promise<void> {
     this.#vouched.clear()
-    this.#say()
-    const { armed, witnesses, watchdogMs = null } = this.#memory
+    const { round, number = 0, armed, witnesses, watchdogMs = null } = this.#memory
     const isAsWished =
+      answer.round === round &&
+      answer.number === number &&
       isSame(armed, answer.armed) &&
       isSame(witnesses.map(address), answer.witnesses.map(address)) &&
       isSameTerms(this.#terms, answer.terms) &&
       watchdogMs === this.#deps.watchdog.hardwareMs
-    if (!isAsWished) await this.#promise(answer, false)
+    if (!isAsWished) await this.#promise(answer)
   }
 
-  /** Begins a round, in which the lease is held by the report that was just answered. `goesOn`: what is armed runs. */
+  /** Begins a round, in which the lease is held by the report that was just answered. `goesOn`: what was armed may run. */
   async #begin(sentAt: number, answer: LeaseAnswer, goesOn: boolean): Promise<void> {
     const until = sentAt + shorter(this.#terms, answer.terms).termMs
     if (this.#deps.clock.monotonic() >= until) return
-    const round = Math.max(this.#memory.round, answer.round) + 1
-    const armed = goesOn ? this.#memory.armed : []
+    const before = this.#memory
+    const round = Math.max(before.round, answer.round) + 1
+    const [armed, since] = goesOn ? [before.armed, before.since ?? before.round] : [[], round]
     this.#vouched.clear()
-    this.#until = until
-    await this.#save({ round, isReleased: false, armed, witnesses: [] })
-    await this.#promise(answer, goesOn)
+    await this.#save({ round, since, armed, witnesses: [], isReleased: false, wasAsked: false })
+    this.#until = Math.max(this.#until, until)
+    await this.#promise(answer)
     this.#say()
   }
 
   /** Makes the promise what the managers wish: larger here first, then told, then no larger than told. */
-  async #promise(answer: LeaseAnswer, goesOn: boolean): Promise<void> {
+  async #promise(answer: LeaseAnswer): Promise<void> {
     const before = this.#memory
+    const { round, since = round } = before
     const armed = union(before.armed, answer.armed)
-    if (armed.length > 0) await this.#order(armed)
+    await this.#order(armed)
     const known = new Set(answer.witnesses.map(({ host }) => host))
     const witnesses = [...answer.witnesses, ...before.witnesses.filter(({ host }) => !known.has(host))]
+    const number = Math.max(before.number ?? 0, answer.number) + 1
     // Terms too: no longer here than what the managers may count with.
-    await this.#save({ armed, witnesses, terms: shorter(this.#terms, answer.terms) })
+    await this.#save({ armed, witnesses, number, terms: shorter(this.#terms, answer.terms) })
     const promise: HostPromise = {
-      ...{ round: before.round, armed: answer.armed, witnesses: [...known], terms: answer.terms, goesOn },
+      ...{ round, since, number, armed: answer.armed, witnesses: [...known], terms: answer.terms },
       watchdogMs: this.#deps.watchdog.hardwareMs,
     }
     await this.#deps.manager.promise(promise)
     const { terms, watchdogMs } = promise
     await this.#save({ armed: answer.armed, witnesses: answer.witnesses, terms, watchdogMs })
-    if (armed.length > 0) await this.#order(answer.armed)
+    await this.#order(answer.armed)
   }
 
   /** Orders come from several places; what is written is always what counts when it is written. */
@@ -259,9 +262,9 @@ export class HostLease {
     return this.#memory.isReleased ? null : this.#until + this.#terms.askingMs
   }
 
-  /** Resolves when nothing that was armed is left; throws `host-error` while something is. */
-  async #standDown(): Promise<void> {
-    const { armed } = this.#memory
+  /** Resolves when none of these is left; throws `host-error` while one is. */
+  async #standDown(armed: readonly VmId[]): Promise<void> {
+    if (armed.length === 0) return
     const { clock, log, watchdog, signal } = this.#deps
     log.warn({ armed }, 'the managers have closed this round of the lease: what was armed is ended')
     this.#until = Number.NEGATIVE_INFINITY
@@ -296,8 +299,10 @@ export class HostLease {
   }
 
   async #askAll(): Promise<void> {
-    const { round, witnesses } = this.#memory
+    const { round, witnesses, wasAsked = false } = this.#memory
     const { host, ask, log } = this.#deps
+    // Before anybody may have vouched.
+    if (!wasAsked) await this.#save({ wasAsked: true })
     const open = witnesses.filter((each) => !this.#vouched.has(each.host))
     const answers = await Promise.allSettled(open.map((witness) => ask(witness, { host, round })))
     for (const [at, answer] of answers.entries()) {
@@ -309,20 +314,29 @@ export class HostLease {
         log.info({ witness: witness.host, why }, 'a host does not vouch for this one')
       }
     }
-    await this.#queue.run(() => this.#releaseIf(round))
+    await this.#releaseIf(round)
   }
 
   async #releaseIf(round: number): Promise<void> {
-    const { witnesses, isReleased, armed } = this.#memory
-    // A manager may have answered meanwhile.
-    if (round !== this.#memory.round || isReleased || this.state === 'held') return
-    if (!witnesses.every(({ host }) => this.#vouched.has(host))) return
-    await this.#save({ isReleased: true })
-    await this.#order(armed)
+    const isReleased = await this.#queue.run(async () => {
+      const { witnesses, isReleased: was } = this.#memory
+      // A manager may have answered meanwhile.
+      if (round !== this.#memory.round || was || this.state === 'held') return false
+      if (!witnesses.every(({ host }) => this.#vouched.has(host))) return false
+      await this.#write({ isReleased: true })
+      return true
+    })
+    if (!isReleased) return
+    await this.#order(this.#armedNow)
     this.#say()
   }
 
-  async #save(change: Partial<LeaseMemory>): Promise<void> {
+  #save(change: Partial<LeaseMemory>): Promise<void> {
+    return this.#queue.run(() => this.#write(change))
+  }
+
+  /** Within the queue of the memory. */
+  async #write(change: Partial<LeaseMemory>): Promise<void> {
     const next = { ...this.#memory, ...change }
     await this.#deps.file.write(next)
     this.#memory = next

@@ -16,6 +16,12 @@ export interface LeaseMemory {
   readonly terms?: LeaseTerms
   /** Of the hardware behind the watchdog, as it was promised. */
   readonly watchdogMs?: number | null
+  /** Of the newest promise. */
+  readonly number?: number
+  /** What is armed may run since this round; nothing of an earlier one is left. */
+  readonly since?: number
+  /** Others were asked in this round, and may have vouched. */
+  readonly wasAsked?: boolean
   /** Every witness of this round has vouched. */
   readonly isReleased: boolean
   /** For whom this host has vouched; the newest round of each. */

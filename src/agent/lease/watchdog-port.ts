@@ -20,11 +20,3 @@ export interface Watchdog {
   /** Whether no QEMU of these VMs is left here. */
   areGone(vms: readonly VmId[]): Promise<boolean>
 }
-
-/** For hosts whose managers grant no leases, and tests of other things. */
-export const noWatchdog: Watchdog = {
-  hardwareMs: null,
-  order: async () => undefined,
-  ordered: async () => undefined,
-  areGone: async () => true,
-}

@@ -42,14 +42,16 @@ export class HostLeases {
   answer(report: HostReport): LeaseAnswer | null {
     if (!this.#options.isClustered || report.lease === undefined) return null
     if (!this.#options.holdsLead()) throw notLeading()
-    const { mirror } = this.#context
+    const { mirror, registry } = this.#context
+    // Its round is being closed in this moment: what comes of that is said with the next answer.
+    if (registry.isLeaseGivenUp(report.host)) return null
     const known = mirror.get('promise', report.host)
     const promises = new Map(mirror.list('promise').map((each) => [each.id, each]))
+    const { round = 0, number = 0, armed = [] } = known?.promise ?? {}
+    const isClosed = known?.isClosed === true
     return {
-      isGranted: known !== undefined && !known.isClosed && known.promise.round === report.lease.round,
-      round: known?.promise.round ?? 0,
-      terms: usualLeaseTerms,
-      armed: wishedArmed(report.host, mirror.list('vm'), mirror.list('run')),
+      ...{ round, number, isClosed, left: isClosed ? armed : [], terms: usualLeaseTerms },
+      armed: wishedArmed(report.host, mirror.list('vm'), (vm) => mirror.get('run', vm)?.run),
       witnesses: wishedWitnesses(report.host, mirror.list('host'), promises).map(witness),
     }
   }

@@ -33,6 +33,7 @@ export class HostRegistry {
   /** Sessions of agents that have been replaced: a late report of one is dropped. */
   readonly #ended = new Set<string>()
   readonly #openedAt: number
+  readonly #givenUp = new Set<HostId>()
   readonly #listeners = new Set<(host: HostId, wasAway: boolean) => void>()
 
   constructor(clock: Clock) {
@@ -107,6 +108,24 @@ export class HostRegistry {
 
   isMarkedOff(host: HostId): boolean {
     return this.#hosts.get(host)?.isOff === true
+  }
+
+  /**
+   * The host's lease is about to be given up: whatever it reports from now on earns it none, until `keepLease`. False where it
+   * has been heard within `silentMs`: then it keeps it.
+   */
+  giveUpLease(host: HostId, silentMs: number): boolean {
+    if (this.silentMs(host) < silentMs) return false
+    this.#givenUp.add(host)
+    return true
+  }
+
+  keepLease(host: HostId): void {
+    this.#givenUp.delete(host)
+  }
+
+  isLeaseGivenUp(host: HostId): boolean {
+    return this.#givenUp.has(host)
   }
 
   forget(host: HostId): void {

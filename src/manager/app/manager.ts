@@ -280,6 +280,8 @@ function sagaDeps(context: AppContext, engine: SagaEngine, urls: () => readonly 
       report: (host: HostId) => registry.report(host),
       silentMs: (host: HostId) => registry.silentMs(host),
       stateOf: (record: HostRecord) => registry.stateOf(record),
+      giveUpLease: (host: HostId, silentMs: number) => registry.giveUpLease(host, silentMs),
+      keepLease: (host: HostId) => registry.keepLease(host),
     },
   }
   const operations: OperationsPort = {

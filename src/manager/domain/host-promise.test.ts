@@ -17,7 +17,15 @@ import type { KeptPromise } from './host-promise.ts'
 const [host1, host2, host3] = ['host-1', 'host-2', 'host-3'] as HostId[] as [HostId, HostId, HostId]
 const [vm1, vm2] = ['vm-1', 'vm-2'] as VmId[] as [VmId, VmId]
 const promise = (change: Partial<HostPromise> = {}): HostPromise => ({
-  ...{ round: 3, armed: [vm1], witnesses: [host2, host3], terms: usualLeaseTerms, watchdogMs: null },
+  ...{
+    round: 3,
+    number: 7,
+    since: 3,
+    armed: [vm1],
+    witnesses: [host2, host3],
+    terms: usualLeaseTerms,
+    watchdogMs: null,
+  },
   ...change,
 })
 const kept = (change: Partial<KeptPromise> = {}): KeptPromise => ({
@@ -38,7 +46,8 @@ test('armed are the VMs of the host whose policy asks for it, but none that is h
     id,
     policies: isolation === undefined ? {} : { isolation },
   })
-  const armed = (one: ReturnType<typeof vm>, its: ReturnType<typeof run>): VmId[] => wishedArmed(host1, [one], [its])
+  const armed = (one: ReturnType<typeof vm>, its: ReturnType<typeof run>): VmId[] =>
+    wishedArmed(host1, [one], (vm) => (vm === its.id ? its.run : undefined))
   assert.deepEqual(armed(vm(vm1, 'stop'), run(vm1)), [vm1])
   assert.deepEqual(armed(vm(vm1), run(vm1)), [], 'a record from before')
   assert.deepEqual(armed(vm(vm1, 'leave-running'), run(vm1)), [])
@@ -111,11 +120,12 @@ test('a promise may be changed in its round until that is closed, and after that
   assert.equal(may(undefined, { round: 1 }), true)
   assert.equal(may(kept(), { armed: [vm2] }), true)
   assert.equal(may(kept({ isClosed: true }), {}), false)
-  assert.equal(may(kept({ isClosed: true }), { round: 4 }), true)
   assert.equal(may(kept(), { round: 2 }), false)
-  assert.equal(may(kept(), { round: 4, goesOn: true }), true)
-  assert.equal(may(kept({ isClosed: true }), { round: 4, goesOn: true }), false, 'what runs on was started elsewhere')
-  assert.equal(may(kept(), { round: 5, goesOn: true }), false)
+  assert.equal(may(kept(), { round: 5, since: 2 }), true)
+  assert.equal(may(kept({ isClosed: true }), { round: 4, since: 3 }), false, 'what runs on was started elsewhere')
+  assert.equal(may(kept({ isClosed: true }), { round: 4, since: 4 }), true)
+  assert.equal(may(kept(), { number: 7 }), true, 'the same one, sent again')
+  assert.equal(may(kept(), { number: 6, armed: [vm1, vm2] }), false, 'an older one that was long on its way')
 })
 
 test('what was left behind is started by those who were asked, until the host is off or has begun anew', () => {

@@ -36,13 +36,12 @@ interface HostInQuestion {
 export function wishedArmed(
   host: HostId,
   vms: readonly { readonly id: VmId; readonly policies: Pick<VmPolicies, 'isolation'> }[],
-  runs: readonly RunOfVm[],
+  runOf: (vm: VmId) => RunRecord | undefined,
 ): VmId[] {
-  const runOf = new Map(runs.map((stored) => [stored.id, stored.run]))
   return vms.flatMap(({ id, policies }) => {
-    const run = runOf.get(id)
-    const isHere = run?.phase === 'running' && run.host === host && !run.protection
-    return isHere && policies.isolation === 'stop' ? [id] : []
+    if (policies.isolation !== 'stop') return []
+    const run = runOf(id)
+    return run?.phase === 'running' && run.host === host && !run.protection ? [id] : []
   })
 }
 
@@ -105,11 +104,11 @@ export function planLeaving(
   promises: readonly KeptPromise[],
   runs: readonly RunOfVm[],
 ): { readonly host: HostId; readonly left: LeftVm }[] {
+  const closed = promises.filter(({ isClosed, left = [] }) => isClosed && left.length > 0)
+  if (closed.length === 0) return []
   const generationOf = new Map(runs.map((stored) => [stored.id, stored.run.generation]))
-  return promises.flatMap(({ id, isClosed, left = [] }) =>
-    isClosed
-      ? left.filter(({ vm, generation }) => generationOf.get(vm) === generation).map((one) => ({ host: id, left: one }))
-      : [],
+  return closed.flatMap(({ id, left = [] }) =>
+    left.filter(({ vm, generation }) => generationOf.get(vm) === generation).map((one) => ({ host: id, left: one })),
   )
 }
 
@@ -117,9 +116,8 @@ export function planLeaving(
 export function mayPromise(known: KeptPromise | undefined, next: HostPromise): boolean {
   if (known === undefined) return true
   const { promise, isClosed } = known
-  if (next.round === promise.round) return !isClosed
-  if (next.goesOn === true) return next.round === promise.round + 1 && !isClosed
-  return next.round > promise.round
+  if (next.round === promise.round) return !isClosed && next.number >= promise.number
+  return next.round > promise.round && (!isClosed || promise.round < next.since)
 }
 
 /** Hosts that may start what was left behind; undefined: any may, since the host is known to be off, or has begun anew. */

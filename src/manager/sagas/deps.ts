@@ -19,6 +19,9 @@ export interface HostsPort {
   /** How long the host has been silent, milliseconds; since this manager's start when it never reported. */
   silentMs(host: HostId): number
   stateOf(record: HostRecord): Host['state']
+  /** Whatever the host reports from now on earns it no lease, until `keepLease`. False where it was heard within `silentMs`. */
+  giveUpLease(host: HostId, silentMs: number): boolean
+  keepLease(host: HostId): void
 }
 
 export interface ManagersPort {

@@ -61,6 +61,8 @@ export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWo
     report: (host) => ({ ...reportOf(host), vms: agents.agent(host).observations }),
     silentMs: () => 0,
     stateOf,
+    giveUpLease: () => false,
+    keepLease: () => undefined,
   }
   const promises = new HostPromises(clock)
   const deps: SagaDeps = {

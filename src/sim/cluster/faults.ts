@@ -20,6 +20,8 @@ export const faultKinds = [
 ] as const
 /** Those, and what leases are for. */
 export const leaseFaultKinds = [...faultKinds, 'isolate-host', 'isolate-host', 'lose-managers', 'cut-managers'] as const
+/** What takes no guest's memory, however long it lasts. */
+export const managerFaultKinds = ['lose-managers', 'kill-manager', 'freeze-manager', 'bad-network'] as const
 export type FaultKind = (typeof leaseFaultKinds)[number]
 
 /** What takes memory with it: after these a guest may have to start again. */

@@ -3,9 +3,11 @@
  *
  * Where hosts have a hardware watchdog the storage keeps no locks: the lease alone must hold a second copy back. Without that
  * hardware a host that stood still and goes on runs for an instant until its watchdog looks; there the locks are what helps.
+ *
+ * In every fifth world only managers and the network to them fail: there nothing may be stopped, and no guest begins anew.
  */
 import { Client } from './client.ts'
-import { Faults, leaseFaultKinds } from './faults.ts'
+import { Faults, leaseFaultKinds, managerFaultKinds } from './faults.ts'
 import type { RunOptions, RunOutcome } from './scenarios.ts'
 import { settle } from './settled.ts'
 import { SimulatedCluster } from './simulated-cluster.ts'
@@ -28,14 +30,15 @@ export async function leaseLife(options: RunOptions): Promise<RunOutcome> {
   await world.clock.advance(4000)
   const faults = new Faults(world, client)
   const lastsMs = 60_000 + world.random.int(60_000)
-  faults.plan(leaseFaultKinds, 2 + world.random.int(6), lastsMs)
+  const isOfManagers = options.seed % 5 === 4
+  faults.plan(isOfManagers ? managerFaultKinds : leaseFaultKinds, 2 + world.random.int(6), lastsMs)
   const until = world.clock.elapsedMs + lastsMs
   while (world.clock.elapsedMs < until) {
     await world.clock.advance(2000 + world.random.int(10_000))
-    void actAtRandom(world, client)
+    if (!isOfManagers) void actAtRandom(world, client)
   }
   faults.heal()
-  const wrong = await settle(world, client)
+  const wrong = [...(await settle(world, client)), ...(isOfManagers ? restarted(world) : [])]
   const tally: Record<string, number> = { faults: faults.count }
   for (const line of world.trace.lines) {
     for (const [key, words] of Object.entries(counted)) if (line.includes(words)) tally[key] = (tally[key] ?? 0) + 1
@@ -43,6 +46,13 @@ export async function leaseLife(options: RunOptions): Promise<RunOutcome> {
   const { items } = await world.store.list('promise')
   tally['rounds'] = items.reduce((sum, { value }) => sum + value.promise.round, 0)
   return { seed: options.seed, wrong, trace: world.trace.lines, virtualMs: world.clock.elapsedMs, tally }
+}
+
+/** Guests that have begun more than one life. */
+function restarted(world: SimulatedCluster): string[] {
+  return [...world.truth.boots].flatMap(([guest, lives]) =>
+    lives.size === 1 ? [] : [`${guest} was stopped and started anew, though only managers failed`],
+  )
 }
 
 const counted = {

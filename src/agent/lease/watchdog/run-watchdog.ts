@@ -6,7 +6,7 @@
 import { setPriority } from 'node:os'
 import { join } from 'node:path'
 import { describeError } from '../../../base/errors.ts'
-import type { Files } from '../../../base/files.ts'
+import { fileErrorCode, type Files } from '../../../base/files.ts'
 import type { VmId } from '../../../base/ids.ts'
 import type { Logger } from '../../../base/log.ts'
 import type { ProcessId, Processes } from '../../../base/processes.ts'
@@ -139,14 +139,16 @@ async function stopOne({ files, processes, log }: StopPorts, place: string, vm: 
   return !(await processes.isAlive(found.process))
 }
 
-/** What the hypervisor has written down of a VM's QEMU; undefined: there is none. */
+/** What the hypervisor has written down of a VM's QEMU; undefined: there is none. Throws what keeps it from being read. */
 export async function machineAt(
   files: Files,
   place: string,
 ): Promise<{ readonly process: ProcessId | null; readonly permit?: string } | undefined> {
   try {
     return JSON.parse(await files.readText(join(place, 'machine.json'))) as { process: ProcessId | null }
-  } catch {
-    return undefined
+  } catch (thrown) {
+    // What cannot be read now may be there.
+    if (fileErrorCode(thrown) === 'ENOENT') return undefined
+    throw thrown
   }
 }
