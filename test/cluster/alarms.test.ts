@@ -123,6 +123,20 @@ test('a host that crashes raises one alarm, also when the manager is killed mean
   )
 })
 
+test('room for a failure that is gone after the loss of a host is an alarm until the host is back', async () => {
+  const { world } = await openWorld(4)
+  await world.clock.advance(15_000)
+  const body = { admission: { policy: 'hosts' as const, hosts: 2 } }
+  await world.run(world.ask((manager) => manager.api.changeCluster({ params: {}, body }, call)))
+  await world.clock.advance(120_000)
+  assert.deepEqual(await alarmsOf(world, 'room-not-kept'), [], 'of three hosts two may fail, while there are no VMs')
+  world.hosts[1]!.crash()
+  const [raised] = await until(world, 'room-not-kept', 1, 150_000)
+  assert.match(raised?.message ?? '', /room for 2 host failures is to be kept, and 2 hosts take VMs/)
+  await bootAgain(world, 1)
+  await until(world, 'room-not-kept', 0, 120_000)
+})
+
 test('an alarm that is acknowledged stays so across managers; one that a person clears is not raised again while it lasts', async () => {
   const { world } = await openWorld(2)
   world.hosts[0]!.crash()

@@ -6,7 +6,7 @@ import { Alarms } from '../reconcilers/alarms/alarms.ts'
 import { Deliveries } from '../reconcilers/alarms/deliveries.ts'
 import type { Reconciler } from '../reconcilers/deps.ts'
 import { AlarmDesk } from './alarms.ts'
-import { alarmWorld } from './alarm-world.ts'
+import { alarmWorld, RoomLooks, type AlarmWorldParts } from './alarm-world.ts'
 import { CertificateEnds, type OwnCertificate } from './certificate-ends.ts'
 import type { AppContext } from './context.ts'
 import type { CertificateSigner } from './joins.ts'
@@ -27,7 +27,7 @@ export interface AlarmParts {
   readonly notificationTargets: NotificationTargets
   readonly certificateEnds: CertificateEnds
   /** To be run where the lead is. */
-  readonly reconcilers: () => Reconciler[]
+  readonly reconcilers: (managers: AlarmWorldParts['managers']) => Reconciler[]
 }
 
 const noNetwork: NonNullable<AlarmOptions['network']> = {
@@ -38,15 +38,16 @@ export function alarmParts(context: AppContext, sealed: Sealed, version: string,
   const { clock, store, random, mirror, logger: log } = context
   const { network = noNetwork, mailer = noMailer, certificates = () => [] } = options
   const ends = new CertificateEnds()
+  const room = new RoomLooks(context)
   const tell = tellTarget({ clock, network, mailer, sealed, version })
   return {
     alarms: new AlarmDesk(context),
     notificationTargets: new NotificationTargets(context, sealed, tell),
     certificateEnds: ends,
-    reconcilers: () => [
+    reconcilers: (managers) => [
       new Alarms({
         ...{ store, clock, random },
-        world: () => alarmWorld({ context, version, ends, certificates }),
+        world: () => alarmWorld({ context, version, ends, certificates, managers, room }),
         alarms: () => mirror.list('alarm'),
       }),
       new Deliveries({ store, clock, log, inventory: mirror, tell }),

@@ -1,11 +1,14 @@
 /** The inventory and the newest observations as conditions of alarms want them. */
 import type { HostId } from '../../base/ids.ts'
 import { defaultAlarmSettings, type AlarmSettings } from '../../contracts/alarms.ts'
-import type { AlarmCertificate, AlarmHost, AlarmVm, AlarmWorld } from '../domain/alarms/condition.ts'
+import type { AlarmCertificate, AlarmHost, AlarmRoom, AlarmVm, AlarmWorld } from '../domain/alarms/condition.ts'
+import { admissionProblem } from '../domain/admission.ts'
 import { describeSight, sightOf } from '../domain/host-sight.ts'
 import type { HostRecord, VmRecord } from '../store/records.ts'
 import type { CertificateEnds, OwnCertificate } from './certificate-ends.ts'
+import { clusterSnapshot } from './cluster-snapshot.ts'
 import type { AppContext } from './context.ts'
+import type { Managers } from './managers.ts'
 import type { Mirror } from './mirror.ts'
 
 export interface AlarmWorldParts {
@@ -13,6 +16,39 @@ export interface AlarmWorldParts {
   readonly version: string
   readonly ends: CertificateEnds
   readonly certificates: () => readonly OwnCertificate[]
+  readonly managers: Pick<Managers, 'seen'>
+  readonly room: RoomLooks
+}
+
+/** What is judged of all VMs together is judged this often, and not with every look. */
+const roomEveryMs = 10_000
+
+/** The room that admission control is to keep, as of some seconds ago. */
+export class RoomLooks {
+  readonly #context: Pick<AppContext, 'mirror' | 'registry' | 'clock'>
+  #seen: AlarmRoom | null = null
+  #lookAt = Number.NEGATIVE_INFINITY
+
+  constructor(context: Pick<AppContext, 'mirror' | 'registry' | 'clock'>) {
+    this.#context = context
+  }
+
+  get seen(): AlarmRoom | null {
+    const { clock } = this.#context
+    if (clock.monotonic() >= this.#lookAt) {
+      this.#lookAt = clock.monotonic() + roomEveryMs
+      this.#seen = this.#look()
+    }
+    return this.#seen
+  }
+
+  #look(): AlarmRoom | null {
+    const { mirror, registry } = this.#context
+    const record = mirror.list('cluster')[0]
+    if (record?.admission === undefined || record.admission.policy === 'off') return null
+    const problem = admissionProblem(clusterSnapshot(mirror, registry), record.admission) ?? null
+    return { subject: { kind: 'cluster', id: record.id, name: record.name }, problem }
+  }
 }
 
 export function alarmSettings(mirror: Mirror): AlarmSettings {
@@ -29,6 +65,7 @@ export function alarmWorld(parts: AlarmWorldParts): AlarmWorld {
     vms: mirror.list('vm').flatMap((vm) => vmOf(vm, context)),
     tasks: mirror.list('task'),
     certificates: certificatesOf(parts),
+    ...{ managers: parts.managers.seen(), room: parts.room.seen },
   }
 }
 

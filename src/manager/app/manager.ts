@@ -204,7 +204,7 @@ export class Manager implements AsyncDisposable {
     const fencers = { ...fenceDeps, inventory: mirror, begin }
     const fencing = options.fencing === undefined ? [] : [new FenceHosts(fencers), new FenceTests(fencers)]
     const forReconcilers = { ...deps, inventory: mirror, begin, nudge: () => engine.nudge(), nudges }
-    made.use(Reconcilers.start(forReconcilers, [...fencing, ...alarms.reconcilers()]))
+    made.use(Reconcilers.start(forReconcilers, [...fencing, ...alarms.reconcilers(manager.managers)]))
     manager.#resources.use(made.move())
     return manager
   }

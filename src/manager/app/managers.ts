@@ -81,6 +81,16 @@ export class Managers {
     })
   }
 
+  /** Those that are written down, and whether they have said nothing for long; as of the last look. */
+  seen(): { readonly id: ManagerId; readonly name: string; readonly isSilent: boolean }[] {
+    if (this.#port === undefined) return []
+    const leader = this.#port.leader().manager
+    return this.#context.mirror.list('manager').map(({ id, uuid, name }) => {
+      const seen = this.#living.find(({ manager }) => manager === uuid)?.seen
+      return { id, name, isSilent: uuid !== leader && this.#isSilent(seen) }
+    })
+  }
+
   #isSilent(seen: string | undefined): boolean {
     return seen === undefined || this.#context.clock.now() - Date.parse(seen) > silentAfterMs
   }

@@ -2,12 +2,15 @@
  * What a condition of alarms is: a pure function from what is known of the world to what it sees in it. To add one, write
  * the function and put it into the list in conditions.ts; docs/alarms.md says what people are to know of it.
  */
-import type { DatastoreId, HostId, TaskId, VmId } from '../../../base/ids.ts'
+import type { DatastoreId, HostId, ManagerId, TaskId, VmId } from '../../../base/ids.ts'
 import type { AlarmSettings, AlarmSeverity, AlarmSubject } from '../../../contracts/alarms.ts'
 import type { DatastoreObservation, VmObservation } from '../../../contracts/host.ts'
 import type { VmPolicies } from '../../../contracts/inventory.ts'
 import type { RunRecord } from '../../../contracts/run-record.ts'
 import type { DatastoreView, HostState } from '../cluster-view.ts'
+
+/** As host-registry.ts has it: a manager that has just begun hears a host by then, milliseconds. */
+export const surelySilentMs = 8000
 
 export interface AlarmWorld {
   /** Wall clock, milliseconds. */
@@ -20,6 +23,23 @@ export interface AlarmWorld {
   readonly vms: readonly AlarmVm[]
   readonly tasks: readonly AlarmTask[]
   readonly certificates: readonly AlarmCertificate[]
+  /** Those that are written down; none where this one is alone. */
+  readonly managers: readonly AlarmManager[]
+  /** Whether the room that is to be kept for failures is there; null: none is to be kept. */
+  readonly room: AlarmRoom | null
+}
+
+export interface AlarmManager {
+  readonly id: ManagerId
+  readonly name: string
+  readonly isSilent: boolean
+}
+
+export interface AlarmRoom {
+  /** The cluster. */
+  readonly subject: AlarmSubject
+  /** Why it is not there, with figures; null: it is. */
+  readonly problem: string | null
 }
 
 export interface AlarmHost {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import type { HostId } from '../../../base/ids.ts'
+import type { HostId, ManagerId } from '../../../base/ids.ts'
 import { noFigures, type ProtectionObservation, type RunProtection } from '../../../contracts/protection.ts'
 import { defaultAlarmSettings } from '../../../contracts/alarms.ts'
 import { aRun } from '../cluster-fixture.ts'
@@ -18,6 +18,7 @@ import {
   subjectsIn,
 } from './alarm-fixture.ts'
 import { certificateEnding } from './certificate-conditions.ts'
+import { managerSilent, roomNotKept } from './cluster-conditions.ts'
 import { isUnknown, type Condition } from './condition.ts'
 import { conditions } from './conditions.ts'
 import { datastoreFull, datastoreUnusable } from './datastore-conditions.ts'
@@ -201,6 +202,30 @@ test('a certificate near its end is a warning, within a week critical', () => {
   assert.equal(findingsIn(of(now + 6 * dayMs))[0]?.severity, 'critical')
   assert.match(findingsIn(of(now - dayMs))[0]?.message ?? '', /has ended/)
   assert.ok(of(null).every(isUnknown))
+})
+
+test('a manager that says nothing is one fewer', () => {
+  const managers = [
+    { id: 'manager-1' as ManagerId, name: 'm1', isSilent: false },
+    { id: 'manager-2' as ManagerId, name: 'm2', isSilent: true },
+  ]
+  const found = findingsIn(managerSilent.look(aWorld({ managers }), closed))
+  assert.deepEqual(
+    found.map(({ subject }) => subject.name),
+    ['m2'],
+  )
+})
+
+test('room that is not there is a warning, unless a host is about to be heard', () => {
+  const room = {
+    subject: { kind: 'cluster', id: 'cluster-1', name: 'c' },
+    problem: 'room for 1 host failure is missing',
+  }
+  const seen = (hosts = [anAlarmHost(1)]) => subjectsIn(roomNotKept.look(aWorld({ room, hosts }), closed))
+  assert.deepEqual(seen(), ['cluster-1'])
+  assert.deepEqual(seen([aSilentHost(1)]), ['cluster-1'], 'that one is lost')
+  assert.deepEqual(seen([aSilentHost(1, { silentMs: 3000 })]), ['?cluster-1'])
+  assert.deepEqual(roomNotKept.look(aWorld({ room: { ...room, problem: null } }), closed), [])
 })
 
 test('the settings decide', () => {

@@ -1,8 +1,13 @@
 /** Alarms of hosts. */
-import { hostSubject, unknown, type AlarmHost, type AlarmVm, type Condition, type Sight } from './condition.ts'
-
-/** As host-registry.ts has it: a manager that has just begun hears a host by then. */
-const surelySilentMs = 8000
+import {
+  hostSubject,
+  surelySilentMs,
+  unknown,
+  type AlarmHost,
+  type AlarmVm,
+  type Condition,
+  type Sight,
+} from './condition.ts'
 
 export const hostDown: Condition = {
   type: 'host-down',
