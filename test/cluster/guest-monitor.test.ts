@@ -121,6 +121,23 @@ test('it is given up after so many resets, said once, and taken up again when th
   )
 })
 
+test('that it is given up is said once, also when the agent of its host is started again', async () => {
+  const set = await stage({ ...usual, maxResets: 1, startupGraceMs: 0 })
+  const said = ['vm.reset-after-panic', 'vm.monitoring-gave-up']
+  for (let panics = 0; panics < 2; panics++) {
+    set.guest.panic()
+    await set.world.clock.advance(minute)
+  }
+  assert.deepEqual(await typesOf(set), said)
+  for (let again = 0; again < 2; again++) {
+    const host = set.world.host(set.vm.run.host!)
+    host.killAgent()
+    await set.world.run(host.boot())
+    await set.world.clock.advance(30_000)
+  }
+  assert.deepEqual([await typesOf(set), set.guest.state], [said, 'panicked'])
+})
+
 test('whenever the manager dies, and whatever the network loses, one hang is one reset', async () => {
   for (const [at, calls] of [1, 2, 4, 7, 11].entries()) {
     const set = await stage({ ...usual, hangAfterMs: 10_000, startupGraceMs: 0 }, 20_000)

@@ -20,7 +20,7 @@ const mostDelay = 4
 const longestLookMs = 10_000
 
 export class GuestWatch {
-  readonly #boot: string
+  readonly boot: string
   readonly #since: number
   /** An agent has answered since the guest began. */
   #isHeard: boolean
@@ -32,7 +32,7 @@ export class GuestWatch {
 
   /** `isHeard`: an earlier agent of this host has noted so, of this very boot. */
   constructor(boot: string, nowMs: number, isHeard = false) {
-    this.#boot = boot
+    this.boot = boot
     this.#since = nowMs
     this.#isHeard = isHeard
   }
@@ -73,6 +73,6 @@ export class GuestWatch {
     const agent = !this.#isHeard ? 'never' : this.#silentMs > 0 ? 'silent' : 'answering'
     const ms = Math.round
     const upMs = ms(nowMs - this.#since)
-    return { boot: this.#boot, upMs, agent, silentMs: ms(this.#silentMs), idleMs: ms(this.#idleMs), isPanicked }
+    return { boot: this.boot, upMs, agent, silentMs: ms(this.#silentMs), idleMs: ms(this.#idleMs), isPanicked }
   }
 }

@@ -157,8 +157,10 @@ export async function signalVm(core: VmCore, request: Static<typeof SignalReques
 /** One that has panicked stands still, and goes on with the reset. */
 async function reset(core: VmCore): Promise<void> {
   const isPanicked = (await core.askMachine()) === 'panicked'
-  // Before it: what its agent has answered says nothing of the guest that boots now.
-  await core.save({ heardIn: 0 })
+  // Before it: whoever comes after this agent cannot know whether the boot is still that one.
+  await core.save({ boot: null })
   await core.mustHaveMachine().reset()
+  // QEMU may say so later than it answers, and what is saved until then is of the boot that is over.
+  core.beginBoot()
   if (isPanicked && !core.state.pausedByUser) await core.resume()
 }

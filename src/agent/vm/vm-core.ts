@@ -126,7 +126,7 @@ export class VmCore {
     this.background = background
     this.log = ports.log.child({ vm })
     this.state = state ?? newVmState(vm)
-    this.watch = newWatch(ports.clock, 0, false)
+    this.watch = newWatch(ports.clock, 0)
     this.#onEvent = onEvent
   }
 
@@ -134,9 +134,25 @@ export class VmCore {
   async save(change: Partial<VmState>): Promise<void> {
     if (this.state.role === 'incoming' && change.role === 'running')
       this.#calmUntil = this.ports.clock.monotonic() + calmMs
-    this.state = { ...this.state, ...change }
+    this.state = { ...this.state, boot: this.#boot(), ...change }
     await this.ports.states.write(this.state)
     this.#changed()
+  }
+
+  #boot(): NonNullable<VmState['boot']> | null {
+    const { machine, watch } = this
+    return machine === undefined ? null : { pid: machine.pid, name: watch.boot, isHeard: watch.isHeard }
+  }
+
+  /** What is known of the guest's boot is durable when it resolves: the next agent calls it the same. */
+  async keepBoot(): Promise<void> {
+    const { boot } = this.state
+    if (boot?.name !== this.watch.boot || boot.isHeard !== this.watch.isHeard) await this.save({})
+  }
+
+  /** It was reset: whatever was seen of it was of another boot. */
+  beginBoot(): void {
+    this.watch = newWatch(this.ports.clock, this.machine?.pid ?? 0)
   }
 
   /** Reports cost CPU, and a guest that moves, or has just arrived, needs all there is: they wait a little then. */
@@ -154,7 +170,10 @@ export class VmCore {
     this.machineState = state
     this.hasRun = false
     this.witnessed = state === 'prelaunch' || state === 'incoming'
-    this.watch = newWatch(this.ports.clock, machine.pid, this.state.heardIn === machine.pid)
+    const { boot } = this.state
+    // One that has just been started is none that an earlier agent knew, whatever its number.
+    const isKnown = !this.witnessed && boot?.pid === machine.pid
+    this.watch = newWatch(this.ports.clock, machine.pid, isKnown ? boot : undefined)
     this.#listening = machine.onEvent((event) => {
       if (this.machine !== machine) return
       this.#note(event)
@@ -171,7 +190,7 @@ export class VmCore {
       if (event.state === 'running') this.hasRun = true
       else this.watch.interrupt()
     }
-    if (event.kind === 'reset') this.watch = newWatch(this.ports.clock, this.machine?.pid ?? 0, false)
+    if (event.kind === 'reset') this.beginBoot()
     this.#changed()
   }
 

@@ -247,10 +247,13 @@ export class VmKeeper implements AsyncDisposable {
   /** One look at the guest, for its monitoring. Rejects where QEMU does not answer. */
   async look(signs: GuestSigns, frames: FramesSent, everyMs: number): Promise<void> {
     await lookAtGuest(this.#core, { signs, frames, everyMs })
-    const { machine, watch, state } = this.#core
-    if (!watch.isHeard || machine === undefined || state.heardIn === machine.pid) return
-    await this.#queue.run(async () => {
-      if (this.#core.watch === watch && this.#core.machine === machine) await this.#core.save({ heardIn: machine.pid })
+    const { watch, state } = this.#core
+    if (watch.isHeard && state.boot?.isHeard !== true) await this.#keepBoot()
+  }
+
+  #keepBoot(): Promise<void> {
+    return this.#queue.run(async () => {
+      if (this.#core.machine !== undefined) await this.#core.keepBoot()
     })
   }
 
@@ -276,6 +279,7 @@ export class VmKeeper implements AsyncDisposable {
       this.#core.attach(machine, 'running')
       const found = await this.#core.askMachine().catch(() => 'running' as const)
       this.#core.witnessed = found === 'incoming' || found === 'prelaunch'
+      await this.#core.keepBoot()
     }
     if (this.#core.state.pending?.event === 'started' && !this.hasMachine()) await this.#core.save({ pending: null })
     // It was to end when the agent ended: that comes first, so that its end is told only when it has.
@@ -311,9 +315,7 @@ export class VmKeeper implements AsyncDisposable {
         this.#core.background.watchSpace()
       })
     }
-    // What its agent has answered says nothing of the guest that boots now.
-    if (event.kind === 'reset' && (this.#core.state.heardIn ?? 0) !== 0)
-      this.#enqueue(() => this.#core.save({ heardIn: 0 }))
+    if (event.kind === 'reset') this.#keepBoot().catch((err: unknown) => this.#report(err))
     if (event.kind === 'gone') this.#reconcileSoon()
     if (event.kind === 'state') this.#onState(event)
   }

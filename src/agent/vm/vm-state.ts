@@ -91,8 +91,8 @@ export const VmState = Open({
   givenUp: Type.Optional(Type.Integer({ minimum: 0 })),
   /** Number of the newest task that has signalled it. */
   lastSignal: Type.Optional(Type.Integer({ minimum: 0 })),
-  /** Process of the QEMU whose guest's agent has answered since that guest began; 0: none has since a reset. */
-  heardIn: Type.Optional(Type.Integer({ minimum: 0 })),
+  /** What the guest's boot is called, and whether an agent in it has answered since; null while a reset is on its way. */
+  boot: Type.Optional(Nullable(Open({ pid: Type.Integer(), name: Type.String(), isHeard: Type.Boolean() }))),
   pausedByUser: Type.Boolean(),
   outOfSpace: Type.Boolean(),
   problem: Nullable(Type.String()),

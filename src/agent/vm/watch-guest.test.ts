@@ -118,7 +118,7 @@ describe('what is seen of a guest', () => {
     assert.equal((await seen(set.world)).agent, 'answering')
   })
 
-  test('the next agent knows that the guest had an agent, and not after a reset', async () => {
+  test('the next agent knows the boot and that the guest had an agent, and not after a reset', async () => {
     const set = await watched()
     await hang(set)
     await set.world.clock.advance(8000)
@@ -127,13 +127,29 @@ describe('what is seen of a guest', () => {
     await set.world.run(set.world.a.boot())
     await set.world.clock.advance(20_000)
     assert.equal((await seen(set.world)).agent, 'silent')
-    assert.notEqual((await seen(set.world)).boot, boot)
+    assert.equal((await seen(set.world)).boot, boot)
     await signal(set.world, 'reset', 1)
     set.guest.live({ answers: false })
     set.world.a.kill()
     await set.world.run(set.world.a.boot())
     await set.world.clock.advance(20_000)
     assert.equal((await seen(set.world)).agent, 'never')
+    assert.notEqual((await seen(set.world)).boot, boot)
+  })
+
+  test('a boot that an agent resets while it dies is called otherwise by the next', async () => {
+    const set = await watched()
+    await set.world.clock.advance(3000)
+    const { boot } = await seen(set.world)
+    // Whether QEMU did it, nobody learns.
+    set.guest.reset = () => {
+      set.world.a.kill()
+      throw new Error('the agent is dead')
+    }
+    await assert.rejects(signal(set.world, 'reset', 1))
+    await set.world.run(set.world.a.boot())
+    await set.world.clock.advance(1000)
+    assert.notEqual((await seen(set.world)).boot, boot)
   })
 
   test('a guest that has moved is a new one to its host', async () => {

@@ -5,10 +5,13 @@ import type { FramesSent, GuestSigns } from '../guest/guest-signs.ts'
 import { GuestWatch } from '../guest/guest-watch.ts'
 import type { VmCore } from './vm-core.ts'
 
-/** Its name is never given again on any host: no process of that number began, and no agent took it up, at that moment. */
-export function newWatch(clock: Clock, pid: number, isHeard: boolean): GuestWatch {
+/**
+ * `kept`: what an earlier agent has noted of this very boot. Another name is never given again on any host: no process of that
+ * number began, and no agent took it up, at that moment.
+ */
+export function newWatch(clock: Clock, pid: number, kept?: { name: string; isHeard: boolean }): GuestWatch {
   const nowMs = clock.monotonic()
-  return new GuestWatch(`${pid}-${Math.round(nowMs)}`, nowMs, isHeard)
+  return new GuestWatch(kept?.name ?? `${pid}-${Math.round(nowMs)}`, nowMs, kept?.isHeard)
 }
 
 /** Asks its agent and reads its counters, outside of the queue. Rejects where QEMU does not answer: then it is not judged. */
