@@ -4,6 +4,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { RuleId } from '../../base/ids.ts'
 import type { CreateRule, Rule } from '../../contracts/restart.ts'
 import type { CallOf } from '../../contracts/routes.ts'
+import type { ClusterView } from '../domain/cluster-view.ts'
 import { nameClaim, nameProblem } from '../domain/names.ts'
 import { ruleContradiction, ruleWarnings } from '../domain/rule-check.ts'
 import type { RuleRecord } from '../store/records.ts'
@@ -21,10 +22,10 @@ export class Rules {
 
   async list(query: CallOf<'listRules'>['query'] = {}): Promise<PageOf<Rule>> {
     const mirror = await this.#context.mirror.fresh()
+    // One for all: it reads the whole inventory.
+    const cluster = await this.#context.cluster()
     const page = namedPageOf(mirror.list('rule'), query)
-    const items: Rule[] = []
-    for (const record of page.items) items.push(await this.#view(record))
-    return { items, next: page.next, revision: mirror.revision }
+    return { items: page.items.map((each) => this.#view(each, cluster)), next: page.next, revision: mirror.revision }
   }
 
   /** Throws `refused` for a rule that contradicts others, `name-taken`, `not-found`, `invalid-request`. */
@@ -57,7 +58,7 @@ export class Rules {
     const mirror = await this.#context.mirror.fresh()
     const record = mirror.get('rule', id)
     if (record === undefined) throw notFound('rule', id)
-    return this.#view(record)
+    return this.#view(record, await this.#context.cluster())
   }
 
   async remove(id: string, caller: Caller): Promise<null> {
@@ -93,7 +94,7 @@ export class Rules {
     throw new HoldfastError('refused', contradiction, { mend: '`holdfast rule list` shows the rules that there are.' })
   }
 
-  async #view(record: RuleRecord): Promise<Rule> {
+  #view(record: RuleRecord, view: ClusterView): Rule {
     const { mirror } = this.#context
     const { id, uuid, name, created, cluster, kind, strength } = record
     return {
@@ -103,7 +104,7 @@ export class Rules {
       hosts: record.hosts
         .flatMap((host) => mirror.get('host', host) ?? [])
         .map((host) => ({ id: host.id, name: host.name })),
-      warnings: ruleWarnings(await this.#context.cluster(), record),
+      warnings: ruleWarnings(view, record),
     }
   }
 }
