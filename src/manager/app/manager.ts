@@ -278,6 +278,7 @@ function sagaDeps(context: AppContext, engine: SagaEngine, urls: () => readonly 
     hosts: {
       agent: (host: HostId) => context.agent(host),
       report: (host: HostId) => registry.report(host),
+      observation: (host: HostId | null, vm: VmId) => registry.observation(host, vm),
       silentMs: (host: HostId) => registry.silentMs(host),
       stateOf: (record: HostRecord) => registry.stateOf(record),
       giveUpLease: (host: HostId, silentMs: number) => registry.giveUpLease(host, silentMs),

@@ -44,17 +44,14 @@ export class GuestMonitor implements Reconciler {
   }
 
   async look(): Promise<void> {
-    const { inventory, clock } = this.#deps
-    const plan = planGuestResets(inventory.list('vm'), inventory.list('run'), (run) => this.#sight(run), clock.now())
+    const { hosts, inventory, clock } = this.#deps
+    const states = new Map(inventory.list('host').map((host) => [host.id, hosts.stateOf(host)]))
+    const sight = ({ id, run }: RunRecordStored): Pick<GuestSight, 'host' | 'observation'> => ({
+      host: (run.host === null ? undefined : states.get(run.host)) ?? null,
+      observation: hosts.observation(run.host, id),
+    })
+    const plan = planGuestResets(inventory.list('vm'), inventory.list('run'), sight, clock.now())
     for (const { vm, act } of plan) await (act.do === 'reset' ? this.#reset(vm, act) : giveUp(this.#deps, vm, act))
-  }
-
-  #sight({ id, run }: RunRecordStored): Pick<GuestSight, 'host' | 'observation'> {
-    const { hosts, inventory } = this.#deps
-    const record = inventory.list('host').find((host) => host.id === run.host)
-    if (record === undefined || run.host === null) return { host: null, observation: undefined }
-    const observation = hosts.report(run.host)?.vms.find(({ vm }) => vm === id)
-    return { host: hosts.stateOf(record), observation }
   }
 
   async #reset(vm: VmId, act: Act): Promise<void> {

@@ -4,7 +4,7 @@ import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { AgentApi } from '../../contracts/agent-api.ts'
-import type { HostReport } from '../../contracts/host.ts'
+import type { HostReport, VmObservation } from '../../contracts/host.ts'
 import type { Host } from '../../contracts/inventory.ts'
 import type { ClusterView } from '../domain/cluster-view.ts'
 import type { HostRecord, TaskRecord } from '../store/records.ts'
@@ -16,6 +16,8 @@ export interface HostsPort {
   agent(host: HostId): AgentApi
   /** The newest report, however old; undefined when there has been none since this manager began. */
   report(host: HostId): HostReport | undefined
+  /** What a connected host sees of a VM; undefined where it is not connected. */
+  observation(host: HostId | null, vm: VmId): VmObservation | undefined
   /** How long the host has been silent, milliseconds; since this manager's start when it never reported. */
   silentMs(host: HostId): number
   stateOf(record: HostRecord): Host['state']

@@ -59,6 +59,10 @@ export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWo
   const hosts: SagaDeps['hosts'] = {
     agent: (host) => agents.agent(host).asApi(),
     report: (host) => ({ ...reportOf(host), vms: agents.agent(host).observations }),
+    observation: (host, vm) =>
+      host !== null && agents.agent(host).isUp
+        ? agents.agent(host).observations.find((each) => each.vm === vm)
+        : undefined,
     silentMs: () => 0,
     stateOf,
     giveUpLease: () => false,
