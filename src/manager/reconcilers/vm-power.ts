@@ -92,6 +92,8 @@ export class VmPower implements Reconciler {
   readonly #history = new Map<VmId, StartHistory>()
   /** Starts whose end is not known yet. */
   readonly #begun = new Map<VmId, { readonly task: TaskId; readonly at: number }>()
+  /** Tasks that hold wanted VMs and are no starts of its own that go on, as each was once asked for. */
+  readonly #foreign = new Set<TaskId>()
   /** What went wrong with the last start that came to nothing. */
   readonly #failures = new Map<VmId, string>()
   readonly #times: StateTimes
@@ -176,10 +178,13 @@ export class VmPower implements Reconciler {
 
   /** Starts that a former manager has begun, and that go on. */
   async #takeUp(wanted: readonly VmRecord[], now: number): Promise<void> {
+    const holding = new Set(wanted.map(({ operation }) => operation))
+    for (const task of this.#foreign) if (!holding.has(task)) this.#foreign.delete(task)
     for (const { id, operation } of wanted) {
-      if (operation === null || this.#begun.has(id)) continue
+      if (operation === null || this.#begun.has(id) || this.#foreign.has(operation)) continue
       const task = (await this.#deps.store.get('task', operation))?.value
       if (task?.startedBy === startedBy && task.ended === null) this.#begun.set(id, { task: task.id, at: now })
+      else this.#foreign.add(operation)
     }
   }
 
