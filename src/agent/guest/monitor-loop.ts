@@ -1,4 +1,5 @@
 /** Looks at the guests that are to be monitored, each at its own pace. Where none is, nothing goes on at all. */
+import { orAborted } from '../../base/aborted.ts'
 import type { Clock } from '../../base/clock.ts'
 import { describeError } from '../../base/errors.ts'
 import type { VmId } from '../../base/ids.ts'
@@ -55,7 +56,7 @@ export class Monitored {
   }
 }
 
-/** Until the signal; rejects then. */
+/** Until the signal; rejects then, and for nothing else. */
 export async function runMonitor(
   deps: MonitorDeps,
   monitored: Monitored,
@@ -63,17 +64,22 @@ export async function runMonitor(
   signal: AbortSignal,
 ): Promise<never> {
   for (;;) {
-    if (!monitored.isAny) await monitored.changed
+    if (!monitored.isAny) await orAborted(monitored.changed, signal)
     await deps.clock.sleep(tickMs, signal)
-    await lookAtAll(deps, monitored, await vms()).catch((err: unknown) => {
+    await lookAtAll(deps, monitored, vms).catch((err: unknown) => {
       deps.log.warn({ err: describeError(err) }, 'the guests could not be looked at; it is tried again')
     })
   }
 }
 
-async function lookAtAll({ clock, signs, log }: MonitorDeps, monitored: Monitored, vms: readonly WatchedVm[]) {
+async function lookAtAll(
+  { clock, signs, log }: MonitorDeps,
+  monitored: Monitored,
+  vms: () => Promise<readonly WatchedVm[]>,
+): Promise<void> {
+  const all = await vms()
   const now = clock.monotonic()
-  const due = vms.flatMap((watched) => {
+  const due = all.flatMap((watched) => {
     const everyMs = monitored.everyMs(watched.vm)
     return everyMs !== null && watched.isLookDue(now, everyMs) ? [{ watched, everyMs }] : []
   })
