@@ -43,12 +43,35 @@ async function stage(hardware: string | null = null) {
   return { folder, make, qemu, program, end }
 }
 
+/** A machine's watchdog, and what it was told; each pet comes after a look that found nothing to kill, or nothing left. */
+async function fakeDog(folder: string) {
+  const verbs: string[] = []
+  let told: () => void = () => undefined
+  const server = createServer((socket) => {
+    socket.on('error', () => socket.destroy())
+    socket.on('data', (data) => {
+      verbs.push((JSON.parse(data.toString('utf8')) as { verb: string }).verb)
+      socket.write('{}\n')
+      told()
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(join(folder, 'dog.sock'), resolve))
+  /** Until it was told so many more things. */
+  const hear = async (count: number): Promise<void> => {
+    const until = verbs.length + count
+    while (verbs.length < until) await new Promise<void>((resolve) => (told = resolve))
+  }
+  return { verbs, hear, [Symbol.dispose]: () => server.close() }
+}
+
 test('what is armed is killed when the deadline is over, nothing else, and without the agent', async () => {
-  const { make, qemu, program, end } = await stage()
+  const { folder, make, qemu, program, end } = await stage('dog.sock')
+  using dog = await fakeDog(folder)
   const [armed, other] = [await qemu(vm1), await qemu(vm2)]
   const watchdog = make()
   await watchdog.order({ deadlineMs: ports.clock.monotonic() + 60_000, armed: [vm1] })
   const first = await program()
+  await dog.hear(2)
   assert.equal(await ports.processes.isAlive(armed), true)
   // Another agent goes on with the program that runs.
   const again = make()
@@ -64,41 +87,32 @@ test('what is armed is killed when the deadline is over, nothing else, and witho
 })
 
 test('a program that was killed is started again with the next order, and a released host is let alone', async () => {
-  const { make, qemu, program, end } = await stage()
+  const { folder, make, qemu, program, end } = await stage('dog.sock')
+  using dog = await fakeDog(folder)
   const armed = await qemu(vm1)
   const watchdog = make()
   await watchdog.order({ deadlineMs: null, armed: [vm1] })
   const first = await program()
+  await dog.hear(2)
+  assert.equal(await ports.processes.isAlive(armed), true)
   await ports.processes.signal(first, 'SIGKILL')
   await ports.processes.waitGone(first)
   await watchdog.order({ deadlineMs: null, armed: [vm1] })
   const second = await program()
   assert.notDeepEqual(second, first)
+  // The program says so before it looks for the first time.
+  await dog.hear(2)
   assert.equal(await ports.processes.isAlive(armed), true)
   await end(second, armed)
 })
 
 test('the hardware is armed with the first order, and petted while all is well', async () => {
   const { folder, make, program, end } = await stage('dog.sock')
-  const verbs: string[] = []
-  let told: () => void = () => undefined
-  const server = createServer((socket) => {
-    socket.on('error', () => socket.destroy())
-    socket.on('data', (data) => {
-      verbs.push((JSON.parse(data.toString('utf8')) as { verb: string }).verb)
-      socket.write('{}\n')
-      told()
-    })
-  })
-  await new Promise<void>((resolve) => server.listen(join(folder, 'dog.sock'), resolve))
-  const heard = async (count: number): Promise<void> => {
-    while (verbs.length < count) await new Promise<void>((resolve) => (told = resolve))
-  }
+  using dog = await fakeDog(folder)
   const watchdog = make()
   await watchdog.order({ deadlineMs: ports.clock.monotonic() + 60_000, armed: [vm1] })
   assert.equal(watchdog.hardwareMs, 2000)
-  await heard(3)
-  assert.deepEqual(verbs.slice(0, 3), ['arm', 'pet', 'pet'])
-  server.close()
+  while (dog.verbs.length < 3) await dog.hear(1)
+  assert.deepEqual(dog.verbs.slice(0, 3), ['arm', 'pet', 'pet'])
   await end(await program())
 })
