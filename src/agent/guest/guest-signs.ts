@@ -1,13 +1,12 @@
 /** Signs of life of the guests on a host, passed in. */
 import type { Clock } from '../../base/clock.ts'
-import { describeError } from '../../base/errors.ts'
 import type { Files } from '../../base/files.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Network } from '../../base/network.ts'
 import type { VmId } from '../../base/ids.ts'
 import type { Machine } from '../../hypervisor/hypervisor.ts'
 import { tapName } from '../network/names.ts'
-import { GuestAgent } from './guest-agent.ts'
+import { agentProblem } from './agent-problem.ts'
 
 export interface GuestSigns {
   /** Whether the agent in the guest answers soon. The channel is free again when it resolves. Never rejects. */
@@ -24,27 +23,15 @@ const answerMs = 5000
 
 export class HostSigns implements GuestSigns {
   readonly #ports: { clock: Clock; files: Files; network: Network; log: Logger }
-  #marks = 0
 
   constructor(ports: { clock: Clock; files: Files; network: Network; log: Logger }) {
     this.#ports = ports
   }
 
-  /**
-   * The channel is opened for one question and closed again: QEMU serves one connection at a time, and a pump or a backup may
-   * want it.
-   */
   async doesAnswer(machine: Machine): Promise<boolean> {
-    const { clock, network, log } = this.#ports
-    try {
-      const stream = await network.connectUnix(machine.guestAgentSocket)
-      const mark = ++this.#marks + Math.floor(clock.now())
-      using _agent = await GuestAgent.open(stream, clock, mark, answerMs)
-      return true
-    } catch (thrown) {
-      log.debug({ machine: machine.name, err: describeError(thrown) }, 'no agent in the guest answers')
-      return false
-    }
+    const problem = await agentProblem(this.#ports, machine.guestAgentSocket, answerMs)
+    if (problem !== null) this.#ports.log.debug({ machine: machine.name, problem }, 'no agent in the guest answers')
+    return problem === null
   }
 
   /** One read for all. What a tap has received is what its guest has sent. */

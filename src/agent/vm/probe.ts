@@ -4,12 +4,12 @@
  * network is needed, and the guest sees a neighbour.
  */
 import type { Clock } from '../../base/clock.ts'
-import { describeError, HoldfastError } from '../../base/errors.ts'
+import { HoldfastError } from '../../base/errors.ts'
 import type { Network } from '../../base/network.ts'
 import type { TcpProbe } from '../../base/tcp.ts'
 import type { VmDeployment } from '../../contracts/agent-api.ts'
 import type { ProbeRequest, ProbeResult } from '../../contracts/probe.ts'
-import { GuestAgent } from '../guest/guest-agent.ts'
+import { agentProblem } from '../guest/agent-problem.ts'
 
 export interface ProbePorts {
   readonly clock: Clock
@@ -24,6 +24,8 @@ export interface GuestAddress {
 }
 
 const answerMs = 2000
+/** Less than a sign of life is given, which waits for the same channel. It is asked again soon. */
+const agentMs = 1000
 
 /** The addresses that Holdfast has given to a VM, in the order of its NICs. */
 export function addressesOf(deployment: Pick<VmDeployment, 'spec' | 'networks'>): GuestAddress[] {
@@ -39,7 +41,10 @@ export async function probeGuest(
   guest: { readonly agentSocket: string; readonly addresses: readonly GuestAddress[] },
   request: ProbeRequest,
 ): Promise<ProbeResult> {
-  if (request.kind === 'guest-agent') return agentAnswers(ports, guest.agentSocket)
+  if (request.kind === 'guest-agent') {
+    const problem = await agentProblem(ports, guest.agentSocket, agentMs)
+    return { isReady: problem === null, problem }
+  }
   const { port } = request
   if (port === undefined) throw new HoldfastError('invalid-request', 'the port to be asked is not named')
   if (guest.addresses.length === 0) {
@@ -49,14 +54,4 @@ export async function probeGuest(
   const problems = await Promise.all(asked)
   const isReady = problems.includes(null)
   return { isReady, problem: isReady ? null : problems.join('; ') }
-}
-
-async function agentAnswers({ clock, network }: ProbePorts, socket: string): Promise<ProbeResult> {
-  try {
-    const stream = await network.connectUnix(socket)
-    using agent = await GuestAgent.open(stream, clock, 1 + (Math.floor(clock.now()) % 1_000_000_000))
-    return { isReady: agent.isOpen, problem: null }
-  } catch (thrown) {
-    return { isReady: false, problem: describeError(thrown) }
-  }
 }
