@@ -5,6 +5,7 @@
  *   DS/disks/disk-7.qcow2        one file per disk, owned by its VM's user; disk-7.json: the task that made it
  *   DS/images/img-3.qcow2        read by every VM that uses it; img-3.json: what was found at import
  *   DS/uploads/ID                what an upload has brought so far
+ *   DS/hosts/host-3.json         where hosts share it: host-3 marks that it lives (lease/neighbours.ts)
  *
  * Paths are made from short ids alone, so nothing that a request holds can lead out of the folder. A folder of another
  * cluster is refused, and so is one that has lost its marker since this host saw it: its file system is not mounted.
