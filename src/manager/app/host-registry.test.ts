@@ -4,7 +4,8 @@ import type { Clock } from '../../base/clock.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
 import type { HostReport } from '../../contracts/host.ts'
 import type { HostRecord } from '../store/records.ts'
-import { HostRegistry, unreachableAfterMs } from './host-registry.ts'
+import { unreachableAfterMs } from '../domain/cluster-view.ts'
+import { HostRegistry } from './host-registry.ts'
 import { FakeHost } from './testing/fake-hosts.ts'
 
 const host = 'host-1' as HostId

@@ -6,13 +6,12 @@ import type { Clock } from '../../base/clock.ts'
 import type { HostId, VmId } from '../../base/ids.ts'
 import type { HostReport, VmObservation } from '../../contracts/host.ts'
 import type { Host } from '../../contracts/inventory.ts'
+import { unreachableAfterMs } from '../domain/cluster-view.ts'
 import type { Sighting } from '../domain/host-sight.ts'
 import { isNewer, type ReportMark } from '../domain/fence-plan.ts'
 import type { HostRecord } from '../store/records.ts'
 
 export const reportIntervalMs = 2000
-/** Four reports missed: a host that is only slow still gets one through. */
-export const unreachableAfterMs = 8000
 
 export interface KnownHost {
   readonly report: HostReport

@@ -11,7 +11,7 @@ import type { HostRecord } from '../store/records.ts'
 import type { NewEvent } from '../store/store.ts'
 import type { AppContext } from './context.ts'
 import type { HostLeases } from './host-leases.ts'
-import { unreachableAfterMs } from './host-registry.ts'
+import { unreachableAfterMs } from '../domain/cluster-view.ts'
 import type { Managers } from './managers.ts'
 import { need, newEvent, subjectOf, write } from './write.ts'
 

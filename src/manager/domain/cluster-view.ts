@@ -12,6 +12,9 @@ import type { RunRecord } from '../../contracts/run-record.ts'
 
 export type HostState = Host['state']
 
+/** A host counts as out of reach then. Four reports missed: one that is only slow still gets one through. */
+export const unreachableAfterMs = 8000
+
 export interface HostView {
   readonly id: HostId
   readonly name: string

@@ -41,3 +41,40 @@ test('a task of somebody else that holds a wanted VM is asked for once, and the 
   }
   assert.deepEqual(asked, ['task-7', 'task-8', 'task-7'])
 })
+
+test('people are told how often a VM was started again before it is left alone, and once', async () => {
+  for (const [cause, often] of [
+    ['crashed', 5],
+    ['host-lost', 7],
+  ] as const) {
+    const clock = new VirtualClock()
+    const store = new MemoryStore(clock)
+    const world = await fakeWorld({ store, clock, random: new SeededRandom(1) })
+    await addVm(world, { on: host1, datastore: shared })
+    const { value: vm } = (await store.get('vm', vm1))!
+    const { run, ...rest } = (await store.get('run', vm1))!.value
+    const lists: Record<string, readonly unknown[]> = {
+      vm: [{ ...vm, power: 'on', policies: { ...vm.policies, restart: 'on-failure' } }],
+      run: [{ ...rest, run: { ...run, phase: 'stopped', host: null, cause } }],
+    }
+    let begun = 0
+    // Of the tasks nothing is known afterwards, so each counts.
+    const power = new VmPower({
+      ...world.deps,
+      inventory: { list: (kind) => (lists[kind] ?? []) as never },
+      begin: () => Promise.resolve(`task-${++begun}` as TaskId),
+      nudge: () => undefined,
+    })
+    for (let seconds = 0; seconds < 30 * 60; seconds++) {
+      await power.look()
+      await clock.advance(1000)
+    }
+    const events = await store.events({ revision: 0, sequence: 0 }, 1000)
+    assert.ok(events !== 'relist')
+    const told = events.filter(({ type }) => type === 'vm.restart-paused').map(({ message }) => message)
+    assert.deepEqual(
+      [begun, told],
+      [often, [`one stopped ${often} times within an hour; it is not started again for a while`]],
+    )
+  }
+})

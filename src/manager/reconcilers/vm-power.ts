@@ -10,6 +10,7 @@ import { describeError, toHoldfastError } from '../../base/errors.ts'
 import { defaultRestartSettings } from '../../contracts/restart-words.ts'
 import type { RunRecord } from '../../contracts/run-record.ts'
 import { isToRestart } from '../domain/restart-order.ts'
+import { mostRestarts, restartPauseMs } from '../domain/restart-pauses.ts'
 import { planRestarts, type RestartPlan } from '../domain/restart-plan.ts'
 import type { RestartWait, RunRecordStored, VmRecord } from '../store/records.ts'
 import { startOperation } from '../sagas/vm-operations.ts'
@@ -18,13 +19,6 @@ import { ReadyProbes } from './ready-probes.ts'
 import { RestartWaits } from './restart-waits.ts'
 import { StateTimes } from './state-times.ts'
 
-/** The pause after the nth restart within the hour, milliseconds: the first is at once. */
-const pausesMs = [0, 10_000, 30_000, 120_000, 600_000] as const
-/**
- * What was taken from a guest says little of it: two more such restarts come at once. No more, since there are guests that take
- * their hosts with them.
- */
-const undeserved = 2
 const hourMs = 3_600_000
 
 /** The pause after the nth start in a row that came to nothing; the last of them again and again. */
@@ -67,8 +61,7 @@ export function planPower(
     if (vm.operation !== null || !isToRestart(vm, run)) continue
     const { restarts, misses } = history.get(vm.id) ?? noHistory
     const recent = restarts.filter((at) => nowMs - at < hourMs)
-    const counted = run?.cause === 'crashed' ? recent.length : Math.max(0, recent.length - undeserved)
-    const pauseMs = pausesMs[counted]
+    const pauseMs = restartPauseMs(run?.cause, recent.length)
     const missPauseMs = missPausesMs[Math.min(misses.length, missPausesMs.length) - 1] ?? 0
     const isDue =
       nowMs - (recent.at(-1) ?? -Infinity) >= (pauseMs ?? 0) && nowMs - (misses.at(-1) ?? -Infinity) >= missPauseMs
@@ -123,7 +116,7 @@ export class VmPower implements Reconciler {
       const plan = await this.#plan(vms, runs, history, now)
       for (const { vm, host } of plan.start) await this.#start(vm, host, now)
       for (const { run, dependency } of plan.asks) this.#probes.ask(run, dependency)
-      for (const vm of history.exhausted) await this.#tellExhausted(vm)
+      for (const vm of history.exhausted) await this.#tellExhausted(vm, runs.get(vm))
       this.#collect(waits, plan, history, runs, now)
     }
     await this.#waits.tell(vms, waits)
@@ -223,12 +216,13 @@ export class VmPower implements Reconciler {
     }
   }
 
-  async #tellExhausted(vm: VmId): Promise<void> {
+  async #tellExhausted(vm: VmId, run: RunRecord | undefined): Promise<void> {
     if (this.#told.has(vm)) return
     this.#told.add(vm)
     const record = this.#deps.inventory.list('vm').find((each) => each.id === vm)
     if (record === undefined) return
-    const message = `${record.name} stopped ${pausesMs.length} times within an hour; it is not started again for a while`
+    const often = `${mostRestarts(run?.cause)} times within an hour`
+    const message = `${record.name} stopped ${often}; it is not started again for a while`
     const subject = { kind: 'vm', id: vm, name: record.name }
     await this.#deps.store.commit({
       changes: [],

@@ -1,5 +1,6 @@
 /** Alarms of the cluster itself: its managers, and the room that is kept for failures. */
-import { surelySilentMs, unknown, type Condition, type Sight } from './condition.ts'
+import { unreachableAfterMs } from '../cluster-view.ts'
+import { unknown, type Condition, type Sight } from './condition.ts'
 
 export const managerSilent: Condition = {
   type: 'manager-silent',
@@ -29,7 +30,7 @@ export const roomNotKept: Condition = {
     const { subject, problem } = room
     if (problem === null) return []
     // Without the word of a host that is about to be heard its room is missing.
-    if (hosts.some(({ state, silentMs }) => state !== 'connected' && silentMs < surelySilentMs))
+    if (hosts.some(({ state, silentMs }) => state !== 'connected' && silentMs < unreachableAfterMs))
       return [unknown(subject)]
     const message = `admission control is not kept: ${problem}`
     const mend =

@@ -9,9 +9,6 @@ import type { VmPolicies } from '../../../contracts/inventory.ts'
 import type { RunRecord } from '../../../contracts/run-record.ts'
 import type { DatastoreView, HostState } from '../cluster-view.ts'
 
-/** As host-registry.ts has it: a manager that has just begun hears a host by then, milliseconds. */
-export const surelySilentMs = 8000
-
 export interface AlarmWorld {
   /** Wall clock, milliseconds. */
   readonly now: number

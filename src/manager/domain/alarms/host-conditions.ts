@@ -1,13 +1,6 @@
 /** Alarms of hosts. */
-import {
-  hostSubject,
-  surelySilentMs,
-  unknown,
-  type AlarmHost,
-  type AlarmVm,
-  type Condition,
-  type Sight,
-} from './condition.ts'
+import { unreachableAfterMs } from '../cluster-view.ts'
+import { hostSubject, unknown, type AlarmHost, type AlarmVm, type Condition, type Sight } from './condition.ts'
 
 export const hostDown: Condition = {
   type: 'host-down',
@@ -21,7 +14,8 @@ function downHost(host: AlarmHost, vms: readonly AlarmVm[]): Sight[] {
   const subject = hostSubject(host)
   // One that was emptied may be switched off.
   if (state === 'connected' || state === 'never-seen' || maintenance === 'on') return []
-  if (silentMs < surelySilentMs) return [unknown(subject)]
+  // A manager that has just begun hears a host by then.
+  if (silentMs < unreachableAfterMs) return [unknown(subject)]
   const count = vms.filter(({ run }) => run.host === host.id && run.phase !== 'stopped').length
   const held = count === 0 ? 'no VM is recorded on it' : `${count} VM${count === 1 ? ' is' : 's are'} recorded on it`
   const isOff = state === 'confirmed-off'

@@ -1,5 +1,6 @@
 /** Alarms of virtual machines. */
 import type { StopCause } from '../../../contracts/run-record.ts'
+import { mostRestarts } from '../restart-pauses.ts'
 import {
   unknown,
   vmSubject,
@@ -11,8 +12,6 @@ import {
 } from './condition.ts'
 
 const hourMs = 3_600_000
-/** As often within an hour, and reconcilers leave it alone (vm-power.ts); more often where its hosts were lost. */
-const [mostRestarts, mostOfLostHosts] = [5, 7]
 
 /** It stopped without being asked. */
 const failures: ReadonlySet<StopCause> = new Set(['crashed', 'host-lost', 'lost-in-move'])
@@ -64,19 +63,16 @@ export const restartPaused: Condition = {
   look: (world) =>
     exhausted(world).map((vm) => ({
       ...{ subject: vmSubject(vm), severity: 'critical' as const },
-      message: `${vm.name} stopped and was started again ${mostOf(vm)} times within an hour; it is left alone for a while`,
+      message: `${vm.name} stopped and was started again ${mostRestarts(vm.run.cause)} times within an hour; it is left alone for a while`,
       mend: `Look at the guest's console and log, then \`holdfast vm start ${vm.name}\`.`,
     })),
-}
-
-function mostOf({ run }: AlarmVm): number {
-  return run.cause === 'crashed' ? mostRestarts : mostOfLostHosts
 }
 
 function exhausted(world: AlarmWorld): AlarmVm[] {
   const restarts = restartsOf(world, hourMs)
   return world.vms.filter(
-    (vm) => hasFailed(vm) && vm.restart === 'on-failure' && (restarts.get(vm.id)?.length ?? 0) >= mostOf(vm),
+    (vm) =>
+      hasFailed(vm) && vm.restart === 'on-failure' && (restarts.get(vm.id)?.length ?? 0) >= mostRestarts(vm.run.cause),
   )
 }
 
