@@ -59,3 +59,17 @@ test('a silent host becomes unreachable, what it saw is not shown as now, and it
   registry.accept(await reportOf({ sequence: 3 }))
   assert.deepEqual(told, [true, true, false])
 })
+
+test('a host has gone on reporting since the last gap of more than one report', async () => {
+  const { clock, pass } = worldAt()
+  const registry = new HostRegistry(clock)
+  assert.equal(registry.steadyMs(host), 0)
+  for (let sequence = 1; sequence <= 4; sequence++) {
+    registry.accept(await reportOf({ sequence }))
+    pass(sequence === 2 ? 4000 : 2000)
+  }
+  assert.equal(registry.steadyMs(host), 10_000)
+  pass(2001)
+  registry.accept(await reportOf({ sequence: 5 }))
+  assert.equal(registry.steadyMs(host), 0)
+})

@@ -12,6 +12,8 @@ import { isNewer, type ReportMark } from '../domain/fence-plan.ts'
 import type { HostRecord } from '../store/records.ts'
 
 export const reportIntervalMs = 2000
+/** One report missed: a host that says nothing for longer has not gone on reporting. */
+const steadyGapMs = 4000
 
 export interface KnownHost {
   readonly report: HostReport
@@ -19,6 +21,8 @@ export interface KnownHost {
   readonly vms: ReadonlyMap<VmId, VmObservation>
   /** By the clock that does not jump. */
   readonly heardAt: number
+  /** Since then no report has been long after the one before it; by the same clock. */
+  readonly steadySince: number
   readonly lastSeen: string
   /** The host's wall clock minus ours, when the report came; includes the time on the wire. */
   readonly clockSkewMs: number
@@ -48,12 +52,14 @@ export class HostRegistry {
       if (known.report.session === report.session && known.report.sequence >= report.sequence) return false
       if (known.report.session !== report.session) this.#end(known.report.session)
     }
-    const now = this.#clock.now()
+    const [now, heardAt] = [this.#clock.now(), this.#clock.monotonic()]
+    const isSteady = known !== undefined && heardAt - known.heardAt <= steadyGapMs
     const wasAway = !this.isConnected(report.host)
     this.#hosts.set(report.host, {
       report,
       vms: new Map(report.vms.map((each) => [each.vm, each])),
-      heardAt: this.#clock.monotonic(),
+      heardAt,
+      steadySince: isSteady ? known.steadySince : heardAt,
       lastSeen: new Date(now).toISOString(),
       clockSkewMs: Date.parse(report.sentAt) - now,
     })
@@ -84,6 +90,12 @@ export class HostRegistry {
   /** How long the host has been silent, milliseconds; counted from this manager's start when it never reported. */
   silentMs(host: HostId): number {
     return this.#clock.monotonic() - (this.#hosts.get(host)?.heardAt ?? this.#openedAt)
+  }
+
+  /** For how long the host has gone on reporting without a gap, milliseconds; 0 before its first report. */
+  steadyMs(host: HostId): number {
+    const now = this.#clock.monotonic()
+    return now - (this.#hosts.get(host)?.steadySince ?? now)
   }
 
   /** What a connected host sees of a VM. */

@@ -280,6 +280,7 @@ function sagaDeps(context: AppContext, engine: SagaEngine, urls: () => readonly 
       report: (host: HostId) => registry.report(host),
       observation: (host: HostId | null, vm: VmId) => registry.observation(host, vm),
       silentMs: (host: HostId) => registry.silentMs(host),
+      steadyMs: (host: HostId) => registry.steadyMs(host),
       stateOf: (record: HostRecord) => registry.stateOf(record),
       giveUpLease: (host: HostId, silentMs: number) => registry.giveUpLease(host, silentMs),
       keepLease: (host: HostId) => registry.keepLease(host),

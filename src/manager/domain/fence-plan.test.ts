@@ -15,7 +15,7 @@ const id = (n: number): HostId => `host-${n}` as HostId
 
 /** Hosts by how long each is silent. */
 function hosts(...silentMs: number[]): FenceCandidate[] {
-  const usual = { isKnown: true, hasDevices: true, isConfirmedOff: false, isIdle: false }
+  const usual = { steadyMs: 60_000, isKnown: true, hasDevices: true, isConfirmedOff: false, isIdle: false }
   return silentMs.map((silent, at) => ({ id: id(at + 1), silentMs: silent, ...usual }))
 }
 
@@ -48,6 +48,12 @@ test('a witness must have reported well after the host fell silent', () => {
   assert.ok(!hasWitness(id(1), hosts(20_000, 3001)), 'it is as lost as this manager may be')
   const [lost, other] = hosts(9000, 0)
   assert.ok(!hasWitness(id(1), [lost!, { ...other!, isKnown: false }]), 'a host that never reported is none')
+})
+
+test('a host that has only just begun to report again is no witness', () => {
+  const [lost, other] = hosts(9000, 0)
+  assert.ok(!hasWitness(id(1), [lost!, { ...other!, steadyMs: 4999 }]))
+  assert.ok(hasWitness(id(1), [lost!, { ...other!, steadyMs: 5000 }]))
 })
 
 test('the only host is never fenced', () => {

@@ -24,6 +24,12 @@ export const witnessMs = 3000
 /** A witness that has been silent for longer is none: this manager may have slept meanwhile. */
 export const freshMs = 3000
 
+/**
+ * For so long must a witness have gone on reporting. When a network that was cut is whole again, the first host to report
+ * says nothing of those whose turn comes up to one interval later.
+ */
+export const steadyMs = 5000
+
 /** Within this the share of all hosts is counted. */
 export const shareWindowMs = 600_000
 
@@ -35,6 +41,8 @@ export interface FenceCandidate {
   /** It has reported once, to whichever manager. */
   readonly isKnown: boolean
   readonly silentMs: number
+  /** For how long it has gone on reporting without a gap. */
+  readonly steadyMs: number
   readonly hasDevices: boolean
   readonly isConfirmedOff: boolean
   /** In maintenance and empty: whoever works on it switches it off and on as he likes. */
@@ -56,14 +64,15 @@ export interface FencePlan {
   readonly held: readonly { readonly host: HostId; readonly reason: HeldReason }[]
 }
 
-/** Whether another host went on reporting after this one fell silent. */
+/** Whether another host went on reporting after this one fell silent, and has done so for a while. */
 export function hasWitness(
   host: HostId,
-  hosts: readonly Pick<FenceCandidate, 'id' | 'isKnown' | 'silentMs'>[],
+  hosts: readonly Pick<FenceCandidate, 'id' | 'isKnown' | 'silentMs' | 'steadyMs'>[],
 ): boolean {
   const silentMs = hosts.find(({ id }) => id === host)?.silentMs ?? 0
-  return hosts.some(({ id, isKnown, silentMs: otherMs }) => {
-    return id !== host && isKnown && otherMs <= freshMs && silentMs - otherMs >= witnessMs
+  return hosts.some((other) => {
+    const isSteady = other.isKnown && other.silentMs <= freshMs && other.steadyMs >= steadyMs
+    return other.id !== host && isSteady && silentMs - other.silentMs >= witnessMs
   })
 }
 

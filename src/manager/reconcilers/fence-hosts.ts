@@ -80,6 +80,7 @@ export class FenceHosts implements Reconciler {
       id: record.id,
       isKnown: record.facts !== null,
       silentMs: Math.min(hosts.silentMs(record.id), clock.monotonic() - this.#since),
+      steadyMs: hosts.steadyMs(record.id),
       hasDevices: (record.fence?.levels.length ?? 0) > 0,
       isConfirmedOff: record.confirmedOff,
       isIdle: record.maintenance === 'on' && !this.#holdsVms(record.id),

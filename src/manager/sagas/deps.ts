@@ -20,6 +20,8 @@ export interface HostsPort {
   observation(host: HostId | null, vm: VmId): VmObservation | undefined
   /** How long the host has been silent, milliseconds; since this manager's start when it never reported. */
   silentMs(host: HostId): number
+  /** For how long it has gone on reporting without a gap, milliseconds. */
+  steadyMs(host: HostId): number
   stateOf(record: HostRecord): Host['state']
   /** Whatever the host reports from now on earns it no lease, until `keepLease`. False where it was heard within `silentMs`. */
   giveUpLease(host: HostId, silentMs: number): boolean

@@ -64,6 +64,7 @@ export async function fakeWorld({ store, clock, random }: Ports): Promise<FakeWo
         ? agents.agent(host).observations.find((each) => each.vm === vm)
         : undefined,
     silentMs: () => 0,
+    steadyMs: () => 600_000,
     stateOf,
     giveUpLease: () => false,
     keepLease: () => undefined,

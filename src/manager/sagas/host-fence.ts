@@ -166,6 +166,7 @@ async function isLost(deps: FenceDeps, host: HostId): Promise<boolean> {
     id: value.id,
     isKnown: value.facts !== null,
     silentMs: deps.hosts.silentMs(value.id),
+    steadyMs: deps.hosts.steadyMs(value.id),
   }))
   return deps.hosts.silentMs(host) >= afterMs && hasWitness(host, hosts)
 }
