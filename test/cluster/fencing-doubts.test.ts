@@ -1,7 +1,9 @@
 /** Fencing that is not wanted any more, or never was: hosts that come back, and people who say otherwise. In virtual time. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { SimulatedCluster } from '../../src/sim/cluster/simulated-cluster.ts'
+import { call, SimulatedCluster } from '../../src/sim/cluster/simulated-cluster.ts'
+import { fenceAgent } from '../../src/sim/cluster/simulated-fences.ts'
+import { eventsOf, healed, isElsewhere, runningOn, stage, type Stage } from './fencing-stage.ts'
 
 test('a manager whose network is whole again after a cut fences none of the hosts that report again one by one', async () => {
   const switched: string[] = []
@@ -19,3 +21,70 @@ test('a manager whose network is whole again after a cut fences none of the host
   }
   assert.deepEqual(switched, [])
 })
+
+test('a host that reports again while the first level hangs is not switched off by the second', async () => {
+  const set = await stage()
+  const { world, lost, vm } = set
+  await setSpare(set)
+  world.fences.faults.set(`${fenceAgent} ${lost.name}`, 'hang')
+  world.network.cut(lost.id, 'manager')
+  await world.clock.runUntil(() => world.fences.done.includes(`off ${lost.name}`), 30_000)
+  await world.clock.advance(1000)
+  world.network.join(lost.id)
+  await world.clock.advance(40_000)
+  assert.deepEqual(offs(set), [`off ${lost.name}`])
+  assert.equal(world.truth.boots.get(vm.spec.uuid)?.size, 1)
+  assert.deepEqual(await eventsOf(set, 'host.fence-failed'), [])
+  assert.equal(await healed(set), 1)
+})
+
+test('a fencing that fails again and again ends when fencing is switched off', async () => {
+  const set = await stage()
+  const { world, lost } = set
+  world.fences.faults.set(`${fenceAgent} ${lost.name}`, 'fail')
+  world.network.cut(lost.id, 'manager')
+  await world.clock.advance(20_000)
+  await world.run(world.ask((manager) => manager.api.changeFencing({ params: {}, body: { automatic: false } }, call)))
+  world.fences.faults.clear()
+  await world.clock.advance(60_000)
+  assert.deepEqual(runningOn(set), [lost.address])
+  world.network.join(lost.id)
+  assert.equal(await healed(set), 1)
+})
+
+test('a host that a person has confirmed off is not switched by the fencing that had begun before', async () => {
+  const set = await stage()
+  const { world, lost } = set
+  world.fences.faults.set(`${fenceAgent} ${lost.name}`, 'fail')
+  lost.crash()
+  await world.clock.advance(30_000)
+  await world.run(
+    world.ask((manager) => manager.api.confirmHostOff({ params: { host: lost.id }, body: { iAmSure: true } }, call)),
+  )
+  await world.clock.runUntil(isElsewhere(set), 30_000)
+  const before = switches(set)
+  world.fences.faults.clear()
+  await world.clock.advance(60_000)
+  assert.equal(switches(set), before)
+  assert.ok(!lost.isOn, 'somebody works on it')
+  // A person may have it switched all the same: there is no other way to have it on again from afar.
+  const body = { then: 'on' } as const
+  await world.run(world.ask((manager) => manager.api.fenceHost({ params: { host: lost.id }, body }, call)))
+  await world.clock.runUntil(() => lost.isOn, 30_000)
+  assert.equal(await healed(set), 2)
+})
+
+/** A second level, whose faults are its own. */
+async function setSpare({ world, lost }: Stage): Promise<void> {
+  const body = { agent: 'fence_spare', options: { plug: lost.name }, secrets: { password: 'open sesame' }, level: 2 }
+  await world.run(world.ask((manager) => manager.api.setHostFence({ params: { host: lost.id }, body }, call)))
+}
+
+function offs({ world, lost }: Stage): string[] {
+  return world.fences.done.filter((each) => each === `off ${lost.name}`)
+}
+
+/** How often the host was switched off or on. */
+function switches({ world, lost }: Stage): number {
+  return world.fences.done.filter((each) => each === `off ${lost.name}` || each === `on ${lost.name}`).length
+}

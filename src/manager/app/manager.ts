@@ -188,7 +188,7 @@ export class Manager implements AsyncDisposable {
     const deps = sagaDeps(context, engine, () => allUrls(context.mirror, options.urls?.() ?? []))
     registerSagas(engine, deps)
     const nudges = new Nudges()
-    const fenceDeps = fencingDeps(options, deps, registry, nudges)
+    const fenceDeps = fencingDeps(options, deps, context, nudges)
     engine.register(fenceHostSaga, fenceDeps)
     engine.register(fenceCycleSaga, fenceDeps)
     const alarms = alarmParts(context, await sealedOf(options.authority, random), options.version, options)
@@ -259,12 +259,13 @@ function contextOf(options: ManagerOptions, mirror: Mirror, registry: HostRegist
 function fencingDeps(
   options: ManagerOptions,
   deps: MaintenanceDeps,
-  registry: HostRegistry,
+  { mirror, registry }: AppContext,
   nudges: Nudges,
 ): FenceDeps {
   return {
     ...deps,
     fence: fencePort(options.fencing),
+    runs: () => mirror.list('run'),
     markOff: (host, mark) => registry.markOff(host, mark),
     lookNow: (reconciler) => nudges.nudge(reconciler),
   }

@@ -6,6 +6,7 @@
 import type { HostId } from '../../base/ids.ts'
 import type { FencingSettings } from '../../contracts/fence.ts'
 import type { HostReport } from '../../contracts/host.ts'
+import type { RunRecord } from '../../contracts/run-record.ts'
 
 export const usualFencing: FencingSettings = {
   automatic: true,
@@ -13,6 +14,18 @@ export const usualFencing: FencingSettings = {
   atOnce: 1,
   mostShare: 0.5,
   agentTimeoutMs: 20_000,
+}
+
+/** What was set of it; the rest is as usual. */
+export function withUsual(set: Partial<FencingSettings> | undefined): FencingSettings {
+  return { ...usualFencing, ...set }
+}
+
+/** Whether a VM runs on the host, or is on its way to or from it. */
+export function holdsVms(host: HostId, runs: readonly { readonly run: RunRecord }[]): boolean {
+  return runs.some(({ run }) => {
+    return run.phase !== 'stopped' && (run.host === host || run.target === host || run.protection?.second === host)
+  })
 }
 
 /**

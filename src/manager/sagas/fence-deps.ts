@@ -1,8 +1,8 @@
 /** What fencing needs of the rest of the manager, beyond what every saga has. */
 import type { HostId } from '../../base/ids.ts'
 import type { FencingSettings } from '../../contracts/fence.ts'
-import { usualFencing, type ReportMark } from '../domain/fence-plan.ts'
-import type { FenceDeviceRecord } from '../store/records.ts'
+import { withUsual, type ReportMark } from '../domain/fence-plan.ts'
+import type { FenceDeviceRecord, Records } from '../store/records.ts'
 import type { SagaDeps } from './deps.ts'
 
 export interface FenceOrder {
@@ -24,10 +24,12 @@ export interface FenceDeps extends SagaDeps {
   readonly fence: FencePort
   /** From now on the host counts as out of reach, unless it has reported since the mark. */
   markOff(host: HostId, mark: ReportMark): void
+  /** Where VMs run, as of a moment ago. */
+  runs(): readonly Records['run'][]
   /** Makes a reconciler look now instead of at its next turn. */
   lookNow(reconciler: string): void
 }
 
 export async function fencingSettings({ store }: Pick<SagaDeps, 'store'>): Promise<FencingSettings> {
-  return { ...usualFencing, ...(await store.list('cluster')).items[0]?.value.fencing }
+  return withUsual((await store.list('cluster')).items[0]?.value.fencing)
 }

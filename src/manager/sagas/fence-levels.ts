@@ -2,7 +2,7 @@
  * The devices of a host, level by level. A level has done its work when every device of it said that it switched the host
  * off, and every one of them says afterwards that it is off: some say the first without having done it.
  */
-import { describeError, HoldfastError } from '../../base/errors.ts'
+import { describeError, HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { FenceDeps, FenceOrder } from './fence-deps.ts'
 
@@ -59,12 +59,14 @@ async function onEach(
 
 /**
  * The first level for which `act` succeeds: those from `first` on, then the ones before. When none does: throws `unreachable`
- * with what each said, so that it is tried again.
+ * with what each said, so that it is tried again, and `tell` is called with that. Where `act` throws `wrong-state` or
+ * `unreachable` it is not for the devices that it failed, and no other level is asked.
  */
 export async function firstLevel(
   host: Pick<HostRecord, 'name' | 'fence'>,
   first: number,
   act: (level: number) => Promise<void>,
+  tell: (problem: string) => Promise<void>,
 ): Promise<number> {
   const failures: string[] = []
   const count = levelCount(host)
@@ -74,8 +76,12 @@ export async function firstLevel(
       await act(level)
       return level
     } catch (thrown) {
+      const { code } = toHoldfastError(thrown)
+      if (code === 'wrong-state' || code === 'unreachable') throw thrown
       failures.push(`level ${level + 1}: ${describeError(thrown)}`)
     }
   }
-  throw new HoldfastError('unreachable', failures.join('. '))
+  const problem = failures.join('. ')
+  await tell(problem)
+  throw new HoldfastError('unreachable', problem)
 }

@@ -10,8 +10,8 @@
  */
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId } from '../../base/ids.ts'
-import { hasWitness, isNewer, judgeSilence, markOf, type ReportMark } from '../domain/fence-plan.ts'
-import type { HostRecord } from '../store/records.ts'
+import { hasWitness, holdsVms, isNewer, judgeSilence, markOf, type ReportMark } from '../domain/fence-plan.ts'
+import type { HostRecord, Records } from '../store/records.ts'
 import type { Stored } from '../store/store.ts'
 import { fencingSettings, type FenceDeps } from './fence-deps.ts'
 import { firstLevel, levelCount, needStatus, switchLevel, type LevelContext } from './fence-levels.ts'
@@ -27,6 +27,8 @@ export interface FenceHostParams {
   /** A manager's: the host must still be lost, and another be there that is not, whenever something is switched. */
   readonly isAutomatic: boolean
   readonly then: 'on' | 'off'
+  /** It was confirmed off when it was decided. Whoever confirms it later may work on it: it is not switched then. */
+  readonly wasOff?: boolean
   /** The newest report when it was decided. */
   readonly mark: ReportMark
 }
@@ -71,23 +73,41 @@ export const fenceHostSaga = saga<FenceHostParams, FenceDeps>('host.fence/1')
 /** Ready to begin. Throws `wrong-state` when the host has no device. */
 export function fenceOperation(
   host: Stored<HostRecord>,
-  params: Omit<FenceHostParams, 'host'>,
+  params: Omit<FenceHostParams, 'host' | 'wasOff'>,
 ): Operation<FenceHostParams> {
   levelCount(host.value)
-  const { id, name } = host.value
-  return { saga: fenceHostSaga, params: { ...params, host: id }, target: { kind: 'host', id, name } }
+  const { id, name, confirmedOff: wasOff } = host.value
+  return { saga: fenceHostSaga, params: { ...params, host: id, wasOff }, target: { kind: 'host', id, name } }
 }
 
 async function orderOff(context: Context): Promise<Off> {
-  const { deps, params } = context
-  await mustBeLost(context)
-  const wasHeard = deps.hosts.silentMs(params.host) < listenMs
-  const [host, levels] = await levelContext(context)
-  const level = await trying(context, () => firstLevel(host, 0, (each) => switchLevel(levels, each, 'off')))
-  return { level, ...(await markNow(context, wasHeard)) }
+  let mark: Omit<Off, 'level'> = { mark: context.params.mark, wasHeard: false }
+  const level = await atLevels(context, 0, async (levels, each) => {
+    mark = await switchOff(context, levels, each)
+  })
+  return { level, ...mark }
 }
 
-async function markNow({ deps, params }: Context, wasHeard: boolean): Promise<Omit<Off, 'level'>> {
+/** A level may take its time: before each it is asked again whether the host is still lost. */
+async function atLevels(
+  context: Context,
+  first: number,
+  act: (levels: LevelContext, level: number) => Promise<void>,
+): Promise<number> {
+  const [host, levels] = await levelContext(context)
+  const each = async (level: number): Promise<void> => {
+    await mustBeLost(context)
+    await act(levels, level)
+  }
+  return firstLevel(host, first, each, (problem) => tellFailed(context, problem))
+}
+
+async function switchOff(context: Context, levels: LevelContext, level: number): Promise<Omit<Off, 'level'>> {
+  const { deps, params } = context
+  const isHeard = (): boolean => deps.hosts.silentMs(params.host) < listenMs
+  const wasHeardBefore = isHeard()
+  await switchLevel(levels, level, 'off')
+  const wasHeard = wasHeardBefore || isHeard()
   if (wasHeard) await deps.clock.sleep(inFlightMs)
   return { mark: markOf(deps.hosts.report(params.host)) ?? params.mark, wasHeard }
 }
@@ -104,17 +124,12 @@ async function makeSure(context: Context, off: Off): Promise<Off> {
   return sure
 }
 
-async function anyLevel(context: Context, { level: tried, wasHeard }: Off): Promise<Off> {
-  await mustBeLost(context)
-  const [host, levels] = await levelContext(context)
-  let mark: Omit<Off, 'level'> = { mark: context.params.mark, wasHeard }
-  const level = await trying(context, () =>
-    firstLevel(host, tried + 1, async (each) => {
-      await switchLevel(levels, each, 'off')
-      mark = await markNow(context, wasHeard)
-      await needStatus(levels, each, 'off')
-    }),
-  )
+async function anyLevel(context: Context, { level: tried, ...before }: Off): Promise<Off> {
+  let mark: Omit<Off, 'level'> = before
+  const level = await atLevels(context, tried + 1, async (levels, each) => {
+    mark = await switchOff(context, levels, each)
+    await needStatus(levels, each, 'off')
+  })
   return { level, ...mark }
 }
 
@@ -127,21 +142,17 @@ async function listen({ deps, params, signal }: Context, mark: ReportMark): Prom
 }
 
 /** Tells people once of each reason why it does not succeed. */
-async function trying<T>({ deps, params, task, signal }: Context, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act()
-  } catch (thrown) {
-    const error = toHoldfastError(thrown)
-    if (error.code === 'unreachable' && !signal.aborted) await tellFenceFailed(deps, params.host, task, error.message)
-    throw thrown
-  }
+async function tellFailed({ deps, params, task, signal }: Context, problem: string): Promise<void> {
+  if (!signal.aborted) await tellFenceFailed(deps, params.host, task, problem)
 }
 
 /**
  * A manager that goes on with what another began knows nothing of the host yet: it waits its own whole term for a report.
- * Throws `wrong-state` when the host has reported since it was to be fenced, and `unreachable` to be asked again.
+ * Throws `wrong-state` when the host has reported since it was to be fenced, or people want it otherwise by now, and
+ * `unreachable` to be asked again.
  */
 async function mustBeLost({ deps, params, signal }: Context): Promise<void> {
+  await mustBeWanted(deps, params)
   if (params.isForced) return
   const until = deps.clock.monotonic() + waitMs
   for (;;) {
@@ -158,6 +169,18 @@ async function mustBeLost({ deps, params, signal }: Context): Promise<void> {
     }
     await deps.clock.sleep(lookAgainMs, signal)
   }
+}
+
+/** A fencing that fails is tried again for hours, and people may not wait for it. */
+async function mustBeWanted(deps: FenceDeps, { host, isAutomatic, wasOff }: FenceHostParams): Promise<void> {
+  const { name, confirmedOff, maintenance } = await needHost(deps, host)
+  const isIdle = maintenance === 'on' && !holdsVms(host, deps.runs())
+  const isForPeople = isAutomatic && (isIdle || !(await fencingSettings(deps)).automatic)
+  if (confirmedOff && wasOff !== true) {
+    throw new HoldfastError('wrong-state', `${name} was confirmed off meanwhile: it is not switched`)
+  }
+  if (isForPeople)
+    throw new HoldfastError('wrong-state', `${name} is to be fenced by people alone: it is not switched off`)
 }
 
 async function isLost(deps: FenceDeps, host: HostId): Promise<boolean> {
@@ -246,8 +269,9 @@ async function free({ deps, params }: Context, { outcome }: Confirmed): Promise<
   const until = deps.clock.monotonic() + freeMs
   let most = 0
   for (let pauseMs = 10; ; pauseMs = Math.min(2 * pauseMs, 500)) {
-    const { vms } = await deps.cluster()
-    const left = vms.filter(({ run }) => run.phase === 'running' && run.host === params.host && !run.protection).length
+    const isLeft = ({ run }: Records['run']): boolean =>
+      run.phase === 'running' && run.host === params.host && !run.protection
+    const left = deps.runs().filter(isLeft).length
     most = Math.max(most, left)
     const isFree = left === 0 || deps.clock.monotonic() > until
     deps.lookNow(isFree ? 'vm-power' : 'confirmed-off')
