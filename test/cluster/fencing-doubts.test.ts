@@ -74,6 +74,34 @@ test('a host that a person has confirmed off is not switched by the fencing that
   assert.equal(await healed(set), 2)
 })
 
+test('a host that is lost again as soon as it is back is fenced as fast as before', async () => {
+  const { world, lost } = await stage()
+  for (let nth = 0; nth < 3; nth++) {
+    const at = world.clock.monotonic()
+    world.fences.done.length = 0
+    lost.crash()
+    await world.clock.runUntil(() => world.fences.done.includes(`off ${lost.name}`), 60_000)
+    assert.ok(world.clock.monotonic() - at < 7000, `time ${nth}: ${world.clock.monotonic() - at} ms`)
+    await world.clock.runUntil(() => lost.isOn, 60_000)
+    await world.clock.advance(6000)
+  }
+})
+
+test('a wall clock that is put back makes no pause longer', async () => {
+  const set = await stage()
+  const { world, lost } = set
+  world.fences.faults.set(`${fenceAgent} ${lost.name}`, 'fail')
+  world.network.cut(lost.id, 'manager')
+  await world.clock.runUntil(() => world.fences.done.includes(`off ${lost.name}`), 30_000)
+  world.network.join(lost.id)
+  await world.clock.advance(20_000)
+  world.fences.faults.clear()
+  world.manager.process?.jump(-3_600_000)
+  lost.crash()
+  await world.clock.runUntil(isElsewhere(set), 30_000)
+  assert.equal(await healed(set), 2)
+})
+
 /** A second level, whose faults are its own. */
 async function setSpare({ world, lost }: Stage): Promise<void> {
   const body = { agent: 'fence_spare', options: { plug: lost.name }, secrets: { password: 'open sesame' }, level: 2 }

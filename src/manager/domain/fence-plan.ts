@@ -89,6 +89,11 @@ export function hasWitness(
   })
 }
 
+/** Silent for its term, and to be fenced for that if nothing speaks against it. */
+export function isLost(host: FenceCandidate, { afterMs }: Pick<FencingSettings, 'afterMs'>): boolean {
+  return host.isKnown && host.silentMs >= afterMs && !host.isConfirmedOff && !host.isIdle && host.hasDevices
+}
+
 /** `paused`: hosts whose last fencing came to nothing a moment ago. */
 export function planFence(
   hosts: readonly FenceCandidate[],
@@ -104,8 +109,7 @@ export function planFence(
   const [fence, held]: [HostId[], { host: HostId; reason: HeldReason }[]] = [[], []]
   if (!settings.automatic) return { fence, held }
   for (const host of known) {
-    const isLost = host.silentMs >= settings.afterMs && !host.isConfirmedOff && !host.isIdle && host.hasDevices
-    if (!isLost || paused.has(host.id) || running.some((task) => task.host === host.id)) continue
+    if (!isLost(host, settings) || paused.has(host.id) || running.some((task) => task.host === host.id)) continue
     const reason = whyHeld(host.id, known, { slots, recent, most })
     if (reason !== null) {
       held.push({ host: host.id, reason })

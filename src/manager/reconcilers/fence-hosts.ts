@@ -1,11 +1,13 @@
 /** Begins the fencing of lost hosts (domain/fence-plan.ts says which). What was begun goes on as a task of its own. */
 import { describeError, toHoldfastError } from '../../base/errors.ts'
-import type { HostId } from '../../base/ids.ts'
+import { idNumber, type HostId } from '../../base/ids.ts'
 import {
   heldWords,
+  holdsVms,
+  isLost,
   markOf,
   planFence,
-  usualFencing,
+  withUsual,
   type FenceCandidate,
   type FencingTask,
   type HeldReason,
@@ -26,8 +28,6 @@ export interface FenceReconcilerDeps extends Pick<ReconcilerDeps, 'begin'>, Fenc
 /** After a fencing that came to nothing, the nth in a row. A person who cancels one means it for a while. */
 const pausesMs = [10_000, 30_000, 120_000, 300_000] as const
 const cancelledMs = 600_000
-/** After one that succeeded: the host has this long to boot before it counts as lost again. */
-const doneMs = 15_000
 /** A reason that passes by itself within this is none to tell. */
 const tellAfterMs = 10_000
 
@@ -56,10 +56,9 @@ export class FenceHosts implements Reconciler {
     const { inventory, clock } = this.#deps
     const records = inventory.list('host')
     if (!records.some(({ fence }) => fence != null)) return
-    const settings = { ...usualFencing, ...inventory.list('cluster')[0]?.fencing }
+    const settings = withUsual(inventory.list('cluster')[0]?.fencing)
     const hosts = records.map((record) => this.#candidate(record))
-    const isAnySilent = hosts.some(({ silentMs, isKnown }) => isKnown && silentMs >= settings.afterMs)
-    if (!isAnySilent) return this.#held.clear()
+    if (!hosts.some((host) => isLost(host, settings))) return this.#held.clear()
     const tasks = inventory.list('task').filter(({ saga }) => saga === fenceHostSaga.name)
     for (const task of tasks) this.#learn(task)
     const now = clock.monotonic()
@@ -75,7 +74,7 @@ export class FenceHosts implements Reconciler {
   }
 
   #candidate(record: HostRecord): FenceCandidate {
-    const { hosts, clock } = this.#deps
+    const { hosts, clock, inventory } = this.#deps
     return {
       id: record.id,
       isKnown: record.facts !== null,
@@ -83,14 +82,8 @@ export class FenceHosts implements Reconciler {
       steadyMs: hosts.steadyMs(record.id),
       hasDevices: (record.fence?.levels.length ?? 0) > 0,
       isConfirmedOff: record.confirmedOff,
-      isIdle: record.maintenance === 'on' && !this.#holdsVms(record.id),
+      isIdle: record.maintenance === 'on' && !holdsVms(record.id, inventory.list('run')),
     }
-  }
-
-  #holdsVms(host: HostId): boolean {
-    return this.#deps.inventory.list('run').some(({ run }) => {
-      return run.phase !== 'stopped' && (run.host === host || run.target === host || run.protection?.second === host)
-    })
   }
 
   #taskOf({ target, ended, created }: TaskRecord): FencingTask {
@@ -107,11 +100,11 @@ export class FenceHosts implements Reconciler {
     const host = target?.id as HostId | undefined
     if (host === undefined || ended === null) return
     const before = this.#paused.get(host)
-    if (before?.task === id || idNumberOf(before?.task) > idNumberOf(id)) return
+    if (before !== undefined && idNumber(before.task) >= idNumber(id)) return
     const count = state === 'failed' ? (before?.count ?? 0) + 1 : 0
-    const pauseMs = { failed: pausesMs[Math.min(count, pausesMs.length) - 1] ?? doneMs, cancelled: cancelledMs }
-    const ofState = state === 'failed' || state === 'cancelled' ? pauseMs[state] : doneMs
-    const leftMs = ofState - (this.#deps.clock.now() - Date.parse(ended))
+    const pauseMs = state === 'cancelled' ? cancelledMs : (pausesMs[Math.min(count, pausesMs.length) - 1] ?? 0)
+    // By the wall clock, as this must outlive a manager; one that was put back makes no pause longer.
+    const leftMs = Math.min(pauseMs, pauseMs - (this.#deps.clock.now() - Date.parse(ended)))
     this.#paused.set(host, { task: id, count, until: this.#deps.clock.monotonic() + leftMs })
   }
 
@@ -152,8 +145,4 @@ export class FenceHosts implements Reconciler {
     const words = `${record.name} is lost and is not fenced now: ${heldWords[reason]} (docs/runbooks/fence-failing.md)`
     await store.commit({ changes: [], events: [hostEvent('host.fence-held', record, words, null, { reason })] })
   }
-}
-
-function idNumberOf(task: string | undefined): number {
-  return task === undefined ? 0 : Number(task.slice(task.lastIndexOf('-') + 1))
 }
