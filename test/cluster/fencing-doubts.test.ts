@@ -87,6 +87,19 @@ test('a host that is lost again as soon as it is back is fenced as fast as befor
   }
 })
 
+test('of three hosts a second one that is lost within minutes is fenced too, once the first is back', async () => {
+  const set = await stage()
+  const { world, lost } = set
+  lost.crash()
+  await world.clock.runUntil(isElsewhere(set), 30_000)
+  await world.clock.runUntil(() => lost.isOn, 30_000)
+  await world.clock.advance(20_000)
+  const [second] = runningOn(set)
+  world.hosts.find(({ address }) => address === second)?.crash()
+  await world.clock.runUntil(() => runningOn(set).some((each) => each !== second), 30_000)
+  assert.equal(await healed(set), 3)
+})
+
 test('a wall clock that is put back makes no pause longer', async () => {
   const set = await stage()
   const { world, lost } = set

@@ -76,6 +76,17 @@ test('of several lost hosts one is fenced at a time, and never more than half wi
   assert.deepEqual(plan(rest, three, { mostShare: 1 }).fence, [id(4)])
 })
 
+test('a host that was fenced and reports steadily again does not count against the others', () => {
+  const done: FencingTask = { host: id(1), endedAgoMs: 30_000, ageMs: 31_000 }
+  const [back, lost, other] = hosts(100, 9000, 100)
+  const held = [{ host: id(2), reason: 'share' }]
+  assert.deepEqual(plan([back!, lost!, other!], [done]).fence, [id(2)])
+  assert.deepEqual(plan([{ ...back!, steadyMs: 4999 }, lost!, other!], [done]).held, held, 'it only just came back')
+  assert.deepEqual(plan([{ ...back!, silentMs: 3500 }, lost!, other!], [done]).held, held, 'it may be lost again')
+  assert.deepEqual(plan([{ ...back!, isConfirmedOff: true }, lost!, other!], [done]).held, held)
+  assert.deepEqual(plan([back!, lost!, other!], [{ ...done, endedAgoMs: null }], { atOnce: 2 }).held, held)
+})
+
 test('more than one may be fenced at a time where that is set', () => {
   assert.deepEqual(plan(hosts(9000, 9000, 9000, 0, 0, 0), [], { atOnce: 2 }).fence, [id(1), id(2)])
 })

@@ -43,10 +43,10 @@ export const freshMs = 3000
  */
 export const steadyMs = 5000
 
-/** Within this the share of all hosts is counted. */
+/** Within this the share of all hosts is counted, but for those that were fenced and are back. */
 export const shareWindowMs = 600_000
 
-/** A fencing that does not succeed for this long keeps no other host from being fenced. */
+/** A fencing that has not ended after this long, as one that goes on failing, keeps no other host from being fenced. */
 export const fruitlessMs = 60_000
 
 export interface FenceCandidate {
@@ -84,9 +84,13 @@ export function hasWitness(
 ): boolean {
   const silentMs = hosts.find(({ id }) => id === host)?.silentMs ?? 0
   return hosts.some((other) => {
-    const isSteady = other.isKnown && other.silentMs <= freshMs && other.steadyMs >= steadyMs
-    return other.id !== host && isSteady && silentMs - other.silentMs >= witnessMs
+    return other.id !== host && other.isKnown && isSteady(other) && silentMs - other.silentMs >= witnessMs
   })
+}
+
+/** It reports, and has gone on doing so for a while. */
+function isSteady(host: Pick<FenceCandidate, 'silentMs' | 'steadyMs'>): boolean {
+  return host.silentMs <= freshMs && host.steadyMs >= steadyMs
 }
 
 /** Silent for its term, and to be fenced for that if nothing speaks against it. */
@@ -104,7 +108,10 @@ export function planFence(
   const known = hosts.filter(({ isKnown }) => isKnown)
   const running = tasks.filter(({ endedAgoMs }) => endedAgoMs === null)
   let slots = settings.atOnce - running.filter(({ ageMs }) => ageMs < fruitlessMs).length
-  const recent = new Set(tasks.filter(({ endedAgoMs }) => (endedAgoMs ?? 0) < shareWindowMs).map(({ host }) => host))
+  const back = new Set(known.filter((host) => isSteady(host) && !host.isConfirmedOff).map(({ id }) => id))
+  const counts = ({ host, endedAgoMs }: FencingTask): boolean =>
+    endedAgoMs === null || (endedAgoMs < shareWindowMs && !back.has(host))
+  const recent = new Set(tasks.filter(counts).map(({ host }) => host))
   const most = Math.max(1, Math.floor(known.length * settings.mostShare))
   const [fence, held]: [HostId[], { host: HostId; reason: HeldReason }[]] = [[], []]
   if (!settings.automatic) return { fence, held }
