@@ -115,6 +115,37 @@ test('a wall clock that is put back makes no pause longer', async () => {
   assert.equal(await healed(set), 2)
 })
 
+test('a device that lied is an alarm, whenever that comes out, until it is set anew or has really switched', async () => {
+  const set = await stage()
+  const { world, lost } = set
+  const alarms = async () => {
+    const { items } = await world.run(world.ask((manager) => manager.api.listAlarms({ params: {} }, call)))
+    return items.filter(({ type, clearedAt }) => type === 'fence-failing' && clearedAt === null)
+  }
+  world.fences.faults.set(`${fenceAgent} ${lost.name}`, 'lie')
+  world.network.cut(lost.id, 'manager')
+  await world.clock.advance(20_000)
+  world.network.join(lost.id)
+  world.fences.faults.clear()
+  await world.clock.advance(30_000)
+  assert.equal((await eventsOf(set, 'host.fence-lied')).length, 1)
+  assert.deepEqual(
+    (await alarms()).map(({ severity, subject }) => [severity, subject.id]),
+    [['critical', lost.id]],
+  )
+  // It answers, which it did when it lied, too.
+  await world.run(world.ask((manager) => manager.api.testHostFence({ params: { host: lost.id }, body: {} }, call)))
+  await world.clock.advance(5000)
+  assert.equal((await alarms()).length, 1)
+  const shown = await world.run(world.ask((manager) => manager.api.getHost({ params: { host: lost.id } }, call)))
+  assert.equal(shown.fence?.state, 'failing')
+  await world.run(set.client.enterMaintenance(lost.id))
+  await world.clock.advance(20_000)
+  await world.run(world.ask((manager) => manager.api.cycleHostFence({ params: { host: lost.id }, body: {} }, call)))
+  await world.clock.advance(20_000)
+  assert.deepEqual(await alarms(), [])
+})
+
 /** A second level, whose faults are its own. */
 async function setSpare({ world, lost }: Stage): Promise<void> {
   const body = { agent: 'fence_spare', options: { plug: lost.name }, secrets: { password: 'open sesame' }, level: 2 }

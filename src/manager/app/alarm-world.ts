@@ -82,6 +82,7 @@ function hostOf(record: HostRecord, context: AlarmWorldParts['context']): AlarmH
     vms: known?.vms ?? null,
     seenBy: state === 'unreachable' ? seenBy(id, context) : null,
     fenceProblem: fence?.test?.problem ?? null,
+    fenceLiedAt: fence?.lied?.at ?? null,
   }
 }
 

@@ -70,9 +70,19 @@ export class HostReports {
       const { value, revision } = await need(store, 'host', report.host)
       if (!isNews(value, report)) return { changes: [], value: undefined }
       const next: HostRecord = { ...value, facts: report.facts, confirmedOff: false }
-      const events = value.confirmedOff ? backEvents(value, report) : []
-      return { changes: [{ do: 'update', kind: 'host', value: next, expected: revision }], events, value: undefined }
+      const { record, events } = value.confirmedOff ? this.#back(next, report) : { record: next, events: [] }
+      return { changes: [{ do: 'update', kind: 'host', value: record, expected: revision }], events, value: undefined }
     })
+  }
+
+  /** A host that was confirmed off and reports: by the session that was switched off, when its devices lied. */
+  #back(host: HostRecord, { session }: HostReport): { record: HostRecord; events: readonly NewEvent[] } {
+    const back = newEvent('host.back', subjectOf('host', host), `${host.name} is back: it was confirmed off`)
+    if (host.fencedBy?.session !== session) return { record: host, events: [back] }
+    const words = `${host.name} goes on reporting although it was fenced: its fence devices are another machine's, or they lie. Its VMs may run twice until its agent has ended them (docs/runbooks/fence-failing.md)`
+    const lied = { at: isoTime(this.#context.clock.now()), task: host.fencedBy.task }
+    const record = host.fence == null ? host : { ...host, fence: { ...host.fence, lied } }
+    return { record, events: [back, newEvent('host.fence-lied', subjectOf('host', host), words)] }
   }
 
   /** Tells once of each silence whether the host lives, as soon as others have looked. */
@@ -115,13 +125,6 @@ export class HostReports {
     const known = new Set(hosts.map((host) => host.id))
     for (const id of this.#told.keys()) if (!known.has(id)) this.#told.delete(id)
   }
-}
-
-function backEvents(host: HostRecord, { session }: HostReport): NewEvent[] {
-  const back = newEvent('host.back', subjectOf('host', host), `${host.name} is back: it was confirmed off`)
-  if (host.fencedBy?.session !== session) return [back]
-  const words = `${host.name} goes on reporting although it was fenced: its fence devices are another machine's, or they lie. Its VMs may run twice until its agent has ended them (docs/runbooks/fence-failing.md)`
-  return [back, newEvent('host.fence-lied', subjectOf('host', host), words)]
 }
 
 function isNews(record: HostRecord, report: HostReport): boolean {

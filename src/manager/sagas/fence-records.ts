@@ -34,13 +34,22 @@ async function changeFence(
   })
 }
 
-/** The outcome of a test; people are told when it is another than before. */
-export async function recordTest(deps: Deps, host: HostId, problem: string | null): Promise<void> {
+/**
+ * The outcome of a test; people are told when it is another than before. One that `proved` it has really switched the host off
+ * and on: what was said of lies is over.
+ */
+export async function recordTest(
+  deps: Deps,
+  host: HostId,
+  problem: string | null,
+  proved: 'proved' | 'asked' = 'asked',
+): Promise<void> {
   await changeFence(deps, host, (fence, record) => {
     const before = fence.test?.problem ?? null
     const isNews = problem === null ? before !== null : before === null || !isSameReason(before, problem)
     const events = isNews ? [testEvent(record, problem)] : []
-    return { fence: { ...fence, test: { problem, testedAt: isoTime(deps.clock.now()) } }, events }
+    const lied = proved === 'proved' ? null : (fence.lied ?? null)
+    return { fence: { ...fence, lied, test: { problem, testedAt: isoTime(deps.clock.now()) } }, events }
   })
 }
 
@@ -58,6 +67,15 @@ export async function tellFenceFailed(deps: Deps, host: HostId, task: TaskId, pr
     const words = `${record.name} is lost and cannot be fenced: ${problem}. None of its VMs is started elsewhere; it is tried again (docs/runbooks/fence-failing.md)`
     const event = hostEvent('host.fence-failed', record, words, task, { problem })
     return { fence: { ...fence, told: { task, problem } }, events: [event] }
+  })
+}
+
+/** The devices said that the host was off, and it goes on reporting. */
+export async function recordLie(deps: Deps, host: HostId, task: TaskId, words: string): Promise<void> {
+  await changeFence(deps, host, (fence, record) => {
+    if (fence.lied?.task === task) return { fence, events: [] }
+    const lied = { at: isoTime(deps.clock.now()), task }
+    return { fence: { ...fence, lied }, events: [hostEvent('host.fence-lied', record, words, task)] }
   })
 }
 

@@ -15,7 +15,7 @@ import type { HostRecord, Records } from '../store/records.ts'
 import type { Stored } from '../store/store.ts'
 import { fencingSettings, type FenceDeps } from './fence-deps.ts'
 import { firstLevel, levelCount, needStatus, switchLevel, type LevelContext } from './fence-levels.ts'
-import { hostEvent, recordTest, tellFenceFailed } from './fence-records.ts'
+import { hostEvent, recordLie, tellFenceFailed } from './fence-records.ts'
 import type { Operation } from './operation.ts'
 import { saga, type StepContext, type Verdict } from './saga.ts'
 import { commitChanges, needHost } from './vm-records.ts'
@@ -258,8 +258,7 @@ async function takeBack(deps: FenceDeps, host: HostId): Promise<void> {
 async function lied(deps: FenceDeps, host: HostId, task: TaskId): Promise<never> {
   const { name } = await needHost(deps, host)
   const words = `the fence devices of ${name} say that it is off, and it goes on reporting: they are another machine's, or they lie. None of its VMs is started elsewhere`
-  await recordTest(deps, host, 'the devices said that it was off while it went on reporting')
-  await deps.store.commit({ changes: [], events: [hostEvent('host.fence-lied', { id: host, name }, words, task)] })
+  await recordLie(deps, host, task, words)
   throw new HoldfastError('refused', words, { mend: 'See docs/runbooks/fence-failing.md.', runbook: 'fence-failing' })
 }
 

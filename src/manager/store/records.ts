@@ -106,6 +106,8 @@ export interface HostFenceRecord {
   readonly test: { readonly problem: string | null; readonly testedAt: string } | null
   /** What people were told last of a fencing that does not succeed. */
   readonly told?: { readonly task: TaskId; readonly problem: string } | null
+  /** They said that the host was off, and it was not. Until they are set anew, or a test that really switched has succeeded. */
+  readonly lied?: { readonly at: string; readonly task: TaskId } | null
 }
 
 export interface FenceDeviceRecord {

@@ -44,13 +44,15 @@ export function hostView(record: HostRecord, revision: number, world: HostWorld)
 function fenceView(fence: HostFenceRecord | null): HostFence | null {
   if (fence === null) return null
   const { test } = fence
+  const lie = fence.lied == null ? null : `said at ${fence.lied.at} that it was off, while it went on reporting`
+  const problem = lie ?? test?.problem ?? null
   return {
     levels: fence.levels.map((level) =>
       level.map(({ agent, options, secrets }) => ({ agent, options, secrets: Object.keys(secrets) })),
     ),
     then: fence.then,
-    state: test === null ? 'untested' : test.problem === null ? 'ok' : 'failing',
-    problem: test?.problem ?? null,
+    state: problem !== null ? 'failing' : test === null ? 'untested' : 'ok',
+    problem,
     testedAt: test?.testedAt ?? null,
   }
 }

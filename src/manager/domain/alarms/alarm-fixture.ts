@@ -14,7 +14,7 @@ export function anAlarmHost(number: number, change: Partial<AlarmHost> = {}): Al
   return {
     ...{ id: `host-${number}` as HostId, name: `h${number}`, state: 'connected', maintenance: 'off', silentMs: 100 },
     ...{ agentVersion: '1.0.0', clockSkewMs: 3, datastores, vms: new Map() },
-    ...{ seenBy: null, fenceProblem: null },
+    ...{ seenBy: null, fenceProblem: null, fenceLiedAt: null },
     ...change,
   }
 }

@@ -56,6 +56,8 @@ export interface AlarmHost {
   readonly seenBy: string | null
   /** Why its fence devices failed their last test; null: they did not, or there are none. */
   readonly fenceProblem: string | null
+  /** When they said that it was off and it was not; null: never, as far as is known. */
+  readonly fenceLiedAt: string | null
 }
 
 export interface AlarmVm {

@@ -246,6 +246,17 @@ test('a host that lives and is not heard is isolated, and a device that failed i
   assert.deepEqual(subjectsIn(fenceFailing.look(failing, () => false)), ['host-2'])
 })
 
+test('a device that lied is critical, whatever its last test says', () => {
+  for (const fenceProblem of [null, 'wrong password']) {
+    const lying = aWorld({ hosts: [anAlarmHost(1), anAlarmHost(2, { fenceProblem, fenceLiedAt: '2030-01-01' })] })
+    const findings = findingsIn(fenceFailing.look(lying, () => false))
+    assert.deepEqual(
+      findings.map(({ subject, severity }) => [subject.id, severity]),
+      [['host-2', 'critical']],
+    )
+  }
+})
+
 test('a guest that was given up is told until somebody resets it', () => {
   const world = aWorld({ vms: [anAlarmVm(1), anAlarmVm(2, { isGivenUp: true })] })
   assert.deepEqual(subjectsIn(guestGivenUp.look(world, () => false)), ['vm-2'])

@@ -52,11 +52,21 @@ export const fenceFailing: Condition = {
   clearAfterMs: 0,
   look: ({ hosts }) =>
     hosts.flatMap((host): Sight[] => {
+      if (host.fenceLiedAt !== null) return [lyingFence(host, host.fenceLiedAt)]
       if (host.fenceProblem === null) return []
       const message = `what should switch ${host.name} off does not work: ${host.fenceProblem}`
       const mend = `Mend it before it is needed, then \`holdfast host fence-test ${host.name}\`: docs/runbooks/fence-failing.md.`
       return [{ subject: hostSubject(host), severity: 'warning', message, mend }]
     }),
+}
+
+/** That the devices answer says nothing: they answered when they lied. */
+function lyingFence(host: AlarmHost, at: string): Sight {
+  return {
+    ...{ subject: hostSubject(host), severity: 'critical' },
+    message: `the fence devices of ${host.name} said at ${at} that it was off, and it was not: its VMs may have run twice`,
+    mend: `Look at what its VMs wrote, and take the devices away (\`holdfast host remove-fence ${host.name}\`) until it is known what they switch; set them anew, or prove them with \`fence-test --cycle\`: docs/runbooks/fence-failing.md.`,
+  }
 }
 
 export const hostClockSkew: Condition = {
