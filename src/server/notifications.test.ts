@@ -86,6 +86,7 @@ function openOver(store: Awaited<ReturnType<typeof openSqliteStore>>): Promise<M
 }
 
 interface Got {
+  readonly path: string
   readonly headers: IncomingMessage['headers']
   readonly body: string
 }
@@ -100,7 +101,7 @@ async function receiver(
     let body = ''
     request.on('data', (chunk: Buffer) => (body += chunk.toString()))
     request.on('end', () => {
-      got.push({ headers: request.headers, body })
+      got.push({ path: request.url ?? '', headers: request.headers, body })
       reply(response, got)
     })
   }
@@ -155,6 +156,24 @@ test('secrets are in no answer of the API, and in the store only sealed', async 
   const events = JSON.stringify(await open.store.events({ revision: 0, sequence: 0 }, 1000))
   for (const text of [shown, kept, events]) assert.ok(!text.includes('sign me') && !text.includes('s3cret-path'), text)
   assert.match(shown, /"origin":"http:\/\/127\.0\.0\.1:\d+"/)
+})
+
+test('what a receiver says back of its address and of the signature is not told', async () => {
+  await using open = await openManager()
+  for (const search of ['', '?token=t0ken']) {
+    const echo = await receiver((response, got) => {
+      const { path, headers } = got.at(-1)!
+      const asked = [path, encodeURIComponent(path), JSON.stringify({ path }), `http://${headers.host}${path}`]
+      response.writeHead(404).end(`no ${asked.join(' and no ')} signed by 'sign me'; ${'x'.repeat(500)}`)
+    })
+    const webhook = { url: `${echo.url}${search}`, secret: 'sign me' }
+    const { answer } = await addAndTest(open.manager, { name: `echo${search.length}`, webhook })
+    assert.match(answer, /404 no \*\*\* and no/)
+    for (const secret of ['s3cret', 't0ken', 'sign me']) assert.ok(!answer.includes(secret), answer)
+  }
+  const plain = await receiver((response) => response.writeHead(500).end('a / b'))
+  const root = await addAndTest(open.manager, { name: 'root', webhook: { url: new URL('/', plain.url).href } })
+  assert.match(root.answer, /500 a \/ b/)
 })
 
 test('a redirect is not followed, an error is said, and a receiver that never answers times out', async () => {
@@ -237,26 +256,32 @@ async function stuckTask(store: Awaited<ReturnType<typeof openSqliteStore>>): Pr
   return id
 }
 
+interface SmtpOptions {
+  readonly isTls?: boolean
+  readonly refuses?: boolean
+  readonly isSilent?: boolean
+  /** Neither STARTTLS nor AUTH. */
+  readonly offersNothing?: boolean
+}
+
 /** A small SMTP server: what it was told, line by line. */
 class SmtpServer {
   readonly lines: string[] = []
   readonly wasEncrypted: boolean[] = []
   port = 0
-  readonly #isTls: boolean
-  readonly #refuses: boolean
+  readonly #options: SmtpOptions
 
-  private constructor(isTls: boolean, refuses: boolean) {
-    this.#isTls = isTls
-    this.#refuses = refuses
+  private constructor(options: SmtpOptions) {
+    this.#options = options
   }
 
-  static async open(options: { isTls?: boolean; refuses?: boolean; isSilent?: boolean } = {}): Promise<SmtpServer> {
-    const smtp = new SmtpServer(options.isTls === true, options.refuses === true)
+  static async open(options: SmtpOptions = {}): Promise<SmtpServer> {
+    const smtp = new SmtpServer(options)
     const sockets = new Set<Socket>()
     const server = createTcp((socket) => {
       sockets.add(socket)
       socket.on('error', () => undefined)
-      if (options.isSilent !== true) smtp.#serve(smtp.#isTls ? smtp.#encrypted(socket) : socket)
+      if (options.isSilent !== true) smtp.#serve(options.isTls === true ? smtp.#encrypted(socket) : socket)
     })
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
     cleanUp.defer(() => {
@@ -290,13 +315,16 @@ class SmtpServer {
           isData = false
           say('250 kept as 42')
         } else if (word === 'EHLO') {
-          const offers = socket instanceof TLSSocket ? ['AUTH PLAIN LOGIN'] : ['STARTTLS']
-          say(['250-test', ...offers.map((each) => `250-${each}`), '250 8BITMIME'].join('\r\n'))
+          const offered = socket instanceof TLSSocket ? 'AUTH PLAIN LOGIN' : 'STARTTLS'
+          const offers = this.#options.offersNothing === true ? [] : [`250-${offered}`]
+          say(['250-test', ...offers, '250 8BITMIME'].join('\r\n'))
+        } else if (this.#options.offersNothing === true && /^(STAR|AUTH)/.test(word)) {
+          say('502 not here')
         } else if (word === 'STAR') {
           say('220 go on')
           socket.off('data', onData)
           this.#serve(this.#encrypted(socket), true)
-        } else if (word === 'AUTH') say(this.#refuses ? '535 who are you' : '235 welcome')
+        } else if (word === 'AUTH') say(this.#options.refuses === true ? '535 who are you' : '235 welcome')
         else if (word === 'DATA') {
           isData = true
           say('354 go on')
@@ -336,6 +364,17 @@ test('a server that offers no STARTTLS gets nothing when that is demanded, and o
   const demanded = await addAndTest(open.manager, { name: 'demanded', email: { ...mail, port: smtp.port } })
   assert.equal(demanded.isDelivered, false, 'its certificate is of no authority that this machine knows')
   assert.equal(smtp.lines.filter((line) => line.startsWith('MAIL')).length, 1)
+  const bare = await SmtpServer.open({ offersNothing: true })
+  for (const signIn of [{}, { user: 'holdfast', password: 'hunter2' }]) {
+    const email = { ...mail, ...signIn, port: bare.port, security: 'starttls' as const, ca: authority.ca }
+    const refused = await addAndTest(open.manager, { name: `bare${Object.keys(signIn).length}`, email })
+    assert.equal(refused.isDelivered, false, refused.answer)
+  }
+  assert.ok(bare.lines.some((line) => line.startsWith('EHLO')))
+  assert.deepEqual(
+    bare.lines.filter((line) => /^(MAIL|RCPT|DATA|AUTH|Subject)/i.test(line)),
+    [],
+  )
 })
 
 test('a mail server that refuses says why without the password, and a silent one times out', async () => {

@@ -5,6 +5,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { Mailer } from '../../base/mailer.ts'
 import type { HttpResponse, Network } from '../../base/network.ts'
 import { readBody } from '../../contracts/http-exchange.ts'
+import { withoutSecrets } from '../domain/hidden-words.ts'
 import type { EmailTarget, Notice, TargetRecord, WebhookTarget } from '../domain/alarms/notification.ts'
 import type { TellTarget } from '../reconcilers/alarms/deliveries.ts'
 import type { Sealed } from './sealed.ts'
@@ -68,7 +69,7 @@ async function callWebhook(
     },
     ...(webhook.ca === null ? {} : { tls: { ca: webhook.ca } }),
   })
-  const said = await wordsOf(response, signal)
+  const said = await wordsOf(response, secretsOf(url, secret), signal)
   const answer = `${response.status}${said === '' ? '' : ` ${said}`}`
   if (response.status >= 200 && response.status < 300) return answer
   const { location } = response.headers
@@ -85,14 +86,23 @@ export function signature(secret: string, timestamp: string, body: string): stri
   return `sha256=${createHmac('sha256', secret).update(`${timestamp}.${body}`).digest('hex')}`
 }
 
-/** The beginning of the answer. One that does not come to its end says nothing: its status has said all that counts. */
-async function wordsOf(response: HttpResponse, signal: AbortSignal): Promise<string> {
+/** Receivers say what they were asked for, and the path of an address may be all that keeps others from it. */
+function secretsOf(url: string, secret: string | null): string[] {
+  const { pathname, search } = new URL(url)
+  return [url, pathname + search, pathname, search, secret ?? ''].filter((each) => each !== '/')
+}
+
+/**
+ * The beginning of the answer, without secrets. One that does not come to its end says nothing: its status has said all that
+ * counts.
+ */
+async function wordsOf(response: HttpResponse, secrets: readonly string[], signal: AbortSignal): Promise<string> {
   const onAbort = (): void => void response.body.destroy()
   signal.addEventListener('abort', onAbort, { once: true })
   try {
     if (signal.aborted) return ''
     const text = Buffer.from(await readBody(response.body, answerBytes)).toString('utf8')
-    return text.replace(/\s+/g, ' ').trim().slice(0, shownCharacters)
+    return withoutSecrets(text, secrets).replace(/\s+/g, ' ').trim().slice(0, shownCharacters)
   } catch {
     response.body.destroy()
     return ''

@@ -3,6 +3,7 @@
  * standard input and answers by its exit code; `action=metadata` prints an XML description of its options. Pure.
  */
 import { HoldfastError } from '../../base/errors.ts'
+import { withoutSecrets } from './hidden-words.ts'
 
 export const fenceActions = ['off', 'on', 'status'] as const
 export type FenceAction = (typeof fenceActions)[number]
@@ -57,21 +58,9 @@ export function powerOf(code: number): 'on' | 'off' | undefined {
   return code === 0 ? 'on' : code === 2 ? 'off' : undefined
 }
 
-/** The end of what an agent said, without any of the secrets, in whatever form programs print them. */
+/** The end of what an agent said, without any of the secrets. */
 export function agentWords(text: string, secrets: readonly string[]): string {
-  let words = text
-  const forms = secrets
-    .filter((secret) => secret !== '')
-    .flatMap((secret) => [
-      secret,
-      encodeURIComponent(secret),
-      JSON.stringify(secret).slice(1, -1),
-      Buffer.from(secret).toString('base64').replace(/=+$/, ''),
-      secret.replaceAll("'", `'\\''`),
-    ])
-  // The longest first, so that no part of one is left over by another.
-  for (const form of [...new Set(forms)].sort((a, b) => b.length - a.length)) words = words.replaceAll(form, '***')
-  const line = words.replaceAll(/\s+/g, ' ').trim()
+  const line = withoutSecrets(text, secrets).replaceAll(/\s+/g, ' ').trim()
   return line.length > longestWords ? `…${line.slice(-longestWords)}` : line
 }
 
