@@ -1,6 +1,6 @@
 /** Begins the fencing of lost hosts (domain/fence-plan.ts says which). What was begun goes on as a task of its own. */
 import { describeError, toHoldfastError } from '../../base/errors.ts'
-import { idNumber, type HostId } from '../../base/ids.ts'
+import { idNumber, type HostId, type TaskId } from '../../base/ids.ts'
 import {
   heldWords,
   holdsVms,
@@ -45,6 +45,8 @@ export class FenceHosts implements Reconciler {
   /** When this manager began, or took the lead: nobody counts as silent for longer. */
   readonly #since: number
   readonly #paused = new Map<HostId, Pause>()
+  /** Begun, and not in the inventory yet: it counts as running all the same. */
+  readonly #begun = new Map<HostId, TaskId>()
   readonly #held = new Map<HostId, { readonly reason: HeldReason; readonly since: number; readonly isTold: boolean }>()
 
   constructor(deps: FenceReconcilerDeps) {
@@ -61,14 +63,11 @@ export class FenceHosts implements Reconciler {
     if (!hosts.some((host) => isLost(host, settings))) return this.#held.clear()
     const tasks = inventory.list('task').filter(({ saga }) => saga === fenceHostSaga.name)
     for (const task of tasks) this.#learn(task)
+    for (const [host, id] of this.#begun) if (tasks.some((task) => task.id === id)) this.#begun.delete(host)
+    const begun = [...this.#begun.keys()].map((host): FencingTask => ({ host, endedAgoMs: null, ageMs: 0 }))
     const now = clock.monotonic()
     const paused = new Set([...this.#paused].flatMap(([id, { until }]) => (until > now ? [id] : [])))
-    const plan = planFence(
-      hosts,
-      tasks.map((task) => this.#taskOf(task)),
-      settings,
-      paused,
-    )
+    const plan = planFence(hosts, [...tasks.map((task) => this.#taskOf(task)), ...begun], settings, paused)
     for (const id of plan.fence) await this.#begin(id)
     await this.#tellHeld(plan.held, now)
   }
@@ -111,13 +110,14 @@ export class FenceHosts implements Reconciler {
   async #begin(id: HostId): Promise<void> {
     const { store, hosts, begin, log } = this.#deps
     try {
-      await begin('reconciler/fence-hosts', async () => {
+      const task = await begin('reconciler/fence-hosts', async () => {
         const stored = await store.get('host', id)
         if (stored === undefined) throw new HoldfastError('not-found', `there is no host ${id}`)
         const mark = markOf(hosts.report(id))
         const then = stored.value.fence?.then ?? 'on'
         return fenceOperation(stored, { isForced: false, isAutomatic: true, then, mark })
       })
+      this.#begun.set(id, task)
     } catch (thrown) {
       const { code } = toHoldfastError(thrown)
       if (code !== 'wrong-state' && code !== 'not-found' && code !== 'conflict') throw thrown
