@@ -146,6 +146,27 @@ test('a device that lied is an alarm, whenever that comes out, until it is set a
   assert.deepEqual(await alarms(), [])
 })
 
+test('a host that leaves maintenance while its devices are tried is not switched off again', async () => {
+  const set = await stage()
+  const { world, lost } = set
+  await setSpare(set)
+  await world.run(set.client.enterMaintenance(lost.id))
+  await world.clock.advance(20_000)
+  world.fences.done.length = 0
+  const task = await world.run(
+    world.ask((manager) => manager.api.cycleHostFence({ params: { host: lost.id }, body: {} }, call)),
+  )
+  await world.clock.runUntil(() => world.fences.done.includes(`on ${lost.name}`), 30_000)
+  await world.run(set.client.leaveMaintenance(lost.id))
+  await world.clock.advance(30_000)
+  assert.deepEqual(offs(set), [`off ${lost.name}`])
+  const { problem } = await world.run(world.ask((manager) => manager.api.getTask({ params: { task: task.id } }, call)))
+  assert.match(problem?.detail ?? '', /not in maintenance/)
+  const shown = await world.run(world.ask((manager) => manager.api.getHost({ params: { host: lost.id } }, call)))
+  assert.equal(shown.fence?.state, 'ok', 'no device has failed')
+  assert.equal(await healed(set), 1)
+})
+
 /** A second level, whose faults are its own. */
 async function setSpare({ world, lost }: Stage): Promise<void> {
   const body = { agent: 'fence_spare', options: { plug: lost.name }, secrets: { password: 'open sesame' }, level: 2 }

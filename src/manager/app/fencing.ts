@@ -119,7 +119,10 @@ export class Fencing {
 
   cycle(id: string, caller: Caller): Promise<TaskId> {
     const { store } = this.#context
-    return beginOperation(this.#engine, caller, async () => fenceCycleOperation(await need(store, 'host', id)))
+    return beginOperation(this.#engine, caller, async () => {
+      const runs = (await store.list('run')).items.map(({ value }) => value)
+      return fenceCycleOperation(await need(store, 'host', id), runs)
+    })
   }
 
   async test(id: string): Promise<FenceTest> {

@@ -1,7 +1,8 @@
 /** Tries the fence devices of a host that is empty and in maintenance: every level switches it off and on again. */
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId } from '../../base/ids.ts'
-import type { HostRecord } from '../store/records.ts'
+import { holdsVms } from '../domain/fence-plan.ts'
+import type { HostRecord, Records } from '../store/records.ts'
 import type { Stored } from '../store/store.ts'
 import { fencingSettings, type FenceDeps } from './fence-deps.ts'
 import { levelCount, needStatus, switchLevel, type LevelContext } from './fence-levels.ts'
@@ -30,9 +31,12 @@ export const fenceCycleSaga = saga<FenceCycleParams, FenceDeps>('host.fence-cycl
   })
   .result((done) => done.cycle)
 
-/** Throws `wrong-state` unless the host is in maintenance and has a device. */
-export function fenceCycleOperation({ value }: Stored<HostRecord>): Operation<FenceCycleParams> {
-  mustBeInMaintenance(value)
+/** Throws `wrong-state` unless the host is in maintenance, empty, and has a device. */
+export function fenceCycleOperation(
+  { value }: Stored<HostRecord>,
+  runs: readonly Records['run'][],
+): Operation<FenceCycleParams> {
+  mustBeEmptied(value, runs)
   levelCount(value)
   return {
     saga: fenceCycleSaga,
@@ -41,9 +45,10 @@ export function fenceCycleOperation({ value }: Stored<HostRecord>): Operation<Fe
   }
 }
 
-function mustBeInMaintenance({ name, maintenance }: Pick<HostRecord, 'name' | 'maintenance'>): void {
-  if (maintenance === 'on') return
-  throw new HoldfastError('wrong-state', `${name} is not in maintenance: it would be switched off under its VMs`, {
+function mustBeEmptied({ id, name, maintenance }: HostRecord, runs: readonly Records['run'][]): void {
+  if (maintenance === 'on' && !holdsVms(id, runs)) return
+  const why = maintenance === 'on' ? 'still has VMs by its records' : 'is not in maintenance'
+  throw new HoldfastError('wrong-state', `${name} ${why}: it would be switched off under its VMs`, {
     mend: `Empty it first: holdfast host maintenance ${name}`,
   })
 }
@@ -58,10 +63,12 @@ async function contextOf(
 }
 
 async function cycle({ deps, params, signal, progress }: Context): Promise<{ levels: number }> {
-  const context = await contextOf(deps, params.host, signal)
-  mustBeInMaintenance(context.host)
-  const count = levelCount(context.host)
+  const count = levelCount(await needHost(deps, params.host))
   for (let level = 0; level < count; level++) {
+    // Each level takes its time, and nobody waits for it before he takes the host into use again.
+    const context = await contextOf(deps, params.host, signal)
+    const runs = (await deps.store.list('run')).items.map(({ value }) => value)
+    mustBeEmptied(context.host, runs)
     try {
       await switchLevel(context, level, 'off')
       await needStatus(context, level, 'off')
