@@ -167,6 +167,22 @@ test('a host that leaves maintenance while its devices are tried is not switched
   assert.equal(await healed(set), 1)
 })
 
+test('a device that is added says nothing of the others: one that fails goes on failing, and keeps no other out', async () => {
+  const set = await stage()
+  const { world, lost } = set
+  const shown = async () =>
+    (await world.run(world.ask((manager) => manager.api.getHost({ params: { host: lost.id } }, call)))).fence
+  world.fences.faults.set(`fence_spare ${lost.name}`, 'fail')
+  await assert.rejects(setSpare(set), /the device cannot be used: level 2: fence_spare/)
+  assert.equal((await shown())?.levels.length, 1)
+  world.fences.faults.clear()
+  world.fences.faults.set(`${fenceAgent} ${lost.name}`, 'fail')
+  await setSpare(set)
+  assert.equal((await shown())?.levels.length, 2)
+  assert.match((await shown())?.problem ?? '', /^level 1: fence_sim/)
+  assert.equal(await healed(set), 1)
+})
+
 /** A second level, whose faults are its own. */
 async function setSpare({ world, lost }: Stage): Promise<void> {
   const body = { agent: 'fence_spare', options: { plug: lost.name }, secrets: { password: 'open sesame' }, level: 2 }

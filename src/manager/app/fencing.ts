@@ -39,20 +39,24 @@ export class Fencing {
     const { store, clock } = this.#context
     const host = (await need(store, 'host', id)).value
     const device = await this.#deviceOf(host.id, wish)
-    const test = await askDevices(this.#deps, host, [[device]])
-    const problem = problemOf(test)
-    if (problem !== null && wish.untested !== true) {
-      throw new HoldfastError('refused', `the device cannot be used: ${problem}`, {
+    // All of them, as the outcome is that of the host: what is added says nothing of the others.
+    const test = await askDevices(this.#deps, host, withDevice(host.fence?.levels ?? [], device, wish.level))
+    const own = test.devices.filter(({ level }) => level === (wish.level ?? 1)).slice(-1)
+    const refusal = problemOf({ devices: own })
+    if (refusal !== null && wish.untested !== true) {
+      throw new HoldfastError('refused', `the device cannot be used: ${refusal}`, {
         mend: 'Mend what it says. `--untested` sets it all the same.',
       })
     }
     await write(store, async () => {
       const { value, revision } = await need(store, 'host', id)
       const levels = withDevice(value.fence?.levels ?? [], device, wish.level)
+      const isAdded = value.fence != null && levels.flat().length > value.fence.levels.flat().length
       const fence: HostFenceRecord = {
         levels,
         then: wish.then ?? value.fence?.then ?? 'on',
-        test: { problem, testedAt: isoTime(clock.now()) },
+        test: { problem: problemOf(test), testedAt: isoTime(clock.now()) },
+        lied: isAdded ? (value.fence.lied ?? null) : null,
       }
       const words = `${value.name} can be fenced by ${device.agent}`
       return {
@@ -153,7 +157,7 @@ export class Fencing {
   }
 }
 
-/** Without a level the device is the only one. One with the same agent and options takes its equal's place. */
+/** Without a level the device is the only one. One with the same agent and options takes its equal's place; it is its level's last. */
 function withDevice(
   levels: HostFenceRecord['levels'],
   device: FenceDeviceRecord,

@@ -61,7 +61,7 @@ export async function testFence(deps: Deps, host: HostRecord, signal?: AbortSign
 }
 
 /** In one line; null when all is well. */
-export function problemOf({ devices }: FenceTest): string | null {
+export function problemOf({ devices }: Pick<FenceTest, 'devices'>): string | null {
   const problems = devices.flatMap(({ level, agent, problem }) =>
     problem === null ? [] : [`level ${level}: ${agent} ${problem}`],
   )
