@@ -46,7 +46,7 @@ export function alarmParts(context: AppContext, sealed: Sealed, version: string,
     certificateEnds: ends,
     reconcilers: (managers) => [
       new Alarms({
-        ...{ store, clock, random },
+        ...{ store, clock, random, log },
         world: () => alarmWorld({ context, version, ends, certificates, managers, room }),
         alarms: () => mirror.list('alarm'),
       }),

@@ -2,6 +2,7 @@
  * Raises an alarm where a condition holds, and clears it where that is over. What is decided on the inventory of a moment ago
  * is decided again on the records as they are when it is written, so that two managers raise no alarm twice.
  */
+import type { Logger } from '../../../base/log.ts'
 import { decideAlarm } from '../../domain/alarms/alarm-plan.ts'
 import { AlarmWatch, type DueVerdict } from '../../domain/alarms/alarm-watch.ts'
 import type { AlarmRecord } from '../../domain/alarms/alarm-record.ts'
@@ -13,6 +14,7 @@ import { RepeatLimit } from '../repeat-limit.ts'
 import { alarmCommit, findAlarm, newAlarmId, type AlarmWriting } from './alarm-commit.ts'
 
 export interface AlarmDeps extends AlarmWriting {
+  readonly log: Logger
   /** What is known now. */
   world(): AlarmWorld
   /** Every alarm that is kept, as of a moment ago. */
@@ -37,7 +39,12 @@ export class Alarms implements Reconciler {
   async look(): Promise<void> {
     const { clock } = this.#deps
     const due = this.#watch.look(this.#deps.world(), this.#deps.alarms(), clock.monotonic())
-    for (const each of due) await this.#follow(each)
+    for (const each of due) {
+      // One that cannot be written keeps none of the others from being told of.
+      await this.#follow(each).catch((err: unknown) =>
+        this.#deps.log.warn({ err, alarm: each.key }, 'an alarm could not be written; it is tried again'),
+      )
+    }
   }
 
   async #follow({ key, verdict, record }: DueVerdict): Promise<void> {

@@ -68,27 +68,36 @@ export class Deliveries implements Reconciler {
   }
 
   async #tellOne(target: TargetRecord, id: string): Promise<void> {
-    const { store, clock, log, tell } = this.#deps
+    const { store, clock, log } = this.#deps
     const stored = await store.get('delivery', id)
     if (stored === undefined || !isDue(stored.value, clock.now())) return
     const { value, revision } = stored
-    try {
-      const answer = await tell(target, value.notice, this.#closing.signal)
-      log.debug({ target: target.id, delivery: id, answer }, 'a target was told of an alarm')
-      await store.commit({ changes: [{ do: 'remove', kind: 'delivery', id, expected: revision }], events: [] })
-    } catch (thrown) {
-      if (this.#closing.signal.aborted) return
-      const problem = describeError(thrown)
-      const next = afterFailure(value, problem, clock.now())
+    const problem = await this.#try(target, value.notice)
+    if (problem === undefined) return
+    const next = problem === null ? null : afterFailure(value, problem, clock.now())
+    if (problem !== null) {
       log.info(
         { target: target.id, delivery: id, attempts: value.attempts + 1, problem },
         'a target could not be told of an alarm',
       )
-      const change: Change =
-        next === null
-          ? { do: 'remove', kind: 'delivery', id, expected: revision }
-          : { do: 'update', kind: 'delivery', value: next, expected: revision }
-      await store.commit({ changes: [change], events: next === null ? [givenUp(target, value, problem)] : [] })
+    }
+    const change: Change =
+      next === null
+        ? { do: 'remove', kind: 'delivery', id, expected: revision }
+        : { do: 'update', kind: 'delivery', value: next, expected: revision }
+    const isGivenUp = problem !== null && next === null
+    await store.commit({ changes: [change], events: isGivenUp ? [givenUp(target, value, problem)] : [] })
+  }
+
+  /** Null: it was told; else why not. Undefined: the manager stops, which says nothing of the target. */
+  async #try(target: TargetRecord, notice: Notice): Promise<string | null | undefined> {
+    const { log, tell } = this.#deps
+    try {
+      const answer = await tell(target, notice, this.#closing.signal)
+      log.debug({ target: target.id, delivery: notice.delivery, answer }, 'a target was told of an alarm')
+      return null
+    } catch (thrown) {
+      return this.#closing.signal.aborted ? undefined : describeError(thrown)
     }
   }
 
