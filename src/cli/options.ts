@@ -2,7 +2,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { HoldfastError } from '../base/errors.ts'
 import { parseSize } from '../base/units.ts'
-import type { Cli } from './cli.ts'
+import { absolutePath, type Cli } from './cli.ts'
 import { Exit, exitCodes } from './exit-codes.ts'
 
 /** Bytes from `10G`, `512MiB`, `4096`. */
@@ -80,4 +80,19 @@ export function given<T extends object>(value: T): { [K in keyof T]: Exclude<T[K
   return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as {
     [K in keyof T]: Exclude<T[K], undefined>
   }
+}
+
+/** What a file holds; `-` is standard input. */
+export async function readFileOption(cli: Cli, path: string): Promise<string> {
+  const { files } = await cli.ports()
+  return files.readText(path === '-' ? '/dev/stdin' : absolutePath(cli, path)).catch((cause: unknown) => {
+    throw new HoldfastError('not-found', `${path} cannot be read`, {}, { cause })
+  })
+}
+
+/** The only line of such a file. A secret comes in one: an argument could be read by everybody on this machine. */
+export async function readSecretOption(cli: Cli, path: string): Promise<string> {
+  const secret = (await readFileOption(cli, path)).replace(/\r?\n$/, '')
+  if (secret !== '') return secret
+  throw new HoldfastError('invalid-request', `${path} is empty`, { mend: 'Write the secret into it.' })
 }

@@ -39,6 +39,16 @@ test('an option that is no pair and a file that is not there are refused', async
   assert.equal(await fakeWorld(manager(), { files: memoryFiles() }).run(...agent, '--password-file', 'none'), 3)
 })
 
+test('an empty file is no password, and a dash is standard input', async () => {
+  const agent = ['host', 'set-fence', 'host-1', '--agent', 'fence_apc', '--password-file']
+  const world = fakeWorld(manager(), { files: memoryFiles({ '/home/ada/pw': '\n', '/dev/stdin': 'hunter2\n' }) })
+  assert.notEqual(await world.run(...agent, 'pw'), 0)
+  assert.match(world.terminal.written.err, /pw is empty/)
+  assert.equal(await world.run(...agent, '-'), 0, world.terminal.written.err)
+  const last = world.manager.calls.findLast(({ input }) => input.body !== undefined)
+  assert.deepEqual(last?.input.body, { agent: 'fence_apc', options: {}, secrets: { password: 'hunter2' } })
+})
+
 test('host show has the devices and the last test, and names secrets alone', async () => {
   const world = fakeWorld(manager())
   await world.run('host', 'show', 'host-1')

@@ -1,12 +1,11 @@
 /** `holdfast host fence …`: what can switch a host off from outside. */
 import { InvalidArgumentError, type Command } from 'commander'
-import { HoldfastError } from '../../base/errors.ts'
 import type { FenceTest } from '../../contracts/fence.ts'
 import type { Host } from '../../contracts/inventory.ts'
-import { absolutePath, type Cli } from '../cli.ts'
+import type { Cli } from '../cli.ts'
 import { resolveId, resolveObject } from '../connection/resolve.ts'
 import { Exit, exitCodes } from '../exit-codes.ts'
-import { choice, collect, confirm, countOption, given, waitOptions, yesOption } from '../options.ts'
+import { choice, collect, confirm, countOption, given, readSecretOption, waitOptions, yesOption } from '../options.ts'
 import { writeDone, writeJson } from '../output/show.ts'
 import { ageWords } from '../output/words.ts'
 import { finishTask } from '../task-finish.ts'
@@ -67,17 +66,10 @@ async function readSecrets(cli: Cli, flags: SetFlags): Promise<Record<string, st
     ...(flags.passwordFile === undefined ? [] : [['password', flags.passwordFile] as const]),
     ...(flags.secretFile ?? []),
   ]
-  const entries = await Promise.all(files.map(async ([name, path]) => [name, await readSecret(cli, path)] as const))
+  const entries = await Promise.all(
+    files.map(async ([name, path]) => [name, await readSecretOption(cli, path)] as const),
+  )
   return entries.length === 0 ? undefined : Object.fromEntries(entries)
-}
-
-/** The file's only line. */
-async function readSecret(cli: Cli, path: string): Promise<string> {
-  const { files } = await cli.ports()
-  const text = await files.readText(path === '-' ? '/dev/stdin' : absolutePath(cli, path)).catch((cause: unknown) => {
-    throw new HoldfastError('not-found', `${path} cannot be read`, {}, { cause })
-  })
-  return text.replace(/\r?\n$/, '')
 }
 
 function defineRemove(command: Command, cli: Cli): void {

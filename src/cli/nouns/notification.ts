@@ -1,12 +1,11 @@
 /** `holdfast notification …` */
 import type { Command } from 'commander'
-import { HoldfastError } from '../../base/errors.ts'
 import { alarmSeverities, type AlarmSeverity } from '../../contracts/alarms.ts'
 import { mailSecurities, type MailSecurity, type NotificationTarget } from '../../contracts/notifications.ts'
-import { absolutePath, type Cli } from '../cli.ts'
+import type { Cli } from '../cli.ts'
 import { resolveId, resolveObject } from '../connection/resolve.ts'
 import { Exit, exitCodes } from '../exit-codes.ts'
-import { choice, confirm, countOption, given, yesOption } from '../options.ts'
+import { choice, confirm, countOption, given, readFileOption, readSecretOption, yesOption } from '../options.ts'
 import { writeDone, writeFacts, writeJson, writeList } from '../output/show.ts'
 import type { Column } from '../output/table.ts'
 import { durationWords, orDash } from '../output/words.ts'
@@ -94,17 +93,13 @@ function commonOptions(command: Command): Command {
     .option('--server-ca <file>', 'the only authority that its certificate may come from, PEM')
 }
 
-async function fileText(cli: Cli, file: string | undefined): Promise<string | undefined> {
-  if (file === undefined) return undefined
-  const { files } = await cli.ports()
-  return files.readText(absolutePath(cli, file))
-}
-
-/** A secret comes in a file: an argument could be read by everybody on this machine. */
-async function secretText(cli: Cli, file: string | undefined): Promise<string | undefined> {
-  const secret = (await fileText(cli, file))?.replace(/\r?\n$/, '')
-  if (secret !== '') return secret
-  throw new HoldfastError('invalid-request', `${file ?? ''} is empty`, { mend: 'Write the secret into it.' })
+/** What `read` makes of the file, where one is given. */
+async function ifGiven(
+  cli: Cli,
+  file: string | undefined,
+  read: (cli: Cli, path: string) => Promise<string>,
+): Promise<string | undefined> {
+  return file === undefined ? undefined : read(cli, file)
 }
 
 function defineWebhook(command: Command, cli: Cli): void {
@@ -117,8 +112,8 @@ function defineWebhook(command: Command, cli: Cli): void {
     .option('--secret-file <file>', 'a secret to sign messages with (HMAC-SHA256)')
     .action(async (name: string, url: string, options: CommonFlags & { secretFile?: string }) => {
       const session = await cli.session()
-      const secret = await secretText(cli, options.secretFile)
-      const webhook = given({ url, secret, ca: await fileText(cli, options.serverCa) })
+      const secret = await ifGiven(cli, options.secretFile, readSecretOption)
+      const webhook = given({ url, secret, ca: await ifGiven(cli, options.serverCa, readFileOption) })
       const body = given({ name, leastSeverity: options.severity, tellsClearing: options.clearing, webhook })
       const target = await session.change('createNotificationTarget', { body })
       writeDone(cli, target, added(target))
@@ -150,8 +145,17 @@ function defineEmail(command: Command, cli: Cli): void {
   commonOptions(add).action(async (name: string, options: EmailFlags) => {
     const session = await cli.session()
     const { server: host, port, security, user, from, to, severity, clearing } = options
-    const password = await secretText(cli, options.passwordFile)
-    const email = given({ host, port, security, user, password, ca: await fileText(cli, options.serverCa), from, to })
+    const password = await ifGiven(cli, options.passwordFile, readSecretOption)
+    const email = given({
+      host,
+      port,
+      security,
+      user,
+      password,
+      ca: await ifGiven(cli, options.serverCa, readFileOption),
+      from,
+      to,
+    })
     const body = given({ name, leastSeverity: severity, tellsClearing: clearing, email })
     const target = await session.change('createNotificationTarget', { body })
     writeDone(cli, target, added(target))
