@@ -56,7 +56,7 @@ function defineList(command: Command, cli: Cli): void {
   command
     .command('list')
     .alias('ls')
-    .description('list the open alarms, newest first')
+    .description('list the open alarms, newest id first')
     .option('--state <state>', 'those in this state: raised, acknowledged, cleared')
     .option('--all', 'the cleared ones that are still kept too')
     .addOption(choice('--severity <severity>', 'only those that are so bad', alarmSeverities))

@@ -10,7 +10,7 @@ export const alarmRoutes = {
   listAlarms: route({
     method: 'GET',
     path: '/v1/alarms',
-    summary: 'List alarms, newest first; without `state` the open ones',
+    summary: 'List alarms, newest id first; without `state` the open ones',
     group: 'alarms',
     role: 'reader',
     query: Strict({

@@ -25,7 +25,7 @@ export class AlarmDesk {
     this.#context = context
   }
 
-  /** Newest first; without a state those that are open. Throws `invalid-request` for a state that there is not. */
+  /** Newest id first, which one that was raised anew keeps; without a state those that are open. Throws `invalid-request` for a state that there is not. */
   async list(query: CallOf<'listAlarms'>['query'] = {}): Promise<PageOf<Alarm>> {
     const isWanted = stateFilter(query.state)
     const mirror = await this.#context.mirror.fresh()

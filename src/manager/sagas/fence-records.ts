@@ -59,7 +59,7 @@ function testEvent(host: HostRecord, problem: string | null): NewEvent {
   return hostEvent('host.fence-test-failed', host, words, null, { problem })
 }
 
-/** Tells people of a fencing that does not succeed, once for each reason. */
+/** Tells people of a fencing that does not succeed, whenever the reason changes. */
 export async function tellFenceFailed(deps: Deps, host: HostId, task: TaskId, problem: string): Promise<void> {
   await changeFence(deps, host, (fence, record) => {
     const { told } = fence

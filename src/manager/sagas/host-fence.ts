@@ -141,7 +141,7 @@ async function listen({ deps, params, signal }: Context, mark: ReportMark): Prom
   }
 }
 
-/** Tells people once of each reason why it does not succeed. */
+/** Tells people why it does not succeed, whenever the reason changes. */
 async function tellFailed({ deps, params, task, signal }: Context, problem: string): Promise<void> {
   if (!signal.aborted) await tellFenceFailed(deps, params.host, task, problem)
 }
