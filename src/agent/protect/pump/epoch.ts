@@ -12,6 +12,7 @@ import type { PageRange } from '../../../hypervisor/checkpoint/guest-memory.ts'
 import { ClockBase } from './clock-lag.ts'
 import { pack, unpack } from './packing.ts'
 import { checkKinds, type CodedPages } from './page-coding.ts'
+import { lengthOf, piecesOf, splitAt, together } from './pieces.ts'
 import { freeBytes, type Scratch } from './scratch.ts'
 
 const Head = Open({
@@ -48,7 +49,7 @@ export interface EncodedEpoch {
   readonly sentBytes: number
 }
 
-/** `packing`: room for putting it together, where it is to be packed. */
+/** `packing`: room for putting together what is little, where it is to be packed. */
 export async function encodeEpoch(epoch: Epoch, packing?: Scratch): Promise<EncodedEpoch> {
   const isPacked = packing !== undefined
   const { n, isPaused, ranges, pages, devices, journal, check, clock } = epoch
@@ -63,21 +64,8 @@ export async function encodeEpoch(epoch: Epoch, packing?: Scratch): Promise<Enco
   length.writeUInt32LE(text.length)
   const plain = [encodeRanges(ranges), pages.kinds, pages.bytes, devices, ...journal].filter((part) => part.length > 0)
   const plainBytes = lengthOf(plain)
-  const body = isPacked ? [await pack(putTogether(plain, packing.room(plainBytes)))] : plain
+  const body = isPacked ? await pack(plain, packing) : plain
   return { parts: [length, text, ...body], plainBytes, sentBytes: lengthOf(body) }
-}
-
-function putTogether(parts: readonly Uint8Array[], into: Buffer): Buffer {
-  let at = 0
-  for (const part of parts) {
-    into.set(part, at)
-    at += part.length
-  }
-  return into
-}
-
-function lengthOf(parts: readonly Uint8Array[]): number {
-  return parts.reduce((sum, part) => sum + part.length, 0)
 }
 
 /** As it came. Disposing of it gives back the memory that it was read from, and makes all of it empty. */
@@ -85,16 +73,24 @@ export interface DecodedEpoch extends Epoch, Disposable {
   readonly journal: readonly [Uint8Array]
 }
 
-/** `mostBytes`: an epoch that says that it is longer is none. Throws `invalid-request` for what is no epoch. */
-export async function decodeEpoch(bytes: Buffer, mostBytes: number): Promise<DecodedEpoch> {
-  const headLength = bytes.length < 4 ? Infinity : bytes.readUInt32LE()
-  if (headLength > bytes.length - 4) throw broken('its head is cut off')
-  const head = parse(bytes.subarray(4, 4 + headLength))
+/**
+ * `pieces`: as they came. `mostBytes`: an epoch that says that it is longer is none. Throws `invalid-request` for what is no
+ * epoch. `breathe` is called again and again: whoever works for long lets others have their turn.
+ */
+export async function decodeEpoch(
+  pieces: readonly Buffer[],
+  mostBytes: number,
+  breathe: () => Promise<void>,
+): Promise<DecodedEpoch> {
+  const bytes = lengthOf(pieces)
+  const headLength = bytes < 4 ? Infinity : together(splitAt(pieces, 4)[0]).readUInt32LE()
+  if (headLength > bytes - 4) throw broken('its head is cut off')
+  const [start, rest] = splitAt(pieces, 4 + headLength)
+  const head = parse(together(start).subarray(4))
   const length = head.ranges * 8 + head.pages + head.pageBytes + head.deviceBytes + head.journalBytes
   if (length > mostBytes) throw broken(`it has ${length} bytes, more than there can be`)
-  const rest = bytes.subarray(4 + headLength)
-  const body = head.isPacked ? await unpack(rest, length) : rest
-  if (body.length !== length) throw broken('its lengths contradict each other')
+  if (!head.isPacked && lengthOf(rest) !== length) throw broken('its lengths contradict each other')
+  const body = head.isPacked ? await unpack(rest, length) : await wholeOf(rest, length, breathe)
   let at = 0
   const next = (count: number): Buffer => body.subarray(at, (at += count))
   const ranges = decodeRanges(next(head.ranges * 8))
@@ -104,9 +100,24 @@ export async function decodeEpoch(bytes: Buffer, mostBytes: number): Promise<Dec
   const [devices, journal] = [next(head.deviceBytes), next(head.journalBytes)]
   const { n, epoch, isPaused, check, clock } = head
   const dispose = (): void => {
-    for (const read of [bytes, body]) freeBytes(read)
+    for (const read of [...pieces, body]) freeBytes(read)
   }
   return { n, epoch, isPaused, ranges, pages, devices, journal: [journal], check, clock, [Symbol.dispose]: dispose }
+}
+
+async function wholeOf(parts: readonly Buffer[], length: number, breathe: () => Promise<void>): Promise<Buffer> {
+  const [first] = parts
+  if (parts.length === 1 && first !== undefined) return first
+  const whole = Buffer.allocUnsafeSlow(length)
+  let at = 0
+  for (const some of piecesOf(parts)) {
+    for (const part of some) {
+      whole.set(part, at)
+      at += part.length
+    }
+    await breathe()
+  }
+  return whole
 }
 
 export function encodeRanges(ranges: readonly PageRange[]): Uint8Array {

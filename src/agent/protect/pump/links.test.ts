@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { nodeClock } from '../../../base/node/index.ts'
 import { silentLogger } from '../../../base/log.ts'
 import { frameKinds, type Frame } from './frames.ts'
-import { Links } from './links.ts'
+import { Links, type WholeFrame } from './links.ts'
 import type { Word } from './words.ts'
 
 const beat: Word = { is: 'beat', n: 1 }
@@ -20,7 +20,7 @@ function side(stream: Duplex, mostBytes = 2 ** 26): Heard {
   const said: (Word | Frame)[] = []
   const links = new Links({ clock: nodeClock(), log: silentLogger }, mostBytes, {
     onWord: (word) => said.push(word),
-    onFrame: (frame) => said.push(frame),
+    onFrame: ({ kind, pieces }) => said.push({ kind, bytes: Buffer.concat(pieces) }),
     onEnd: () => undefined,
   })
   links.add('data', stream)
@@ -51,6 +51,21 @@ test('what is long comes whole, and what is said meanwhile comes before its end'
   assert.equal(epoch.kind, frameKinds.epoch)
   assert.ok(epoch.bytes.equals(Buffer.concat([Buffer.from('head'), long])))
   assert.equal(pages.bytes.toString(), 'pages')
+})
+
+test('what is long is handed on in the pieces in which it came', async () => {
+  const [one, other] = duplexPair()
+  const frames = Promise.withResolvers<readonly Buffer[]>()
+  const listener = { onWord: () => undefined, onEnd: () => undefined }
+  const deps = { clock: nodeClock(), log: silentLogger }
+  const onFrame = ({ pieces }: WholeFrame): void => frames.resolve(pieces)
+  new Links(deps, 2 ** 26, { ...listener, onFrame }).add('data', other)
+  await side(one).links.send('epoch', [Buffer.alloc(5 * 2 ** 20 + 17)])
+  const pieces = await frames.promise
+  assert.deepEqual(
+    pieces.map(({ length }) => length),
+    [...Array.from({ length: 5 }, () => 2 ** 20), 17],
+  )
 })
 
 test('one long thing is sent after the other, also when nobody waits', async () => {

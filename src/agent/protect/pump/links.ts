@@ -13,19 +13,24 @@ import { describeError, HoldfastError } from '../../../base/errors.ts'
 import type { Logger } from '../../../base/log.ts'
 import { SerialQueue } from '../../../base/serial-queue.ts'
 import { FrameReader, frameKinds, writeFrame, writeWord, type Frame, type FrameKind } from './frames.ts'
+import { lengthOf, piecesOf } from './pieces.ts'
 import { parseWord, type Word } from './words.ts'
 
 export type LinkName = 'data' | 'beats'
 
+/** All of it, in the pieces in which it came: to put it together takes longer than words can wait. */
+export interface WholeFrame {
+  readonly kind: FrameKind
+  readonly pieces: readonly Buffer[]
+}
+
 export interface LinkListener {
   readonly onWord: (word: Word, link: LinkName) => void
-  /** Of another kind than words; put together where it came in pieces. */
-  readonly onFrame: (frame: Frame) => void
+  /** Of another kind than words. */
+  readonly onFrame: (frame: WholeFrame) => void
   /** A connection has ended; `isLast`: there is none any more. */
   readonly onEnd: (link: LinkName, isLast: boolean) => void
 }
-
-const pieceBytes = 2 ** 20
 
 export class Links implements Disposable {
   readonly #clock: Clock
@@ -98,23 +103,16 @@ export class Links implements Disposable {
   async send(kind: 'pages' | 'epoch', parts: readonly Uint8Array[]): Promise<void> {
     await this.#sending.run(async () => {
       const stream = this.#open.get('data')
-      let sendable: Uint8Array[] = []
-      let bytes = 0
-      for (const piece of piecesOf(parts)) {
-        if (bytes + piece.length > pieceBytes) {
-          await this.#send(stream, frameKinds.part, sendable)
-          ;[sendable, bytes] = [[], 0]
-        }
-        sendable.push(piece)
-        bytes += piece.length
-      }
-      await this.#send(stream, frameKinds[kind], sendable)
+      const pieces = [...piecesOf(parts)]
+      const last = pieces.pop() ?? []
+      for (const piece of pieces) await this.#send(stream, frameKinds.part, piece)
+      await this.#send(stream, frameKinds[kind], last)
     })
   }
 
   async #send(stream: Duplex | undefined, kind: FrameKind, parts: readonly Uint8Array[]): Promise<void> {
     if (stream === undefined || stream.destroyed) return
-    this.sentBytes += parts.reduce((sum, { length }) => sum + length, 0)
+    this.sentBytes += lengthOf(parts)
     const takesMore = writeFrame(stream, kind, parts)
     if (!takesMore) {
       await new Promise<void>((resolve) => {
@@ -148,21 +146,14 @@ export class Links implements Disposable {
   }
 }
 
-/** No piece is longer than `pieceBytes`. */
-function* piecesOf(parts: readonly Uint8Array[]): Generator<Uint8Array> {
-  for (const part of parts) {
-    for (let at = 0; at < part.length; at += pieceBytes) yield part.subarray(at, at + pieceBytes)
-  }
-}
-
-/** Puts together what came in pieces. */
+/** Keeps what came in pieces until all of it is here. */
 class WholeFrames {
   readonly #mostBytes: number
-  readonly #onFrame: (frame: Frame) => void
+  readonly #onFrame: (frame: WholeFrame) => void
   #pieces: Buffer[] = []
   #bytes = 0
 
-  constructor(mostBytes: number, onFrame: (frame: Frame) => void) {
+  constructor(mostBytes: number, onFrame: (frame: WholeFrame) => void) {
     this.#mostBytes = mostBytes
     this.#onFrame = onFrame
   }
@@ -174,10 +165,9 @@ class WholeFrames {
       throw new HoldfastError('invalid-request', `what came in pieces has ${this.#bytes} bytes or more`)
     this.#pieces.push(bytes)
     if (kind === frameKinds.part) return
-    const [first] = this.#pieces
-    const whole = this.#pieces.length === 1 && first !== undefined ? first : Buffer.concat(this.#pieces)
+    const pieces = this.#pieces
     this.#pieces = []
     this.#bytes = 0
-    this.#onFrame({ kind, bytes: whole })
+    this.#onFrame({ kind, pieces })
   }
 }

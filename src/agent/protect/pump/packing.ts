@@ -1,33 +1,94 @@
 /** Whether an epoch is packed (zstd, its fastest level) before it is sent, and the packing itself. */
-import { promisify } from 'node:util'
-import { constants, zstdCompress, zstdCompressSync, zstdDecompress, zstdDecompressSync } from 'node:zlib'
+import { Writable, type Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import {
+  constants,
+  createZstdCompress,
+  createZstdDecompress,
+  zstdCompressSync,
+  zstdDecompressSync,
+  type ZstdOptions,
+} from 'node:zlib'
 import { HoldfastError } from '../../../base/errors.ts'
+import { lengthOf, pieceBytes, piecesOf, together } from './pieces.ts'
+import { freeBytes, type Scratch } from './scratch.ts'
 
 const level = { [constants.ZSTD_c_compressionLevel]: 1 }
 /** Less than this is done at once: to hand it to a thread takes longer. */
 const littleBytes = 512 * 1024
-/** What comes out is put together from pieces of this size. */
-const pieceBytes = 8 * 2 ** 20
-const leastPieceBytes = 64 * 1024
+const leastChunkBytes = 64 * 1024
 
-export async function pack(bytes: Uint8Array): Promise<Buffer> {
+/** Gives it in pieces, none longer than `pieceBytes`. `little`: room for putting together what is little. */
+export async function pack(parts: readonly Uint8Array[], little: Scratch): Promise<Uint8Array[]> {
+  const bytes = lengthOf(parts)
   // An epoch becomes a quarter of what it was, or much less.
-  const options = { params: level, chunkSize: Math.min(pieceBytes, leastPieceBytes + bytes.length / 4) >>> 0 }
-  if (bytes.length <= littleBytes) return zstdCompressSync(bytes, options)
-  return await promisify(zstdCompress)(bytes, options)
+  const options = { params: level, chunkSize: Math.min(pieceBytes, leastChunkBytes + bytes / 4) >>> 0 }
+  if (bytes <= littleBytes) return [zstdCompressSync(putTogether(parts, little.room(bytes)), options)]
+  const packed: Uint8Array[] = []
+  await through(createZstdCompress(options), parts, (chunk) => packed.push(chunk))
+  return packed
 }
 
-/** `length`: of what was packed. Throws `invalid-request` when it is anything else. */
-export async function unpack(bytes: Uint8Array, length: number): Promise<Buffer> {
+function putTogether(parts: readonly Uint8Array[], into: Buffer): Buffer {
+  let at = 0
+  for (const part of parts) {
+    into.set(part, at)
+    at += part.length
+  }
+  return into
+}
+
+/** `length`: of what was packed. Throws `invalid-request` when it is anything else; no more memory than that is taken. */
+export async function unpack(parts: readonly Uint8Array[], length: number): Promise<Buffer> {
   const options = { chunkSize: Math.max(64, Math.min(pieceBytes, length + 1)), maxOutputLength: length + 1 }
+  let plain: Buffer | undefined
   try {
-    const isLittle = length <= littleBytes
-    const plain = isLittle ? zstdDecompressSync(bytes, options) : await promisify(zstdDecompress)(bytes, options)
-    if (plain.length === length) return plain
+    const isLittle = Math.max(length, lengthOf(parts)) <= littleBytes
+    plain = isLittle ? zstdDecompressSync(together(parts), options) : await unpackLong(parts, length, options)
   } catch (cause) {
     throw new HoldfastError('invalid-request', 'what came cannot be unpacked', {}, { cause })
   }
+  if (plain?.length === length) return plain
   throw new HoldfastError('invalid-request', `what came is not ${length} bytes when it is unpacked`)
+}
+
+/** Undefined when it has another length. */
+async function unpackLong(
+  parts: readonly Uint8Array[],
+  length: number,
+  options: ZstdOptions,
+): Promise<Buffer | undefined> {
+  const plain = Buffer.allocUnsafeSlow(length)
+  let at = 0
+  let before: Uint8Array | undefined
+  await through(createZstdDecompress(options), parts, (chunk) => {
+    if (at + chunk.length > length) throw new HoldfastError('invalid-request', 'it is longer than it says')
+    plain.set(chunk, at)
+    at += chunk.length
+    // It has begun to write to another buffer, and so is done with that one.
+    if (before !== undefined && before.buffer !== chunk.buffer) freeBytes(before)
+    before = chunk
+  })
+  return at === length ? plain : undefined
+}
+
+/** A piece at a time; others have their turn between them. */
+async function through(
+  coder: Transform,
+  parts: readonly Uint8Array[],
+  onChunk: (chunk: Uint8Array) => void,
+): Promise<void> {
+  const out = new Writable({
+    write(chunk: Uint8Array, _encoding, done) {
+      try {
+        onChunk(chunk)
+        done()
+      } catch (thrown) {
+        done(thrown as Error)
+      }
+    },
+  })
+  await pipeline(piecesOf(parts).map(together), coder, out)
 }
 
 /** Weight of the newest of late figures. */

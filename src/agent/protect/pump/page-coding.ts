@@ -158,7 +158,7 @@ export function* decodePages(
 }
 
 /** The same ranges, in groups of at most so many pages as are worked on in one go. */
-function* inOneGo(ranges: readonly PageRange[]): Generator<PageRange[]> {
+export function* inOneGo(ranges: readonly PageRange[]): Generator<PageRange[]> {
   let [some, pages]: [PageRange[], number] = [[], 0]
   for (const { first, count } of ranges) {
     for (let done = 0; done < count;) {

@@ -20,6 +20,7 @@ import { ClockGiving } from './clock-giving.ts'
 import type { DiskCopy } from './primary-disks.ts'
 import type { PumpTracking } from './order-file.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
+import { inOneGo } from './page-coding.ts'
 import { Scratch } from './scratch.ts'
 import { ToldMemory } from './told-memory.ts'
 
@@ -290,17 +291,22 @@ export class PrimaryGuest implements AsyncDisposable {
     for (const { nic, gate } of this.#gates) output.set(nic.key, await gate.take())
     const journal = this.#disks.cut(epoch)
     const ranges = this.#written()
-    const pages = this.#readAll(ranges)
+    const pages = await this.#readAll(ranges)
     return { output, journal, ranges, pages, check: this.#told?.check() }
   }
 
-  #readAll(ranges: readonly PageRange[]): Uint8Array {
-    const bytes = ranges.reduce((sum, { count }) => sum + count, 0) * pageBytes
+  async #readAll(ranges: readonly PageRange[]): Promise<Uint8Array> {
+    const bytes = countOf(ranges) * pageBytes
     if (bytes > mostEpochBytes)
       throw new HoldfastError('refused', `the guest has written ${bytes} bytes in one epoch, more than can be held`)
     this.#buffers.reverse()
     const buffer = this.#buffers[0].room(bytes)
-    this.#memory.readMany(ranges, buffer)
+    let read = 0
+    for (const some of inOneGo(ranges)) {
+      // Many are work for longer than others can wait. The guest stands still, and nobody but this turn lets it go on.
+      if (read > 0) await this.#ports.clock.sleep(0)
+      this.#memory.readMany(some, buffer.subarray(read, (read += countOf(some) * pageBytes)))
+    }
     let done = 0
     for (const range of ranges) {
       this.#told?.told(range, buffer.subarray(done, (done += range.count * pageBytes)))
@@ -342,6 +348,10 @@ export class PrimaryGuest implements AsyncDisposable {
     await this.#tracking.stop().catch(() => undefined)
     await this.#process[Symbol.asyncDispose]()
   }
+}
+
+function countOf(ranges: readonly PageRange[]): number {
+  return ranges.reduce((sum, { count }) => sum + count, 0)
 }
 
 /** What is told of a page is what its tracker answers for. */

@@ -18,8 +18,6 @@ import { mustEqual } from './told-memory.ts'
 /** The primary's memory as it names it. */
 export type PrimaryBlock = Pick<RamBlock, 'name' | 'bytes' | 'isRom'>
 
-const piecesInOneGo = 32
-
 export class SecondGuest implements AsyncDisposable {
   readonly #ports: GuestPorts
   readonly #record: MachineRecord
@@ -87,13 +85,12 @@ export class SecondGuest implements AsyncDisposable {
    * primary's then.
    */
   async apply({ epoch, ranges, pages, check }: Epoch): Promise<void> {
-    let pieces = 0
     const read = (some: readonly PageRange[], into: Uint8Array): void => this.#memory.readMany(some, into)
     for (const some of decodePages(ranges, pages, this.#scratch, read)) {
       for (const range of some.ranges) this.#mustHave(range)
       this.#memory.writeMany(some.ranges, some.content)
-      // Many are work for longer than others can wait: words of life are said meanwhile.
-      if (++pieces % piecesInOneGo === 0) await this.#ports.clock.sleep(0)
+      // All of them are work for longer than others can wait: words of life are said meanwhile.
+      await this.#ports.clock.sleep(0)
     }
     if (check !== undefined) mustEqual(this.#memory, epoch, check)
   }

@@ -19,9 +19,10 @@ import { writeClockFile } from './clock-file.ts'
 import { takenOver } from './clock-takeover.ts'
 import { decodeEpoch, decodeRanges, type Epoch } from './epoch.ts'
 import { Figures } from './figures.ts'
-import { frameKinds, type Frame } from './frames.ts'
-import { Links, type LinkName } from './links.ts'
+import { frameKinds } from './frames.ts'
+import { Links, type LinkName, type WholeFrame } from './links.ts'
 import type { PumpMemoryFile } from './memory-file.ts'
+import { lengthOf, together } from './pieces.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
 import type { SecondDisks } from './second-disks.ts'
 import { SecondGuest } from './second-guest.ts'
@@ -198,17 +199,19 @@ export class SecondPump {
     }
   }
 
-  #take({ kind, bytes }: Frame): void {
-    this.#receivedBytes += bytes.length
-    this.#heardAt = this.#deps.clock.monotonic()
+  #take({ kind, pieces }: WholeFrame): void {
+    const { clock } = this.#deps
+    this.#receivedBytes += lengthOf(pieces)
+    this.#heardAt = clock.monotonic()
     if (kind === frameKinds.pages) {
+      const bytes = together(pieces)
       const [range] = decodeRanges(bytes.subarray(0, 8))
       if (range !== undefined && this.#state === undefined) this.#guest?.write(range, bytes.subarray(8))
       return
     }
     this.#queue
       .run(async () => {
-        using epoch = await decodeEpoch(bytes, this.#guest?.mostEpochBytes ?? 0)
+        using epoch = await decodeEpoch(pieces, this.#guest?.mostEpochBytes ?? 0, () => clock.sleep(0))
         await this.#epoch(epoch)
       })
       .catch((err: unknown) => {
