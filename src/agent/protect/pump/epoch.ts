@@ -68,18 +68,20 @@ export async function encodeEpoch(epoch: Epoch, packing?: Scratch): Promise<Enco
   return { parts: [length, text, ...body], plainBytes, sentBytes: lengthOf(body) }
 }
 
-/** As it came. Disposing of it gives back the memory that it was read from, and makes all of it empty. */
-export interface DecodedEpoch extends Epoch, Disposable {
+/** As it came. Disposing of it gives back the memory that it was read from; nothing of it is good any more then. */
+export interface DecodedEpoch extends Epoch, AsyncDisposable {
   readonly journal: readonly [Uint8Array]
 }
 
 /**
- * `pieces`: as they came. `mostBytes`: an epoch that says that it is longer is none. Throws `invalid-request` for what is no
- * epoch. `breathe` is called again and again: whoever works for long lets others have their turn.
+ * `pieces`: as they came. `mostBytes`: an epoch that says that it is longer is none. `room`: for what is long, one epoch at a
+ * time. Throws `invalid-request` for what is no epoch. `breathe` is called again and again: whoever works for long lets others
+ * have their turn.
  */
 export async function decodeEpoch(
   pieces: readonly Buffer[],
   mostBytes: number,
+  room: Scratch,
   breathe: () => Promise<void>,
 ): Promise<DecodedEpoch> {
   const bytes = lengthOf(pieces)
@@ -90,7 +92,7 @@ export async function decodeEpoch(
   const length = head.ranges * 8 + head.pages + head.pageBytes + head.deviceBytes + head.journalBytes
   if (length > mostBytes) throw broken(`it has ${length} bytes, more than there can be`)
   if (!head.isPacked && lengthOf(rest) !== length) throw broken('its lengths contradict each other')
-  const body = head.isPacked ? await unpack(rest, length) : await wholeOf(rest, length, breathe)
+  const body = head.isPacked ? await unpack(rest, length, room) : await wholeOf(rest, length, room, breathe)
   let at = 0
   const next = (count: number): Buffer => body.subarray(at, (at += count))
   const ranges = decodeRanges(next(head.ranges * 8))
@@ -99,16 +101,35 @@ export async function decodeEpoch(
   checkKinds(pages.kinds, head.pageBytes)
   const [devices, journal] = [next(head.deviceBytes), next(head.journalBytes)]
   const { n, epoch, isPaused, check, clock } = head
-  const dispose = (): void => {
-    for (const read of [...pieces, body]) freeBytes(read)
+  const dispose = async (): Promise<void> => {
+    for (const read of room.holds(body) ? pieces : [...pieces, body]) {
+      freeBytes(read)
+      await breathe()
+    }
   }
-  return { n, epoch, isPaused, ranges, pages, devices, journal: [journal], check, clock, [Symbol.dispose]: dispose }
+  return {
+    n,
+    epoch,
+    isPaused,
+    ranges,
+    pages,
+    devices,
+    journal: [journal],
+    check,
+    clock,
+    [Symbol.asyncDispose]: dispose,
+  }
 }
 
-async function wholeOf(parts: readonly Buffer[], length: number, breathe: () => Promise<void>): Promise<Buffer> {
+async function wholeOf(
+  parts: readonly Buffer[],
+  length: number,
+  room: Scratch,
+  breathe: () => Promise<void>,
+): Promise<Buffer> {
   const [first] = parts
   if (parts.length === 1 && first !== undefined) return first
-  const whole = Buffer.allocUnsafeSlow(length)
+  const whole = room.room(length)
   let at = 0
   for (const some of piecesOf(parts)) {
     for (const part of some) {

@@ -68,6 +68,20 @@ test('what is long is handed on in the pieces in which it came', async () => {
   )
 })
 
+test('others have their turn while something long is sent over a connection that takes all of it at once', async () => {
+  const [here, there] = pair()
+  let turns = 0
+  let isSent = false
+  const others = (async () => {
+    for (; !isSent; turns++) await nodeClock().sleep(0)
+  })()
+  await here.links.send('epoch', [Buffer.alloc(8 * 2 ** 20)])
+  isSent = true
+  await others
+  assert.ok(turns >= 8, `${turns} turns`)
+  await heard(there, 1)
+})
+
 test('one long thing is sent after the other, also when nobody waits', async () => {
   const [here, there] = pair()
   const parts = ['x', 'y', 'z'].map((letter) => Buffer.alloc(3 * 2 ** 20, letter))

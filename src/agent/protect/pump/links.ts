@@ -123,6 +123,8 @@ export class Links implements Disposable {
         stream.once('drain', go).once('close', go)
       })
     }
+    // What a connection takes at once goes on without anybody else's turn.
+    await this.#clock.sleep(0)
     this.movedAt = this.#clock.monotonic()
   }
 

@@ -62,7 +62,7 @@ describe('an epoch of megabytes', () => {
       assert.equal(before, plainBytes)
       assert.equal(sentBytes < plainBytes, room !== undefined)
       for (const pieces of [parts.map((part) => Buffer.from(part)), cutUp(parts, 1_000_001), cutUp(parts, 2 ** 30)]) {
-        using decoded = await decodeEpoch(pieces, plainBytes, turn)
+        await using decoded = await decodeEpoch(pieces, plainBytes, new Scratch(), turn)
         assert.deepEqual(decoded.ranges, epoch.ranges)
         assert.ok(Buffer.from(epoch.pages.bytes).equals(decoded.pages.bytes))
         assert.ok(Buffer.concat(epoch.journal).equals(decoded.journal[0]))
@@ -85,7 +85,7 @@ describe('an epoch of megabytes', () => {
         turns++
         await turn()
       }
-      using decoded = await decodeEpoch(pieces, plainBytes, breathe)
+      await using decoded = await decodeEpoch(pieces, plainBytes, new Scratch(), breathe)
       assert.ok(whileDecoding() <= pieceBytes)
       assert.equal(decoded.epoch, 17)
       // What is packed is unpacked by another thread, piece by piece.
@@ -98,16 +98,24 @@ describe('an epoch of megabytes', () => {
     const whole = Buffer.concat(parts)
     const pieces = (bytes: Buffer): Buffer[] => cutUp([bytes], pieceBytes)
     for (const length of [whole.length - 1, whole.length - pieceBytes, whole.length >> 1, 2000])
-      await assert.rejects(decodeEpoch(pieces(whole.subarray(0, length)), plainBytes, turn), refused, `${length} bytes`)
-    await assert.rejects(decodeEpoch(pieces(whole), plainBytes - 1, turn), refused, 'more than there can be')
+      await assert.rejects(
+        decodeEpoch(pieces(whole.subarray(0, length)), plainBytes, new Scratch(), turn),
+        refused,
+        `${length} bytes`,
+      )
+    await assert.rejects(
+      decodeEpoch(pieces(whole), plainBytes - 1, new Scratch(), turn),
+      refused,
+      'more than there can be',
+    )
     const damaged = Buffer.from(whole)
     damaged.fill(0xff, lengthOf(parts.slice(0, 2)), lengthOf(parts.slice(0, 2)) + 64)
-    await assert.rejects(decodeEpoch(pieces(damaged), plainBytes, turn), refused, 'damaged')
+    await assert.rejects(decodeEpoch(pieces(damaged), plainBytes, new Scratch(), turn), refused, 'damaged')
     const packed = await pack([epoch.pages.bytes], new Scratch())
     for (const more of [-1, 1, -pieceBytes, pieceBytes])
-      await assert.rejects(unpack(packed, epoch.pages.bytes.length + more), refused, `${more} bytes`)
+      await assert.rejects(unpack(packed, epoch.pages.bytes.length + more, new Scratch()), refused, `${more} bytes`)
     // A little that says that it is a little, and is not: as much as it says is unpacked, and one byte.
-    await assert.rejects(unpack([zstdCompressSync(Buffer.alloc(2 ** 24))], 1000), refused)
+    await assert.rejects(unpack([zstdCompressSync(Buffer.alloc(2 ** 24))], 1000, new Scratch()), refused)
   })
 
   test('is understood by what packs and unpacks in one go, and understands that', async () => {
@@ -116,7 +124,7 @@ describe('an epoch of megabytes', () => {
     const params = { [constants.ZSTD_c_compressionLevel]: 1 }
     const inOneGo = zstdCompressSync(bytes, { params })
     for (const pieces of [[inOneGo], cutUp([inOneGo], 100_000)])
-      assert.ok((await unpack(pieces, bytes.length)).equals(bytes))
+      assert.ok((await unpack(pieces, bytes.length, new Scratch())).equals(bytes))
   })
 })
 

@@ -38,13 +38,18 @@ function putTogether(parts: readonly Uint8Array[], into: Buffer): Buffer {
   return into
 }
 
-/** `length`: of what was packed. Throws `invalid-request` when it is anything else; no more memory than that is taken. */
-export async function unpack(parts: readonly Uint8Array[], length: number): Promise<Buffer> {
+/**
+ * `length`: of what was packed. Throws `invalid-request` when it is anything else; no more memory than that is taken. What is
+ * long lies in `long`.
+ */
+export async function unpack(parts: readonly Uint8Array[], length: number, long: Scratch): Promise<Buffer> {
   const options = { chunkSize: Math.max(64, Math.min(pieceBytes, length + 1)), maxOutputLength: length + 1 }
   let plain: Buffer | undefined
   try {
     const isLittle = Math.max(length, lengthOf(parts)) <= littleBytes
-    plain = isLittle ? zstdDecompressSync(together(parts), options) : await unpackLong(parts, length, options)
+    plain = isLittle
+      ? zstdDecompressSync(together(parts), options)
+      : await unpackLong(parts, long.room(length), options)
   } catch (cause) {
     throw new HoldfastError('invalid-request', 'what came cannot be unpacked', {}, { cause })
   }
@@ -55,21 +60,20 @@ export async function unpack(parts: readonly Uint8Array[], length: number): Prom
 /** Undefined when it has another length. */
 async function unpackLong(
   parts: readonly Uint8Array[],
-  length: number,
+  plain: Buffer,
   options: ZstdOptions,
 ): Promise<Buffer | undefined> {
-  const plain = Buffer.allocUnsafeSlow(length)
   let at = 0
   let before: Uint8Array | undefined
   await through(createZstdDecompress(options), parts, (chunk) => {
-    if (at + chunk.length > length) throw new HoldfastError('invalid-request', 'it is longer than it says')
+    if (at + chunk.length > plain.length) throw new HoldfastError('invalid-request', 'it is longer than it says')
     plain.set(chunk, at)
     at += chunk.length
     // It has begun to write to another buffer, and so is done with that one.
     if (before !== undefined && before.buffer !== chunk.buffer) freeBytes(before)
     before = chunk
   })
-  return at === length ? plain : undefined
+  return at === plain.length ? plain : undefined
 }
 
 /** A piece at a time; others have their turn between them. */

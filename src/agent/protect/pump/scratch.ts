@@ -18,6 +18,11 @@ export class Scratch {
     }
     return this.#room.subarray(0, bytes)
   }
+
+  /** Whether this lies in it. */
+  holds({ buffer }: Uint8Array): boolean {
+    return buffer === this.#room.buffer
+  }
 }
 
 const leastBytes = 2 ** 20

@@ -25,6 +25,7 @@ import type { PumpMemoryFile } from './memory-file.ts'
 import { lengthOf, together } from './pieces.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
 import type { SecondDisks } from './second-disks.ts'
+import { Scratch } from './scratch.ts'
 import { SecondGuest } from './second-guest.ts'
 import { wordsVersion, type Word } from './words.ts'
 
@@ -49,6 +50,8 @@ export class SecondPump {
   readonly #disks: SecondDisks
   readonly #links: Links
   readonly #queue = new SerialQueue()
+  /** Of the epoch that is being taken. */
+  readonly #room = new Scratch()
   readonly #figures = new Figures()
   readonly #end = Promise.withResolvers<MemoryPhase>()
   #guest: SecondGuest | undefined
@@ -211,7 +214,8 @@ export class SecondPump {
     }
     this.#queue
       .run(async () => {
-        using epoch = await decodeEpoch(pieces, this.#guest?.mostEpochBytes ?? 0, () => clock.sleep(0))
+        const breathe = (): Promise<void> => clock.sleep(0)
+        await using epoch = await decodeEpoch(pieces, this.#guest?.mostEpochBytes ?? 0, this.#room, breathe)
         await this.#epoch(epoch)
       })
       .catch((err: unknown) => {

@@ -68,7 +68,7 @@ describe('frames', () => {
 describe('an epoch', () => {
   test('is the same after the wire, packed or not', async () => {
     for (const bytes of [plain, packed]) {
-      const decoded = await decodeEpoch([bytes], most, noPause)
+      const decoded = await decodeEpoch([bytes], most, new Scratch(), noPause)
       const { n, isPaused, ranges, pages, devices, journal } = decoded
       assert.deepEqual([decoded.check, decoded.clock], [undefined, undefined])
       assert.deepEqual({ n, epoch: decoded.epoch, isPaused, ranges }, { ...heads, ranges: epoch.ranges })
@@ -84,10 +84,14 @@ describe('an epoch', () => {
     const refused = { code: 'invalid-request' }
     for (const bytes of [plain, packed]) {
       for (let length = 0; length < bytes.length; length += length < 300 ? 1 : 61)
-        await assert.rejects(decodeEpoch([bytes.subarray(0, length)], most, noPause), refused, `${length} bytes`)
+        await assert.rejects(
+          decodeEpoch([bytes.subarray(0, length)], most, new Scratch(), noPause),
+          refused,
+          `${length} bytes`,
+        )
     }
-    await assert.rejects(decodeEpoch([plain, Buffer.of(0)], most, noPause), refused)
-    await assert.rejects(decodeEpoch([packed], 4096, noPause), refused, 'more than there can be')
+    await assert.rejects(decodeEpoch([plain, Buffer.of(0)], most, new Scratch(), noPause), refused)
+    await assert.rejects(decodeEpoch([packed], 4096, new Scratch(), noPause), refused, 'more than there can be')
     for (const pages of [
       { kinds: Buffer.of(1, 0, 3), bytes: epoch.pages.bytes },
       { kinds: Buffer.of(1, 1, 1), bytes: epoch.pages.bytes },
@@ -95,7 +99,7 @@ describe('an epoch', () => {
     ]) {
       const { parts } = await encodeEpoch({ ...epoch, pages }, new Scratch())
       await assert.rejects(
-        decodeEpoch([Buffer.concat(parts)], most, noPause),
+        decodeEpoch([Buffer.concat(parts)], most, new Scratch(), noPause),
         refused,
         `kinds ${pages.kinds.toString('hex')}`,
       )
