@@ -22,10 +22,10 @@ import { Figures } from './figures.ts'
 import { frameKinds } from './frames.ts'
 import { Links, type LinkName, type WholeFrame } from './links.ts'
 import type { PumpMemoryFile } from './memory-file.ts'
-import { lengthOf, together } from './pieces.ts'
+import { lengthOf, splitAt, together } from './pieces.ts'
 import type { GuestPorts } from './qemu-of-vm.ts'
 import type { SecondDisks } from './second-disks.ts'
-import { Scratch } from './scratch.ts'
+import { freeBytes, Scratch } from './scratch.ts'
 import { SecondGuest } from './second-guest.ts'
 import { wordsVersion, type Word } from './words.ts'
 
@@ -207,9 +207,11 @@ export class SecondPump {
     this.#receivedBytes += lengthOf(pieces)
     this.#heardAt = clock.monotonic()
     if (kind === frameKinds.pages) {
-      const bytes = together(pieces)
-      const [range] = decodeRanges(bytes.subarray(0, 8))
-      if (range !== undefined && this.#state === undefined) this.#guest?.write(range, bytes.subarray(8))
+      const [head, bytes] = splitAt(pieces, 8)
+      const [range] = decodeRanges(together(head))
+      if (range !== undefined && this.#state === undefined) this.#guest?.write(range, together(bytes))
+      // All of a guest's memory comes so: what is given back at once is used again for the next.
+      for (const piece of pieces) freeBytes(piece)
       return
     }
     this.#queue
