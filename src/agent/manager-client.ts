@@ -36,8 +36,11 @@ export const managerTlsName = 'manager.holdfast'
 
 /** With several managers one that is silent is not waited for as long: it may be frozen, and another lead by now. */
 const [answerWithinMs, oneOfSeveralMs, connectMs] = [10_000, 5000, 1500]
-/** A report is what keeps a host's lease: another manager is asked before that is over. */
-const reportWithinMs = 1500
+/**
+ * A report is what keeps a host's lease: another manager is asked before that is over. One that is alone is asked again before a
+ * host that is heard sooner after a cut counts as a witness (domain/fence-plan.ts) against this one.
+ */
+const [reportWithinMs, aloneReportMs] = [1500, 3000]
 
 type CallName = keyof typeof managerCalls
 
@@ -105,7 +108,8 @@ async function post<T>(
   name: CallName,
   body: unknown,
 ): Promise<T> {
-  const withinMs = isOnly ? answerWithinMs : name === 'report' ? reportWithinMs : oneOfSeveralMs
+  const [alone, others] = name === 'report' ? [aloneReportMs, reportWithinMs] : [answerWithinMs, oneOfSeveralMs]
+  const withinMs = isOnly ? alone : others
   const late = new HoldfastError('timeout', `the manager ${url} did not answer in ${withinMs / 1000} s`)
   using limit = deadline(options.clock, withinMs, late)
   return (await exchangeJson(options.network, {
