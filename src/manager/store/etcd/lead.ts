@@ -3,7 +3,8 @@
  *
  * The lease says who may: it is renewed all the time, and judged by each observer's own clock (leases.ts). The key `lead` says
  * who does: whoever has got the lease writes himself there, by compare-and-set, with a term that is one higher. Every commit of
- * the leader names that text as a condition. So what a former leader has still under way, however late it comes, is not written.
+ * the leader names that text as a condition, and so does every renewal of its lease. So what a former leader has still under way,
+ * however late it comes, is not written, and it does not lead on when another has led.
  *
  *            lease free                written as `lead`
  *   standby ───────────▶ has the lease ────────────────▶ leads ──▶ its lease is over, or another is named: it ends
@@ -29,7 +30,7 @@ export interface LeadRecord {
 }
 
 export interface EtcdLeadOptions {
-  readonly client: EtcdClient
+  readonly client: Pick<EtcdClient, 'range' | 'write'>
   readonly keys: Keys
   readonly time: Clock
   readonly random: Random
@@ -44,7 +45,7 @@ export class EtcdLead {
   readonly #leases: EtcdLeases
   /** Of this process: one that is started anew takes nothing over from its former life. */
   readonly #owner: string
-  #text: string | undefined
+  #taken: { readonly text: string; readonly record: LeadRecord } | undefined
   #heldUntil = 0
   #known: LeadRecord | undefined
 
@@ -64,7 +65,7 @@ export class EtcdLead {
 
   /** Whether our lease is still valid at this moment, counted from before its last renewal was asked. */
   holds(): boolean {
-    return this.#text !== undefined && this.msLeft() > 0
+    return this.#taken !== undefined && this.msLeft() > 0
   }
 
   msLeft(): number {
@@ -73,7 +74,12 @@ export class EtcdLead {
 
   /** The leader's name as every commit of it demands it. Undefined before it is taken. */
   get condition(): Fence['condition'] | undefined {
-    return this.#text === undefined ? undefined : { key: this.#options.keys.lead, value: this.#text }
+    return this.#taken === undefined ? undefined : { key: this.#options.keys.lead, value: this.#taken.text }
+  }
+
+  /** As whom this manager has taken the lead. Undefined before that. */
+  get taken(): LeadRecord | undefined {
+    return this.#taken?.record
   }
 
   /** The manager that leads; undefined where nobody does. */
@@ -90,7 +96,10 @@ export class EtcdLead {
 
   /** Takes the lead where nobody has it. */
   async take(): Promise<boolean> {
+    this.#taken = undefined
     if (!(await this.renew())) return false
+    // Whoever is late with what follows, and has lost the lease meanwhile, must not overwrite another's name.
+    const ours = this.#leases.condition(leaseName)
     const before = await this.#read()
     const { client, keys, self, time } = this.#options
     const { manager, name, urls } = self()
@@ -100,29 +109,29 @@ export class EtcdLead {
     }
     const text = JSON.stringify(record)
     const { isDone } = await client.write(
-      [{ key: keys.lead, value: before?.text }],
+      [ours, { key: keys.lead, value: before?.text }],
       [{ do: 'put', key: keys.lead, value: text }],
     )
     // Not done: another was faster, or this very call, whose first answer was lost.
     if (!isDone && (await this.#read())?.text !== text) return false
-    this.#text = text
+    this.#taken = { text, record }
     return this.holds()
   }
 
-  /** False where another manager has the lease, or had it while ours was over. */
+  /** False where another manager has the lease, or has led since we took the lead. */
   async renew(): Promise<boolean> {
     const { time, ttlMs } = this.#options
     const asked = time.monotonic()
-    const wasOver = this.#text !== undefined && !this.holds()
-    if ((await this.#leases.acquire(leaseName, this.#owner, ttlMs)) === undefined) return false
-    if (wasOver && (await this.#read())?.text !== this.#text) return false
+    const { condition } = this
+    const also = condition === undefined ? [] : [condition]
+    if ((await this.#leases.acquire(leaseName, this.#owner, ttlMs, also)) === undefined) return false
     this.#heldUntil = Math.max(this.#heldUntil, asked + ttlMs)
     return true
   }
 
   /** Gives the lead back, so that another takes it at once. Commit nothing after this. */
   async release(): Promise<void> {
-    this.#text = undefined
+    this.#taken = undefined
     await this.#leases.release(leaseName, this.#owner)
   }
 

@@ -8,7 +8,7 @@ import type { Clock } from '../../../base/clock.ts'
 import { HoldfastError } from '../../../base/errors.ts'
 import type { Random } from '../../../base/random.ts'
 import type { Lease } from '../store.ts'
-import { endOf, type EtcdClient } from './etcd-client.ts'
+import { endOf, type Condition, type EtcdClient } from './etcd-client.ts'
 import type { Keys } from './keys.ts'
 
 interface Held extends Pick<Lease, 'owner' | 'ttlMs'> {
@@ -17,7 +17,7 @@ interface Held extends Pick<Lease, 'owner' | 'ttlMs'> {
 }
 
 interface Deps {
-  readonly client: EtcdClient
+  readonly client: Pick<EtcdClient, 'range' | 'write'>
   readonly keys: Keys
   readonly clock: Clock
   readonly random: Random
@@ -40,7 +40,8 @@ export class EtcdLeases {
     for (const { key, value } of items) this.#look(key.slice(prefix.length), value)
   }
 
-  async acquire(id: string, owner: string, ttlMs: number): Promise<Lease | undefined> {
+  /** `also`: must hold in the moment in which the lease is written, or it is not. */
+  async acquire(id: string, owner: string, ttlMs: number, also: readonly Condition[] = []): Promise<Lease | undefined> {
     if (!Number.isFinite(ttlMs) || ttlMs <= 0) throw new HoldfastError('internal', `a lease of ${ttlMs} ms`)
     const { client, keys, clock, random } = this.#deps
     const asked = clock.monotonic()
@@ -49,7 +50,7 @@ export class EtcdLeases {
     const last = this.#seen.get(id)?.text
     if (last !== undefined && ownerIn(last) === owner) {
       const renewed = [{ do: 'put', key: keys.lease(id), value: text }] as const
-      if ((await client.write([{ key: keys.lease(id), value: last }], renewed)).isDone) {
+      if ((await client.write([{ key: keys.lease(id), value: last }, ...also], renewed)).isDone) {
         this.#seen.set(id, { text, at: asked })
         return { id, owner, ttlMs }
       }
@@ -58,14 +59,16 @@ export class EtcdLeases {
       const before = await this.#read(id)
       if (before !== undefined && before.held.owner !== owner && this.#isHeld(id, before.held)) return undefined
       const { isDone } = await client.write(
-        [{ key: keys.lease(id), value: before?.text }],
+        [{ key: keys.lease(id), value: before?.text }, ...also],
         [{ do: 'put', key: keys.lease(id), value: text }],
       )
-      // Not done: another was faster, or this very call, whose first answer was lost.
-      if (isDone || (await this.#read(id))?.text === text) {
+      // Not done: another was faster, or this very call, whose first answer was lost; or what must hold too does not.
+      const now = isDone ? text : (await this.#read(id))?.text
+      if (now === text) {
         this.#seen.set(id, { text, at: asked })
         return { id, owner, ttlMs }
       }
+      if (also.length > 0 && now === before?.text) return undefined
     }
   }
 
@@ -79,6 +82,11 @@ export class EtcdLeases {
   async owner(id: string): Promise<string | undefined> {
     const found = await this.#read(id)
     return found !== undefined && this.#isHeld(id, found.held) ? found.held.owner : undefined
+  }
+
+  /** Holds for as long as nobody has renewed or taken the lease since it was seen last. */
+  condition(id: string): Condition {
+    return { key: this.#deps.keys.lease(id), value: this.#seen.get(id)?.text }
   }
 
   /** As it was seen last, whether its time is over or not. */
