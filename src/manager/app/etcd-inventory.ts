@@ -1,6 +1,6 @@
 /**
- * All that a manager has on etcd: the store, the lead, and the list of managers that live. And the mark `init`, which says whose
- * inventory lies at a prefix, and whether its making came to an end.
+ * All that a manager has on etcd: the store, the lead, and the list of managers that live. Whose inventory it is, and whether it
+ * is whole, is in inventory-mark.ts.
  */
 import type { Clock } from '../../base/clock.ts'
 import { HoldfastError } from '../../base/errors.ts'
@@ -8,11 +8,12 @@ import type { Logger } from '../../base/log.ts'
 import type { Network } from '../../base/network.ts'
 import type { Random } from '../../base/random.ts'
 import type { StorePlace } from '../../contracts/manager-join.ts'
-import { EtcdClient, endOf } from '../store/etcd/etcd-client.ts'
+import { EtcdClient } from '../store/etcd/etcd-client.ts'
 import { openEtcdStore, type EtcdStore } from '../store/etcd/etcd-store.ts'
 import { Keys } from '../store/etcd/keys.ts'
 import { KnownManagers } from '../store/etcd/known-managers.ts'
 import { EtcdLead, type LeadRecord } from '../store/etcd/lead.ts'
+import { etcdOptions, markAt, placeText } from './inventory-mark.ts'
 import { keepLead, leadTtlMs, waitForLead } from './leadership.ts'
 
 export interface EtcdInventoryOptions {
@@ -23,14 +24,6 @@ export interface EtcdInventoryOptions {
   readonly place: StorePlace
   /** Who we are when we lead. */
   readonly self: () => Pick<LeadRecord, 'manager' | 'name' | 'urls'>
-}
-
-interface InitMark {
-  /** UUID of the manager that makes it, or has made it. */
-  readonly by: string
-  readonly isWhole: boolean
-  /** UUID of the cluster, once it is whole. */
-  readonly cluster?: string
 }
 
 /** A member that hangs must not cost the lead. */
@@ -51,8 +44,8 @@ export class EtcdInventory implements AsyncDisposable {
   }
 
   static async open(options: EtcdInventoryOptions): Promise<EtcdInventory> {
-    const { network, clock, random, logger, self, place } = options
-    const where = { network, clock, endpoints: place.endpoints, ...(place.tls === undefined ? {} : { tls: place.tls }) }
+    const { clock, random, logger, self, place } = options
+    const where = etcdOptions(options)
     const client = new EtcdClient({ ...where, attemptMs: leadAttemptMs, patienceMs: leadTtlMs })
     const keys = new Keys(place.prefix)
     const store = await openEtcdStore({ ...where, time: clock, random, logger, prefix: place.prefix, isLed: true })
@@ -69,7 +62,7 @@ export class EtcdInventory implements AsyncDisposable {
   async mustBe(cluster: string | undefined): Promise<void> {
     const where = placeText(this.#options.place)
     const found = (await this.store.list('cluster')).items[0]?.value
-    const mark = await readMark(this.#options)
+    const mark = await markAt(this.#options)
     if (mark?.isWhole === false) {
       throw new HoldfastError('wrong-state', `the inventory at ${where} is half made: its making was cut short`, {
         mend: 'Run the command that was cut short again, where it was begun.',
@@ -97,12 +90,13 @@ export class EtcdInventory implements AsyncDisposable {
   /** For work in a data folder while no manager runs: leads until it is disposed. Throws `wrong-state` where another leads. */
   async takeLead(waitMs = 3 * leadTtlMs): Promise<AsyncDisposable> {
     const { clock, logger } = this.#options
-    const ended = new AbortController()
     const ports = { lead: this.lead, clock, logger }
     let other: LeadRecord | undefined
     {
-      using _late = clock.timer(waitMs, () => ended.abort())
-      if (!(await waitForLead(ports, (leader) => (other = leader), ended.signal))) {
+      // Not the signal of the keeping: this one may end in the very moment in which the lead is got.
+      const waiting = new AbortController()
+      using _late = clock.timer(waitMs, () => waiting.abort())
+      if (!(await waitForLead(ports, (leader) => (other = leader), waiting.signal))) {
         const message = other === undefined ? 'the lead cannot be taken' : `${nameOf(other)} leads this cluster`
         throw new HoldfastError('wrong-state', message, {
           mend: 'Ask the managers that run, or stop all of them first.',
@@ -110,6 +104,7 @@ export class EtcdInventory implements AsyncDisposable {
       }
     }
     this.fence(() => undefined)
+    const ended = new AbortController()
     const keeping = keepLead(ports, ended.signal)
     return {
       [Symbol.asyncDispose]: async () => {
@@ -128,66 +123,4 @@ export class EtcdInventory implements AsyncDisposable {
 /** (A variable that a callback sets is `never` to the compiler.) */
 function nameOf({ name }: LeadRecord): string {
   return name
-}
-
-type Where = Pick<EtcdInventoryOptions, 'network' | 'clock' | 'place'>
-
-function clientOf({ network, clock, place }: Where): EtcdClient {
-  return new EtcdClient({
-    network,
-    clock,
-    endpoints: place.endpoints,
-    ...(place.tls === undefined ? {} : { tls: place.tls }),
-  })
-}
-
-export function placeText({ endpoints, prefix }: StorePlace): string {
-  return `${endpoints.join(', ')} (keys ${prefix})`
-}
-
-async function readMark(where: Where): Promise<InitMark | undefined> {
-  const text = (await clientOf(where).range(new Keys(where.place.prefix).init)).items[0]?.value
-  return text === undefined ? undefined : (JSON.parse(text) as InitMark)
-}
-
-/**
- * Marks the prefix as one where this manager makes an inventory; what it has begun before it goes on with. Throws `wrong-state`
- * where there is one, or another is being made.
- */
-export async function beginInventory(where: Where, by: string): Promise<void> {
-  const client = clientOf(where)
-  const keys = new Keys(where.place.prefix)
-  const at = placeText(where.place)
-  const mark: InitMark = { by, isWhole: false }
-  const { items } = await client.range(keys.all, { end: endOf(keys.all), limit: 1 })
-  if (items.length === 0) {
-    const { isDone } = await client.write(
-      [{ key: keys.init, value: undefined }],
-      [{ do: 'put', key: keys.init, value: JSON.stringify(mark) }],
-    )
-    if (isDone) return
-  }
-  const found = await readMark(where)
-  if (found?.by === by) return
-  if (found?.isWhole === false) {
-    throw new HoldfastError('wrong-state', `another manager began an inventory at ${at}, and has not ended that`, {
-      mend: `Run it again where it was begun; or, if that is given up: etcdctl del --prefix ${where.place.prefix}`,
-    })
-  }
-  throw new HoldfastError('wrong-state', `there is an inventory at ${at} already`, {
-    mend: 'Join its cluster (holdfast manager join), or name another place (etcd://…/PREFIX).',
-  })
-}
-
-/** The inventory is half made again: all of it is about to be written anew. */
-export async function reopenInventory(where: Where, by: string): Promise<void> {
-  const { init } = new Keys(where.place.prefix)
-  await clientOf(where).write([], [{ do: 'put', key: init, value: JSON.stringify({ by, isWhole: false }) }])
-}
-
-/** The inventory is whole, and of that cluster. */
-export async function endInventory(where: Where, by: string, cluster: string): Promise<void> {
-  const mark: InitMark = { by, isWhole: true, cluster }
-  const { init } = new Keys(where.place.prefix)
-  await clientOf(where).write([], [{ do: 'put', key: init, value: JSON.stringify(mark) }])
 }

@@ -1,30 +1,24 @@
 /**
  * Moving an inventory from SQLite to etcd, and backups of one in etcd.
  *
- * The order of a move makes it safe to be cut short anywhere. The copy in etcd is marked as half made until every record of it
- * was compared; only then is the file marked as moved, which nobody opens any more; only then is manager.json switched. So at
+ * The order of a move makes it safe to be cut short anywhere. When every record of the copy in etcd was compared, the file is
+ * marked as moved, which nobody opens any more; only then is the copy marked as whole; only then is manager.json switched. So at
  * every moment exactly one of the two can be opened by a manager, or none, and running the command again goes on.
  */
 import { HoldfastError } from '../../base/errors.ts'
-import type { Clock } from '../../base/clock.ts'
 import type { Files } from '../../base/files.ts'
 import type { Logger } from '../../base/log.ts'
-import type { Network } from '../../base/network.ts'
-import type { StorePlace } from '../../contracts/manager-join.ts'
-import { EtcdClient } from '../store/etcd/etcd-client.ts'
+import { EtcdClient, type Condition } from '../store/etcd/etcd-client.ts'
 import { Keys } from '../store/etcd/keys.ts'
 import { readWholeEtcd, writeWholeEtcd } from '../store/etcd/whole.ts'
 import { openSqliteStore, restoreSqliteStore } from '../store/sqlite/sqlite-store.ts'
 import { isMoved, markMoved, readWholeFile, writeWholeFile } from '../store/sqlite/whole.ts'
 import { mustBeSame, type WholeInventory } from '../store/whole-inventory.ts'
-import { beginInventory, endInventory, reopenInventory } from './etcd-inventory.ts'
+import { beginMaking, etcdOptions, ownMaking, remakeInventory, type InventoryPlace } from './inventory-mark.ts'
 
-export interface MoveDeps {
-  readonly network: Network
-  readonly clock: Clock
+export interface MoveDeps extends InventoryPlace {
   readonly files: Files
   readonly logger: Logger
-  readonly place: StorePlace
 }
 
 /** Copies a SQLite file's inventory into etcd, and gives the cluster's UUID. `by`: UUID of the manager whose it is. */
@@ -33,23 +27,27 @@ export async function moveToEtcd(
   path: string,
   by: string,
 ): Promise<{ cluster: string; records: number }> {
-  const { place } = deps
-  await beginInventory(deps, by)
-  if (isMoved(path)) {
-    // Cut short at the very end: the copy was found right, and the file cannot have changed since.
-    const whole = readWholeFile(path)
-    mustBeSame(whole, await readEtcd(deps))
-    return { cluster: clusterOf(whole), records: whole.records.length }
-  }
+  if (isMoved(path)) return endMove(deps, path, by)
   // Held until the end: no manager can begin on the file meanwhile.
   await using _held = await openSqliteStore({ path, ...deps })
   const whole = readWholeFile(path)
   const cluster = clusterOf(whole)
-  await reopenInventory(deps, by)
-  await writeWholeEtcd(clientOf(deps), new Keys(place.prefix), whole)
+  const making = await beginMaking(deps, by)
+  await writeWholeEtcd((part) => making.write(part), new Keys(deps.place.prefix), whole)
   mustBeSame(whole, await readEtcd(deps))
-  await endInventory(deps, by, cluster)
+  // In this order: whole, with a file that a manager may still open, it never is.
   markMoved(path)
+  await making.end(cluster)
+  return { cluster, records: whole.records.length }
+}
+
+/** Cut short at the very end: the copy was found right, and neither can have changed since. */
+async function endMove(deps: MoveDeps, path: string, by: string): Promise<{ cluster: string; records: number }> {
+  const making = await ownMaking(deps, by)
+  const whole = readWholeFile(path)
+  const cluster = clusterOf(whole)
+  mustBeSame(whole, await readEtcd(deps))
+  await making?.end(cluster)
   return { cluster, records: whole.records.length }
 }
 
@@ -62,23 +60,23 @@ export async function backupEtcd(deps: MoveDeps, path: string): Promise<void> {
 
 /**
  * A backup as a new life of the inventory in etcd, in place of what is there. `scratch`: a folder for this alone. No manager may
- * run; hold the lead.
+ * run; hold the lead, which `lead` demands of every write.
  */
 export async function restoreIntoEtcd(
   deps: MoveDeps,
   from: string,
   scratch: string,
-  by: string,
+  { by, lead }: { readonly by: string; readonly lead: Condition },
 ): Promise<{ incarnation: number }> {
   const path = `${scratch}/inventory.db`
   // What is there says above which revisions, ids and incarnation the new life must be.
   await writeFile(deps, path, await readEtcd(deps))
   const { incarnation } = await restoreSqliteStore({ from, path, ...deps })
   const whole = readWholeFile(path)
-  await reopenInventory(deps, by)
-  await writeWholeEtcd(clientOf(deps), new Keys(deps.place.prefix), whole)
+  const making = await remakeInventory(deps, by, lead)
+  await writeWholeEtcd((part) => making.write(part), new Keys(deps.place.prefix), whole)
   mustBeSame(whole, await readEtcd(deps))
-  await endInventory(deps, by, clusterOf(whole))
+  await making.end(clusterOf(whole))
   return { incarnation }
 }
 
@@ -90,13 +88,8 @@ async function writeFile(deps: MoveDeps, path: string, whole: WholeInventory): P
   await deps.files.remove(`${path}.lock`)
 }
 
-function clientOf({ network, clock, place }: MoveDeps): EtcdClient {
-  const tls = place.tls === undefined ? {} : { tls: place.tls }
-  return new EtcdClient({ network, clock, endpoints: place.endpoints, ...tls })
-}
-
 function readEtcd(deps: MoveDeps): Promise<WholeInventory> {
-  return readWholeEtcd(clientOf(deps), new Keys(deps.place.prefix))
+  return readWholeEtcd(new EtcdClient(etcdOptions(deps)), new Keys(deps.place.prefix))
 }
 
 function clusterOf({ records }: WholeInventory): string {

@@ -9,7 +9,7 @@
  *   l/lead            a lease
  *   lead              the manager that leads: {manager, name, urls, term, since}; every commit of it is written while it is named
  *   m/UUID            a manager that lives: {name, urls, version, seen}
- *   init              who makes this inventory, and whether it is whole: {by, isWhole}
+ *   init              who makes this inventory, and whether it is whole: {by, isWhole, cluster, run, step}
  *
  * What is below `s/` is watched, and each commit is one transaction, so that a watcher sees all of it in one piece. The
  * inventory has a count of revisions of its own: etcd's goes up with leases, short ids and whatever else lies there.

@@ -8,6 +8,9 @@ import { parseEntry, type CommitEntry, type Keys } from './keys.ts'
 
 const [keysPerRead, operationsPerWrite] = [500, 100]
 
+/** Carries out all operations, or throws. */
+export type WritePart = (operations: readonly Operation[]) => Promise<void>
+
 export async function readWholeEtcd(client: EtcdClient, keys: Keys): Promise<WholeInventory> {
   const first = await client.range(keys.head)
   const at = first.revision
@@ -52,13 +55,12 @@ function recordOf(keys: Keys, { key, value }: KeyValue): WholeRecord {
 }
 
 /**
- * Whatever was there before goes. Not at one moment: whoever calls has marked the inventory as half made meanwhile. Of past
- * commits the events are kept, not how records were: nobody who follows records begins in the past.
+ * Whatever was there before goes. Not at one moment: whoever calls has marked the inventory as half made meanwhile, and writes
+ * each part under a condition that holds once (app/inventory-mark.ts). Of past commits the events are kept, not how records
+ * were: nobody who follows records begins in the past.
  */
-export async function writeWholeEtcd(client: EtcdClient, keys: Keys, whole: WholeInventory): Promise<void> {
-  for (const prefix of [keys.watched, keys.counter('')]) {
-    await client.write([], [{ do: 'delete', key: prefix, end: endOf(prefix) }])
-  }
+export async function writeWholeEtcd(write: WritePart, keys: Keys, whole: WholeInventory): Promise<void> {
+  await write([keys.watched, keys.counter('')].map((key) => ({ do: 'delete', key, end: endOf(key) })))
   const put = (key: string, value: string): Operation => ({ do: 'put', key, value })
   const entries = Map.groupBy(whole.events, ({ revision }) => revision)
   // The newest commit is looked for by those who follow.
@@ -67,7 +69,7 @@ export async function writeWholeEtcd(client: EtcdClient, keys: Keys, whole: Whol
     const texts = [...events].sort((a, b) => a.sequence - b.sequence).map(({ json }) => json)
     return JSON.stringify({ by: 'moved', changes: [], events: texts } satisfies CommitEntry)
   }
-  await writeAll(client, [
+  await writeAll(write, [
     ...whole.counters.map(({ kind, last }) => put(keys.counter(kind), String(last))),
     ...whole.records.map(({ kind, id, revision, json }) => put(keys.record(kind as Kind, id), `${revision}\n${json}`)),
     ...[...entries].map(([revision, events]) => put(keys.commit(revision), entryText(events))),
@@ -76,18 +78,18 @@ export async function writeWholeEtcd(client: EtcdClient, keys: Keys, whole: Whol
   ])
 }
 
-async function writeAll(client: EtcdClient, operations: readonly Operation[]): Promise<void> {
+async function writeAll(write: WritePart, operations: readonly Operation[]): Promise<void> {
   let part: Operation[] = []
   let bytes = 0
   for (const each of operations) {
     const size = each.do === 'put' ? Buffer.byteLength(each.value) + each.key.length : 0
     if (part.length > 0 && (part.length >= operationsPerWrite || bytes + size > maxCommitBytes)) {
-      await client.write([], part)
+      await write(part)
       part = []
       bytes = 0
     }
     part.push(each)
     bytes += size
   }
-  if (part.length > 0) await client.write([], part)
+  if (part.length > 0) await write(part)
 }
