@@ -16,14 +16,11 @@ const pollMs = 100
  */
 const overMs = 4000
 
-export interface LeadPort {
-  holds(): boolean
+interface LeadPort {
   msLeft(): number
-  leader(): Promise<LeadRecord | undefined>
   rival(): Promise<LeadRecord | undefined>
   take(): Promise<boolean>
   renew(): Promise<boolean>
-  release(): Promise<void>
 }
 
 interface Ports {
@@ -66,8 +63,11 @@ export async function waitForLead(
 
 /** Renews the lead until it is lost or the signal is aborted; resolves with why. */
 export async function keepLead({ lead, clock, logger }: Ports, signal: AbortSignal): Promise<string> {
+  const givenBack = 'it was given back'
+  // An abort of before is told to nobody.
+  if (signal.aborted) return givenBack
   const lost = Promise.withResolvers<string>()
-  signal.addEventListener('abort', () => lost.resolve('it was given back'), { once: true })
+  signal.addEventListener('abort', () => lost.resolve(givenBack), { once: true })
   const isOver = (): boolean => signal.aborted
   const renewing = async (): Promise<void> => {
     while (!isOver()) {
