@@ -64,7 +64,9 @@ export async function restoreManager(options: ManagerPlace & { from: string }): 
 
 function withoutStore(settings: Uint8Array): string {
   const all = JSON.parse(Buffer.from(settings).toString('utf8')) as ManagerSettings
-  const rest = Object.entries(all).filter(([name]) => name !== 'store')
+  // With the inventory goes who it was there: the managers that are left of that cluster may run on.
+  const gone = all.store === undefined ? [] : ['store', 'id']
+  const rest = Object.entries(all).filter(([name]) => !gone.includes(name))
   return `${JSON.stringify(Object.fromEntries(rest), null, 2)}\n`
 }
 
@@ -72,16 +74,17 @@ async function restoreEtcd(folder: DataFolder, from: string): Promise<{ incarnat
   const settings = await folder.settings()
   const moves = await movesOf(folder)
   if (moves === undefined) throw new HoldfastError('internal', 'no etcd is named')
-  const { files, random } = realPorts()
+  const { files } = moves
   const scratch = `${folder.path}/restore`
   const self = ownIdentity(settings, hostname())
-  const ports = { ...realPorts(), ...moves, random }
-  await using inventory = await EtcdInventory.open({ ...ports, self: () => self })
+  await using inventory = await EtcdInventory.open({ ...moves, self: () => self })
   await using _lead = await inventory.takeLead()
+  const { condition: lead } = inventory.lead
+  if (lead === undefined) throw new HoldfastError('internal', 'the lead was not taken')
   await files.remove(scratch)
   await files.makeDirectory(scratch, { mode: 0o700 })
   try {
-    return await restoreIntoEtcd(moves, `${from}/inventory.db`, scratch, self.manager)
+    return await restoreIntoEtcd(moves, `${from}/inventory.db`, scratch, { by: self.manager, lead })
   } finally {
     await files.remove(scratch)
   }

@@ -226,10 +226,11 @@ function fencerOf(ports: ReturnType<typeof realPorts>): Fencer {
   return processFencer(ports, folders, `/usr/sbin:/usr/bin:/sbin:/bin:${dirname(process.execPath)}`)
 }
 
-/** A folder of an older version gets what managers are known by. */
+/** A folder of an older version gets what managers are known by: also to an etcd to which its move was cut short. */
 async function identified(folder: DataFolder, settings: ManagerSettings): Promise<ManagerSettings> {
   if (settings.id !== undefined && settings.name !== undefined) return settings
-  const whole = { ...settings, id: settings.id ?? nodeRandom().uuid(), name: settings.name ?? ownName() }
+  const id = settings.id ?? (await folder.identity(() => nodeRandom().uuid()))
+  const whole = { ...settings, id, name: settings.name ?? ownName() }
   await folder.writeSettings(whole)
   return whole
 }
