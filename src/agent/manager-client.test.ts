@@ -32,7 +32,11 @@ function reply(status: number, type: string, body: object) {
 }
 
 const [one, two, three] = ['https://one:1', 'https://two:1', 'https://three:1']
-const standby = (leader: string) => new HoldfastError('unreachable', 'this manager does not lead', { leader })
+const standby = (leader: string, ...more: string[]) =>
+  new HoldfastError('unreachable', 'this manager does not lead', {
+    leader,
+    ...(more.length === 0 ? {} : { leaderUrls: [leader, ...more] }),
+  })
 
 test('a manager that does not lead names the leader, which is asked next, and first from then on', async () => {
   const world = managers({ [one]: standby(three), [two]: standby(three), [three]: { life: 'x' } })
@@ -47,6 +51,19 @@ test('a manager that does not lead names the leader, which is asked next, and fi
   world.answers[one] = { life: 'x' }
   await client.arbiterLife()
   assert.deepEqual(world.asked.slice(3), [three, one])
+})
+
+test('a leader that this host does not know yet is asked too, at each of its addresses; and nobody twice', async () => {
+  const world = managers({ [one]: standby(two, three), [three]: { life: 'x' } })
+  const client = managerClient({
+    ...{ ...world, clock: nodeClock(), urls: () => [one], identity: () => ({ ca: '' }) },
+  })
+  await client.arbiterLife()
+  assert.deepEqual(world.asked, [one, two, three])
+  // Each takes the other for the leader.
+  world.answers[three] = standby(one)
+  await assert.rejects(client.arbiterLife(), { code: 'unreachable' })
+  assert.deepEqual(world.asked.slice(3), [one, two, three])
 })
 
 test('where the managers are asked is kept, and goes on where the one that was joined by is gone for ever', async () => {

@@ -1,7 +1,8 @@
 /**
  * The agent's client of its managers: HTTPS with the host's certificate, believing the cluster's authority alone. Of
  * several managers the one that answered last is asked first; the next is tried when one cannot be reached, or does not lead:
- * then it names the leader, which is asked next.
+ * then it names the leader, which is asked next, also by addresses that this host has not been told yet: managers may have come
+ * and gone while it was off.
  */
 import { deadline, type Clock } from '../base/clock.ts'
 import { HoldfastError } from '../base/errors.ts'
@@ -49,17 +50,19 @@ export function managerClient(options: ManagerClientOptions): ManagerApi {
   const call = async <T>(name: CallName, body: unknown): Promise<T> => {
     const urls = options.urls()
     let waiting = [...new Set([...(first !== undefined && urls.includes(first) ? [first] : []), ...urls])]
+    const tried = new Set<string>()
     let last: unknown
     for (let url = waiting.shift(); url !== undefined; url = waiting.shift()) {
+      tried.add(url)
       try {
-        const answer = await post<T>(options, { url, isOnly: urls.length === 1 }, name, body)
+        const answer = await post<T>(options, { url, isOnly: urls.length === 1 && tried.size === 1 }, name, body)
         first = url
         return answer
       } catch (thrown) {
         if (!(thrown instanceof HoldfastError) || !thrown.isUnknown) throw thrown
         last = thrown
-        const { leader } = thrown.details
-        if (typeof leader === 'string' && waiting.includes(leader)) waiting = [leader, ...without(waiting, leader)]
+        const named = leaderIn(thrown).filter((each) => !tried.has(each))
+        waiting = [...new Set([...named, ...waiting])]
       }
     }
     throw last instanceof Error ? last : new HoldfastError('unreachable', 'this host knows no manager')
@@ -98,8 +101,10 @@ export function sendJoin(
   return post<JoinResponse>({ ...options, identity: () => ({ ca }) }, { url, isOnly: true }, 'join', request)
 }
 
-function without(urls: readonly string[], one: string): string[] {
-  return urls.filter((url) => url !== one)
+/** Where the leader is asked, as one that does not lead says; an older one says one address only. */
+function leaderIn({ details: { leader, leaderUrls } }: HoldfastError): string[] {
+  const urls: readonly unknown[] = Array.isArray(leaderUrls) ? leaderUrls : [leader]
+  return urls.filter((url) => typeof url === 'string')
 }
 
 async function post<T>(
