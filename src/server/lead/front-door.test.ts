@@ -1,11 +1,11 @@
 /** Two front doors with real TLS: one whose manager leads, one that passes on. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { PassThrough, Readable } from 'node:stream'
+import { PassThrough, Readable, type Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { WebSocketServer } from 'ws'
@@ -38,9 +38,11 @@ function door(waitMs = 5000, port = 0): Promise<FrontDoor> {
 }
 
 /** A manager's server, as far as a door needs one. */
-async function manager(): Promise<FastifyInstance & { feed: PassThrough; bodies: number[] }> {
+async function manager(): Promise<FastifyInstance & { feed: PassThrough; bodies: number[]; forwarded: unknown[] }> {
   const feed = new PassThrough()
   const bodies: number[] = []
+  /** For whom upgrades are asked. */
+  const forwarded: unknown[] = []
   const server = Fastify({ trustProxy: true, serverFactory: (handle) => createServer(handle) })
   server.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload))
   server.get('/ip', async (request) => ({ ip: request.ip, forwarded: request.headers['x-forwarded-for'] ?? null }))
@@ -53,11 +55,12 @@ async function manager(): Promise<FastifyInstance & { feed: PassThrough; bodies:
   })
   server.post('/agent/v1/join', async () => ({ joined: true }))
   const sockets = new WebSocketServer({ noServer: true })
-  server.server.on('upgrade', (request, socket, head) => {
+  server.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    forwarded.push(request.headers['x-forwarded-for'])
     sockets.handleUpgrade(request, socket, head, (client) => client.on('message', (data) => client.send(data)))
   })
   await server.ready()
-  return Object.assign(server as unknown as FastifyInstance, { feed, bodies })
+  return Object.assign(server as unknown as FastifyInstance, { feed, bodies, forwarded })
 }
 
 const lead = (at: FrontDoor, term = 1) => ({
@@ -101,13 +104,22 @@ test('requests, streams, uploads and web sockets are passed on to the leader', a
   }
   answer.body.destroy()
 
+  const socket = await openSocket(standby, { 'X-Forwarded-For': '9.9.9.9' })
+  await mustEcho(socket)
+  assert.deepEqual(own.forwarded, ['127.0.0.1'])
+  socket.destroy()
+})
+
+function openSocket(at: FrontDoor, headers: Record<string, string> = {}): Promise<Duplex> {
   const tls = { ca: authority.ca, serverName: 'manager.holdfast' }
-  const socket = await openWebSocket(network, `wss://127.0.0.1:${standby.port}/console`, { tls })
+  return openWebSocket(network, `wss://127.0.0.1:${at.port}/console`, { tls, headers })
+}
+
+async function mustEcho(socket: Duplex): Promise<void> {
   socket.write('hello')
   const [echo] = (await once(socket, 'data')) as [Buffer]
   assert.equal(echo.toString(), 'hello')
-  socket.destroy()
-})
+}
 
 test('what is asked while nobody leads waits for who does; and is told so when nobody comes', async () => {
   await using leading = await door()
@@ -127,9 +139,69 @@ test('what is asked while nobody leads waits for who does; and is told so when n
 test('what waits is answered by this manager when it is this one that leads', async () => {
   await using own = await door()
   const asked = json(ask(own, '/ip'))
+  const opened = openSocket(own)
   await nodeClock().sleep(50)
   own.lead(await manager(), () => true)
   assert.equal((await asked)['ip'], '127.0.0.1')
+  const socket = await opened
+  await mustEcho(socket)
+  socket.destroy()
+})
+
+test('a leader that is not reached at its first address is asked at the next', async () => {
+  await using gone = await door()
+  const { port } = gone
+  await gone[Symbol.asyncDispose]()
+  await using leading = await door()
+  await using standby = await door()
+  const own = await manager()
+  leading.lead(own, () => true)
+  const { urls, ...rest } = lead(leading)
+  standby.follow({ ...rest, urls: [`https://127.0.0.1:${port}`, ...urls] })
+  const headers = { 'content-type': 'application/octet-stream' }
+  const body = Buffer.alloc(1000)
+  assert.deepEqual(await json(ask(standby, '/upload', { method: 'PUT', headers, body })), { size: 1000 })
+  standby.follow({ ...rest, term: 2, urls: [`https://127.0.0.1:${port}`, ...urls] })
+  const socket = await openSocket(standby)
+  await mustEcho(socket)
+  socket.destroy()
+})
+
+test('connections are kept as long as those of a manager alone', async () => {
+  await using own = await door()
+  own.lead(await manager(), () => true)
+  assert.equal((await ask(own, '/ip')).headers['keep-alive'], 'timeout=72')
+})
+
+test('a request that changes something is not repeated when the leader dies after it has read it', async () => {
+  const first = await door()
+  await using second = await door()
+  await using standby = await door()
+  const read = Promise.withResolvers<void>()
+  const dying = Fastify({ serverFactory: (handle) => createServer(handle) })
+  dying.post('/change', async () => {
+    read.resolve()
+    await new Promise(() => undefined)
+  })
+  await dying.ready()
+  first.lead(dying as unknown as FastifyInstance, () => true)
+  standby.follow(lead(first))
+  const headers = { 'content-type': 'application/json' }
+  const asked = ask(standby, '/change', { method: 'POST', headers, body: '{}' })
+  await read.promise
+  const repeated: string[] = []
+  const next = Fastify({ serverFactory: (handle) => createServer(handle) })
+  next.addHook('onRequest', async ({ url }) => void repeated.push(url))
+  await next.ready()
+  second.lead(next as unknown as FastifyInstance, () => true)
+  await first[Symbol.asyncDispose]()
+  standby.follow(lead(second, 2))
+  const answer = await asked
+  assert.equal(answer.status, 503)
+  const { code, title, detail } = await json(Promise.resolve(answer))
+  assert.equal(code, 'unreachable')
+  assert.match(`${String(title)} ${String(detail)}`, /what it did is not known/)
+  assert.deepEqual(repeated, [])
 })
 
 test('with the leader gone a request waits for the next, and what has not arrived is sent to that', async () => {
@@ -159,11 +231,13 @@ test('agents are told who leads, but a token is passed on; one that has lost the
   leading.lead(await manager(), () => holds)
   standby.follow(lead(leading))
   const report = await json(ask(standby, '/agent/v1/report', { method: 'POST', body: '{}' }))
-  assert.deepEqual([report['code'], report['details']], ['unreachable', { leader: lead(leading).urls[0] }])
+  const [leader] = lead(leading).urls
+  assert.deepEqual([report['code'], report['details']], ['unreachable', { leader, leaderUrls: [leader] }])
   const headers = { 'content-type': 'application/json' }
   assert.deepEqual(await json(ask(standby, '/agent/v1/join', { method: 'POST', headers, body: '{}' })), {
     joined: true,
   })
   holds = false
   assert.equal((await ask(leading, '/ip')).status, 503)
+  await assert.rejects(openSocket(leading), { code: 'unreachable', message: /does not lead/ })
 })

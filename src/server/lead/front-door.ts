@@ -54,6 +54,9 @@ export class FrontDoor implements AsyncDisposable {
     const pair = { current: options.pair }
     const passOn = new PassOn({ ...options, pair: () => pair.current })
     const server = createServer(tlsOptions(options.pair, options.ca))
+    // As a manager that is alone has them: an upload may take longer than Node allows a request, and browsers keep connections.
+    server.requestTimeout = 0
+    server.keepAliveTimeout = 72_000
     const port = await listen(server, options.listen)
     return new FrontDoor(options, { server, port, passOn, pair })
   }
@@ -67,7 +70,10 @@ export class FrontDoor implements AsyncDisposable {
   lead(own: FastifyInstance, holds: () => boolean): void {
     this.#own = own
     this.#holds = holds
-    this.#passOn.takeOver((request, response) => this.#answer(request, response))
+    this.#passOn.takeOver({
+      request: (request, response) => this.#answer(request, response),
+      upgrade: (request, socket, head) => this.#upgrade(request, socket, head),
+    })
   }
 
   renew(pair: KeyPair): void {
@@ -97,6 +103,7 @@ export class FrontDoor implements AsyncDisposable {
     dropForged(request)
     if (this.#isClosing) return refuseUpgrade(socket, stopping())
     if (this.#own !== undefined) {
+      if (!this.#holds()) return refuseUpgrade(socket, notLeading(undefined))
       this.#own.server.emit('upgrade', request, socket, head)
       return
     }

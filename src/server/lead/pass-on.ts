@@ -35,13 +35,21 @@ const safe = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 type Outcome = 'answered' | 'not-arrived' | 'unknown'
 
+/** This manager's own answers, once it leads. */
+export interface OwnAnswers {
+  readonly request: (request: IncomingMessage, response: ServerResponse) => void
+  readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+}
+
 export class PassOn {
   readonly #options: PassOnOptions
   readonly #waiting = new Set<() => void>()
   /** What is under way to the leader of now. */
   readonly #underWay = new Set<() => void>()
   #leader: LeadRecord | undefined
-  #takeOver: ((request: IncomingMessage, response: ServerResponse) => void) | undefined
+  /** Which of the leader's addresses is asked: it may have some that are not reached from here. */
+  #at = 0
+  #own: OwnAnswers | undefined
   #agent: https.Agent | undefined
 
   constructor(options: PassOnOptions) {
@@ -56,14 +64,15 @@ export class PassOn {
   follow(leader: LeadRecord | undefined): void {
     const isSame = leader !== undefined && leader.manager === this.#leader?.manager && leader.term === this.#leader.term
     this.#leader = leader
+    if (!isSame) this.#at = 0
     if (!isSame && leader !== undefined) this.#breakOff()
     this.#wake()
   }
 
   /** We lead ourselves: what waits is answered here. */
-  takeOver(handle: (request: IncomingMessage, response: ServerResponse) => void): void {
+  takeOver(own: OwnAnswers): void {
     this.#leader = undefined
-    this.#takeOver = handle
+    this.#own = own
     this.#breakOff()
     this.#wake()
   }
@@ -90,10 +99,12 @@ export class PassOn {
     for (;;) {
       const leader = await this.#leaderBy(until)
       if (isGone(response)) return
-      if (this.#takeOver !== undefined) return this.#takeOver(request, response)
+      if (this.#own !== undefined) return this.#own.request(request, response)
       if (leader === undefined) return answerProblem(response, this.#nobodyLeads())
-      const outcome = await this.#attempt(leader, request, response)
+      const url = this.#urlOf(leader)
+      const outcome = await this.#attempt(url, request, response)
       if (outcome === 'answered' || isGone(response)) return
+      if (outcome === 'not-arrived') this.#leave(leader, url)
       if (outcome === 'unknown' && !safe.has(request.method ?? '')) return answerProblem(response, brokenOff())
       await this.#pause(pauseMs)
     }
@@ -109,12 +120,21 @@ export class PassOn {
 
   async #leaderBy(until: number): Promise<LeadRecord | undefined> {
     const { clock } = this.#options
-    while (this.#leader === undefined && this.#takeOver === undefined) {
+    while (this.#leader === undefined && this.#own === undefined) {
       const left = until - clock.monotonic()
       if (left <= 0) return undefined
       await this.#pause(left)
     }
     return clock.monotonic() > until ? undefined : this.#leader
+  }
+
+  #urlOf({ urls }: LeadRecord): string {
+    return urls[this.#at % urls.length] ?? ''
+  }
+
+  /** That address does not answer: the next is asked. */
+  #leave(leader: LeadRecord, url: string): void {
+    if (this.#urlOf(leader) === url) this.#at++
   }
 
   /** Until something changes, or so long. */
@@ -126,9 +146,9 @@ export class PassOn {
     this.#waiting.delete(resolve)
   }
 
-  #attempt(leader: LeadRecord, request: IncomingMessage, response: ServerResponse): Promise<Outcome> {
+  #attempt(url: string, request: IncomingMessage, response: ServerResponse): Promise<Outcome> {
     const { promise, resolve } = Promise.withResolvers<Outcome>()
-    const outgoing = https.request(this.#order(leader, request))
+    const outgoing = https.request(this.#order(url, request))
     let isSent = false
     const end = (): void => void outgoing.destroy(new Error('another manager leads'))
     this.#underWay.add(end)
@@ -158,8 +178,8 @@ export class PassOn {
     return promise
   }
 
-  #order(leader: LeadRecord, request: IncomingMessage): https.RequestOptions {
-    const { hostname, port } = new URL(leader.urls[0] ?? '')
+  #order(url: string, request: IncomingMessage): https.RequestOptions {
+    const { hostname, port } = new URL(url)
     const isSafe = safe.has(request.method ?? '')
     // A kept connection may be closed at the moment when it is used again; what changes anything has one of its own.
     if (isSafe) this.#agent ??= new https.Agent({ keepAlive: true, maxFreeSockets: 32, scheduling: 'lifo' })
@@ -195,27 +215,48 @@ export class PassOn {
   /** A WebSocket: once it is open only bytes go by. */
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     socket.on('error', () => socket.destroy())
+    if (isPassedOn(request)) return refuseUpgrade(socket, notLeading(this.#leader))
     const until = this.#options.clock.monotonic() + (this.#options.waitMs ?? 10_000)
-    const leader = isPassedOn(request) ? undefined : await this.#leaderBy(until)
-    if (leader === undefined) return refuseUpgrade(socket, this.#nobodyLeads())
-    const { hostname, port } = new URL(leader.urls[0] ?? '')
+    for (;;) {
+      const leader = await this.#leaderBy(until)
+      if (socket.destroyed) return
+      if (this.#own !== undefined) return this.#own.upgrade(request, socket, head)
+      if (leader === undefined) return refuseUpgrade(socket, this.#nobodyLeads())
+      const url = this.#urlOf(leader)
+      if (await this.#tunnel(url, request, socket, head)) return
+      this.#leave(leader, url)
+      await this.#pause(pauseMs)
+    }
+  }
+
+  /** False where there was no connection to begin with. */
+  #tunnel(url: string, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const { hostname, port } = new URL(url)
     const upstream = connect({ ...this.#tls(), host: bare(hostname), port: Number(port) })
     const end = (): void => void upstream.destroy()
     this.#underWay.add(end)
     const late = this.#options.clock.timer(connectMs, end)
-    upstream.on('error', () => socket.destroy())
+    let isOpen = false
+    upstream.on('error', end)
     upstream.once('close', () => {
+      late[Symbol.dispose]()
       this.#underWay.delete(end)
-      socket.destroy()
+      socket.off('close', end)
+      if (isOpen) socket.destroy()
+      resolve(isOpen)
     })
     socket.once('close', end)
     upstream.once('secureConnect', () => {
       late[Symbol.dispose]()
+      isOpen = true
+      resolve(true)
       upstream.write(headText(request))
       if (head.length > 0) upstream.write(head)
       upstream.pipe(socket)
       socket.pipe(upstream)
     })
+    return promise
   }
 }
 
@@ -250,7 +291,8 @@ function callerOf(request: IncomingMessage): string {
 function headText(request: IncomingMessage): string {
   const lines = [`${request.method ?? 'GET'} ${request.url ?? '/'} HTTP/1.1`]
   for (let at = 0; at < request.rawHeaders.length; at += 2) {
-    lines.push(`${request.rawHeaders[at] ?? ''}: ${request.rawHeaders[at + 1] ?? ''}`)
+    const [name = '', value = ''] = request.rawHeaders.slice(at, at + 2)
+    if (name.toLowerCase() !== forwardedHeader) lines.push(`${name}: ${value}`)
   }
   return `${lines.join('\r\n')}\r\n${forwardedHeader}: ${callerOf(request)}\r\n\r\n`
 }
@@ -285,7 +327,8 @@ function brokenOff(): HoldfastError {
 export function notLeading(leader: LeadRecord | undefined): HoldfastError {
   return new HoldfastError('unreachable', 'this manager does not lead', {
     mend: 'Ask the manager that leads.',
-    ...(leader === undefined ? {} : { leader: leader.urls[0] }),
+    // (Agents of an older version know the first alone.)
+    ...(leader === undefined ? {} : { leader: leader.urls[0], leaderUrls: leader.urls }),
   })
 }
 
