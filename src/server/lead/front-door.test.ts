@@ -9,6 +9,7 @@ import { PassThrough, Readable, type Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { WebSocketServer } from 'ws'
+import type { Clock } from '../../base/clock.ts'
 import { nodeClock, nodeFiles, nodeNetwork, nodeProcesses, nodeRandom } from '../../base/node/index.ts'
 import { openWebSocket, readBody } from '../../contracts/http-exchange.ts'
 import { Authority } from '../../manager/app/authority.ts'
@@ -30,11 +31,22 @@ after(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-function door(waitMs = 5000, port = 0): Promise<FrontDoor> {
+function door(waitMs = 5000, clock: Clock = nodeClock()): Promise<FrontDoor> {
   return FrontDoor.open({
-    ...{ clock: nodeClock(), ca: authority.ca, pair, waitMs, trouble: () => undefined },
-    listen: { host: '127.0.0.1', port },
+    ...{ clock, ca: authority.ca, pair, waitMs, trouble: () => undefined },
+    listen: { host: '127.0.0.1', port: 0 },
   })
+}
+
+/** A clock, and when so many have begun to wait by it. */
+function countingClock(count: number): { clock: Clock; isWaiting: Promise<void> } {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  let left = count
+  const timer: Clock['timer'] = (ms, callback) => {
+    if (--left === 0) resolve()
+    return nodeClock().timer(ms, callback)
+  }
+  return { clock: { ...nodeClock(), timer }, isWaiting: promise }
 }
 
 /** A manager's server, as far as a door needs one. */
@@ -137,10 +149,11 @@ test('what is asked while nobody leads waits for who does; and is told so when n
 })
 
 test('what waits is answered by this manager when it is this one that leads', async () => {
-  await using own = await door()
+  const { clock, isWaiting } = countingClock(2)
+  await using own = await door(5000, clock)
   const asked = json(ask(own, '/ip'))
   const opened = openSocket(own)
-  await nodeClock().sleep(50)
+  await isWaiting
   own.lead(await manager(), () => true)
   assert.equal((await asked)['ip'], '127.0.0.1')
   const socket = await opened
@@ -184,7 +197,7 @@ test('a request that changes something is not repeated when the leader dies afte
     await new Promise(() => undefined)
   })
   await dying.ready()
-  first.lead(dying as unknown as FastifyInstance, () => true)
+  first.lead(dying, () => true)
   standby.follow(lead(first))
   const headers = { 'content-type': 'application/json' }
   const asked = ask(standby, '/change', { method: 'POST', headers, body: '{}' })
@@ -193,7 +206,7 @@ test('a request that changes something is not repeated when the leader dies afte
   const next = Fastify({ serverFactory: (handle) => createServer(handle) })
   next.addHook('onRequest', async ({ url }) => void repeated.push(url))
   await next.ready()
-  second.lead(next as unknown as FastifyInstance, () => true)
+  second.lead(next, () => true)
   await first[Symbol.asyncDispose]()
   standby.follow(lead(second, 2))
   const answer = await asked
