@@ -71,6 +71,13 @@ export class Access {
     return { token: tokenView(token), secret }
   }
 
+  /** Nothing where there is none of that name. */
+  async revokeNamed(name: string, caller: string): Promise<void> {
+    const mirror = await this.#context.mirror.fresh()
+    const found = mirror.list('token').find((token) => token.name === name)
+    if (found !== undefined) await this.revokeToken(found.id, caller)
+  }
+
   async revokeToken(id: string, caller: string): Promise<null> {
     const { store } = this.#context
     return write(store, async () => {

@@ -16,8 +16,8 @@ export function secretContext(host: HostId, agent: string, option: string): stri
   return `fence/${host}/${agent}/${option}`
 }
 
-/** Without parts this manager runs no agents, and says so. */
-export function fencePort(parts: FencingParts | undefined): FencePort {
+/** Without parts this manager runs no agents, and says so. One that has lost the lead does not either: another decides by now. */
+export function fencePort(parts: FencingParts | undefined, holdsLead: () => boolean): FencePort {
   const run = async (order: FenceOrder, action: FenceAction): Promise<'on' | 'off' | null> => {
     const { fencer, sealed } = needParts(parts)
     const { host, device, timeoutMs, signal } = order
@@ -28,6 +28,7 @@ export function fencePort(parts: FencingParts | undefined): FencePort {
         sealed.unseal(text, secretContext(host, agent, name)),
       ]),
     )
+    if (!holdsLead()) throw new HoldfastError('unreachable', 'this manager does not lead any more: it switches no host')
     return await fencer.run({ agent, action, options, secrets, timeoutMs, signal })
   }
   return {

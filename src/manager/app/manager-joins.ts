@@ -11,7 +11,7 @@ import type { ReplyOf } from '../../contracts/routes.ts'
 import type { SecretRecord } from '../store/records.ts'
 import type { Access } from './access.ts'
 import type { AppContext } from './context.ts'
-import type { Managers } from './managers.ts'
+import { managerTokenName, type Managers } from './managers.ts'
 import { hashOf, newSecret } from './secrets.ts'
 import { newEvent, write } from './write.ts'
 
@@ -22,7 +22,7 @@ export interface HandOver {
   readonly store: () => Promise<StorePlace | undefined>
 }
 
-export const defaultManagerTokenMinutes = 15
+const defaultManagerTokenMinutes = 15
 
 export class ManagerJoins {
   readonly #context: AppContext
@@ -59,14 +59,15 @@ export class ManagerJoins {
     return { token: formatManagerToken({ secret, ca }), expires }
   }
 
-  /** Throws `not-allowed` for a token that is unknown, too old, or used by another machine. */
+  /** Throws `not-allowed` for a token that is unknown, too old, or used by another machine; `name-taken` for a name that is taken. */
   async join(request: JoinManagerRequest): Promise<JoinManagerResponse> {
     const { handOver, place } = await this.#mustShare()
+    this.#mustBeFree(request)
     await this.#use(request)
     const cluster = this.#context.mirror.list('cluster')[0]
     if (cluster === undefined) throw new HoldfastError('internal', 'the inventory has no cluster')
     const { ca, key } = await handOver.authority()
-    const token = await this.#apiToken(request.name)
+    const token = await this.#apiToken(request.uuid)
     return {
       ...{ cluster: cluster.uuid, clusterName: cluster.name, ca, caKey: key, store: place, token },
       managers: this.#parts.managers.urls(),
@@ -79,6 +80,15 @@ export class ManagerJoins {
     if (handOver !== undefined && place !== undefined) return { handOver, place }
     throw new HoldfastError('wrong-state', "this cluster's inventory is in SQLite, which one manager alone can have", {
       mend: 'Move it to etcd first: holdfast manager migrate-store --to etcd://…',
+    })
+  }
+
+  /** People and commands tell managers from one another by name. */
+  #mustBeFree({ name, uuid }: JoinManagerRequest): void {
+    const taken = this.#context.mirror.list('manager').some((other) => other.name === name && other.uuid !== uuid)
+    if (!taken) return
+    throw new HoldfastError('name-taken', `there is a manager called ${name} already`, {
+      mend: `Give another name (--manager-name); or, if that one is gone for ever: holdfast manager remove ${name}`,
     })
   }
 
@@ -109,9 +119,8 @@ export class ManagerJoins {
   /** One from a join whose answer was lost is worthless: nobody has its secret. */
   async #apiToken(manager: string): Promise<string> {
     const { access } = this.#parts
-    const name = `administrator on ${manager}`.slice(0, 80).trim()
-    const left = (await access.listTokens()).items.find((token) => token.name === name)
-    if (left !== undefined) await access.revokeToken(left.id, 'manager join')
+    const name = managerTokenName(manager)
+    await access.revokeNamed(name, 'manager join')
     return (await access.createToken({ name, role: 'administrator' }, 'manager join')).secret
   }
 }

@@ -141,7 +141,9 @@ export class Manager implements AsyncDisposable {
     this.arbiter = managersArbiter(context.store)
     this.consoles = new Consoles(context)
     this.events = new Events(context)
-    this.managers = new Managers(context, options.managers, options.urls ?? (() => []))
+    this.managers = new Managers(context, {
+      ...{ port: options.managers, own: options.urls ?? (() => []), access: this.access },
+    })
     this.managerJoins = new ManagerJoins(context, {
       ...{ access: this.access, managers: this.managers },
       handOver: options.handOver,
@@ -264,7 +266,7 @@ function fencingDeps(
 ): FenceDeps {
   return {
     ...deps,
-    fence: fencePort(options.fencing),
+    fence: fencePort(options.fencing, options.holdsLead ?? (() => true)),
     runs: () => mirror.list('run'),
     markOff: (host, mark) => registry.markOff(host, mark),
     lookNow: (reconciler) => nudges.nudge(reconciler),

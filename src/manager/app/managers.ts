@@ -9,6 +9,7 @@ import type { Manager } from '../../contracts/inventory.ts'
 import type { CallOf } from '../../contracts/routes.ts'
 import type { LivingManager } from '../store/etcd/known-managers.ts'
 import type { ManagerRecord } from '../store/records.ts'
+import type { Access } from './access.ts'
 import type { AppContext, Caller } from './context.ts'
 import type { LeadRecord } from './leadership.ts'
 import type { Mirror } from './mirror.ts'
@@ -26,8 +27,11 @@ export interface ManagersPort {
   forget(manager: string): Promise<void>
 }
 
-/** One that has not told of itself for so long is silent. */
-export const silentAfterMs = 10_000
+/**
+ * One that has told nothing new of itself for so long is silent. How long that is, is counted here, from when it was seen first
+ * (as of leases: store/etcd/leases.ts): the clocks of two machines need not agree.
+ */
+const silentAfterMs = 10_000
 /** Who lives is looked at as often. */
 const lookEveryMs = 2000
 
@@ -35,13 +39,24 @@ export class Managers {
   readonly #context: AppContext
   readonly #port: ManagersPort | undefined
   readonly #own: () => readonly string[]
+  readonly #access: Pick<Access, 'revokeNamed'>
   #living: readonly LivingManager[] = []
+  /** What each has said last, and when that was new, by our own clock that does not jump. */
+  #heard = new Map<string, { readonly seen: string; readonly at: number }>()
   #lookAt = 0
 
-  constructor(context: AppContext, port: ManagersPort | undefined, own: () => readonly string[]) {
+  constructor(
+    context: AppContext,
+    parts: {
+      readonly port: ManagersPort | undefined
+      readonly own: () => readonly string[]
+      readonly access: Pick<Access, 'revokeNamed'>
+    },
+  ) {
     this.#context = context
-    this.#port = port
-    this.#own = own
+    this.#port = parts.port
+    this.#own = parts.own
+    this.#access = parts.access
   }
 
   /** Where agents and clients ask: this manager, which leads, and then the others. */
@@ -54,9 +69,9 @@ export class Managers {
     const { clock, mirror } = this.#context
     if (this.#port === undefined || clock.monotonic() < this.#lookAt) return
     this.#lookAt = clock.monotonic() + lookEveryMs
-    this.#living = await this.#port.living()
+    await this.#hear(this.#port)
     for (const living of this.#living) {
-      if (this.#isSilent(living.seen) || living.urls.length === 0) continue
+      if (this.#isSilent(living.manager) || living.urls.length === 0) continue
       const known = mirror.list('manager').find(({ uuid }) => uuid === living.manager)
       if (known === undefined || !isSame(known, living)) await this.#writeDown(living)
     }
@@ -86,18 +101,30 @@ export class Managers {
     if (this.#port === undefined) return []
     const leader = this.#port.leader().manager
     return this.#context.mirror.list('manager').map(({ id, uuid, name }) => {
-      const seen = this.#living.find(({ manager }) => manager === uuid)?.seen
-      return { id, name, isSilent: uuid !== leader && this.#isSilent(seen) }
+      return { id, name, isSilent: uuid !== leader && this.#isSilent(uuid) }
     })
   }
 
-  #isSilent(seen: string | undefined): boolean {
-    return seen === undefined || this.#context.clock.now() - Date.parse(seen) > silentAfterMs
+  async #hear(port: ManagersPort | undefined): Promise<void> {
+    if (port === undefined) return
+    this.#living = await port.living()
+    const at = this.#context.clock.monotonic()
+    this.#heard = new Map(
+      this.#living.map(({ manager, seen }) => {
+        const before = this.#heard.get(manager)
+        return [manager, before?.seen === seen ? before : { seen, at }]
+      }),
+    )
+  }
+
+  #isSilent(manager: string): boolean {
+    const heard = this.#heard.get(manager)
+    return heard === undefined || this.#context.clock.monotonic() - heard.at > silentAfterMs
   }
 
   async list(query: CallOf<'listManagers'>['query'] = {}): Promise<PageOf<Manager>> {
     const mirror = await this.#context.mirror.fresh()
-    if (this.#port !== undefined) this.#living = await this.#port.living()
+    await this.#hear(this.#port)
     const page = namedPageOf(mirror.list('manager'), query)
     const items = page.items.map((record) => this.#view(record, mirror.revisionOf('manager', record.id)))
     return { items, next: page.next, revision: mirror.revision }
@@ -106,29 +133,28 @@ export class Managers {
   #view(record: ManagerRecord, revision: number): Manager {
     const leader = this.#port?.leader()
     const isLeading = leader?.manager === record.uuid
-    const seen = this.#living.find(({ manager }) => manager === record.uuid)?.seen
     return {
       ...objectView(record, revision),
       urls: [...record.urls],
       version: record.version,
-      state: isLeading ? 'leads' : this.#isSilent(seen) ? 'silent' : 'stands-by',
+      state: isLeading ? 'leads' : this.#isSilent(record.uuid) ? 'silent' : 'stands-by',
       leadsSince: isLeading ? leader.since : null,
-      lastSeen: seen ?? null,
+      lastSeen: this.#heard.get(record.uuid)?.seen ?? null,
     }
   }
 
-  /** Forgets a manager that is gone. Refused with `wrong-state` while it lives. */
+  /** Forgets a manager that is gone, and revokes the token that it was given. Refused with `wrong-state` while it lives. */
   async remove(id: string, caller: Caller): Promise<null> {
     const { store } = this.#context
     const { value } = await need(store, 'manager', id)
-    this.#living = (await this.#port?.living()) ?? []
-    const seen = this.#living.find(({ manager }) => manager === value.uuid)?.seen
-    if (this.#port?.leader().manager === value.uuid || !this.#isSilent(seen)) {
+    await this.#hear(this.#port)
+    if (this.#port?.leader().manager === value.uuid || !this.#isSilent(value.uuid)) {
       throw new HoldfastError('wrong-state', `${value.name} is not gone: it runs`, {
         mend: 'Stop it first (systemctl disable --now holdfast-manager), and try again ten seconds later.',
       })
     }
     await this.#port?.forget(value.uuid)
+    await this.#access.revokeNamed(managerTokenName(value.uuid), caller.name)
     await write(store, async () => {
       const { revision } = await need(store, 'manager', id)
       const message = `${value.name} is no manager of this cluster any more`
@@ -140,6 +166,11 @@ export class Managers {
     })
     return null
   }
+}
+
+/** The API token that a manager was given when it joined is called so. */
+export function managerTokenName(manager: string): string {
+  return `administrator on manager ${manager}`
 }
 
 function isSame(known: ManagerRecord, { name, urls, version }: LivingManager): boolean {
