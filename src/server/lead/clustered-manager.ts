@@ -68,7 +68,6 @@ export class ClusteredManager implements AsyncDisposable {
     const inventory = await this.#openInventory(trouble)
     if (inventory === undefined) return
     this.#resources.use(inventory)
-    await this.#mustBeOurs(inventory)
     const telling = this.#tell(inventory)
     this.#resources.defer(() => telling)
     const ports = { lead: inventory.lead, clock, logger }
@@ -93,9 +92,10 @@ export class ClusteredManager implements AsyncDisposable {
       given.abort()
       await lead.release()
     })
-    const leader = await lead.leader()
-    logger.info({ term: leader?.term }, 'this manager leads')
-    const since = leader?.since ?? ''
+    const { taken } = lead
+    if (taken === undefined) throw new HoldfastError('internal', 'the lead was not taken')
+    const { since, term } = taken
+    logger.info({ term }, 'this manager leads')
     const holdsLead = (): boolean => lead.holds()
     this.#leading = this.#resources.use(
       await RunningManager.open({
@@ -123,7 +123,10 @@ export class ClusteredManager implements AsyncDisposable {
     const { signal } = this.#closing
     while (!signal.aborted) {
       try {
-        const inventory = await openInventory()
+        await using opened = new AsyncDisposableStack()
+        const inventory = opened.use(await openInventory())
+        await this.#mustBeOurs(inventory)
+        opened.move()
         trouble.now = undefined
         return inventory
       } catch (thrown) {
