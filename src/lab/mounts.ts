@@ -113,20 +113,26 @@ const fillName = '.lab-fill'
 
 /** Takes every free block of a host's local datastore. */
 export async function fillDisk(ports: LabPorts, folder: string, host: string): Promise<void> {
-  const { local } = storageFolders(folder, host)
-  // Each time a little less, since the file's own index takes blocks too.
-  for (let round = 0; round < 8; round++) {
-    const { freeBytes } = await ports.files.space(local)
-    if (freeBytes < 4096) break
-    const path = `${local}/${fillName}.${round}`
-    const size = Math.max(4096, freeBytes - (round === 0 ? 1024 * 1024 : 0))
-    await succeeds(ports, 'fallocate', ['-l', String(size), path])
-  }
+  await fillFolder(ports, storageFolders(folder, host).local)
 }
 
 export async function unfillDisk(ports: LabPorts, folder: string, host: string): Promise<void> {
-  const { local } = storageFolders(folder, host)
-  for (const name of await ports.files.list(local).catch(() => [])) {
-    if (name.startsWith(fillName)) await ports.files.remove(`${local}/${name}`)
+  await unfillFolder(ports, storageFolders(folder, host).local)
+}
+
+/** Takes every free block of the file system that a folder is the top of. */
+export async function fillFolder(ports: LabPorts, path: string): Promise<void> {
+  // Each time a little less, since the file's own index takes blocks too.
+  for (let round = 0; round < 8; round++) {
+    const { freeBytes } = await ports.files.space(path)
+    if (freeBytes < 4096) break
+    const size = Math.max(4096, freeBytes - (round === 0 ? 1024 * 1024 : 0))
+    await succeeds(ports, 'fallocate', ['-l', String(size), `${path}/${fillName}.${round}`])
+  }
+}
+
+export async function unfillFolder(ports: LabPorts, path: string): Promise<void> {
+  for (const name of await ports.files.list(path).catch(() => [])) {
+    if (name.startsWith(fillName)) await ports.files.remove(`${path}/${name}`)
   }
 }
