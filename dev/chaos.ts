@@ -24,6 +24,7 @@ const usage = `usage: dev/chaos --minutes N | --strikes N [options]
   --only WORDS    only strikes whose names hold these words (may be given again)
   --hosts N       default 3
   --managers N    default 3, each with a member of etcd
+  --patience S    how many seconds all may take to be whole after it was healed; default 180
   --no-ft         no VM that is held in step on two hosts
   --folder PATH   for report.json and, when a promise is broken, the lab's logs; default /var/tmp/holdfast-chaos-SEED
 strikes:
@@ -35,6 +36,7 @@ interface Wanted {
   readonly seed: number
   readonly hosts: number
   readonly managers: number
+  readonly patience: number
   readonly hasProtected: boolean
   readonly folder: string
   readonly chosen: readonly Strike[]
@@ -46,7 +48,7 @@ function readArguments(): Wanted | 'help' | undefined {
     const flag = { type: 'boolean' } as const
     const { values } = parseArgs({
       options: {
-        ...{ minutes: text, strikes: text, seed: text, hosts: text, managers: text, folder: text },
+        ...{ minutes: text, strikes: text, seed: text, hosts: text, managers: text, patience: text, folder: text },
         ...{ only: { ...text, multiple: true }, 'no-ft': flag, help: { ...flag, short: 'h' } },
       },
     })
@@ -56,6 +58,7 @@ function readArguments(): Wanted | 'help' | undefined {
     const wanted: Wanted = {
       ...{ minutes: wholeNumber(minutes, Infinity), strikes: wholeNumber(strikes, Infinity), seed },
       ...{ hosts: wholeNumber(values.hosts, 3), managers: wholeNumber(values.managers, 3) },
+      patience: wholeNumber(values.patience, 180),
       hasProtected: values['no-ft'] !== true,
       folder: folder ?? `/var/tmp/holdfast-chaos-${seed}`,
       chosen: all.filter(({ name }) => only?.some((words) => name.includes(words)) ?? true),
@@ -77,6 +80,7 @@ function wholeNumber(text: string | undefined, otherwise: number): number {
 
 async function strikeOnce(world: World, { strike, isFenced, random }: Planned): Promise<Struck> {
   await world.fence(isFenced)
+  await world.whole()
   const boots = new Map(world.guests.map(({ name, judge }) => [name, judge.boots.length]))
   for (const { judge } of world.guests) judge.mark()
   const whom: string[] = []
@@ -117,7 +121,6 @@ async function strikeAll(world: World, wanted: Wanted, strikes: Struck[], say: (
     say(`${strikes.length} ${strikeLine(struck)}`)
     const renewed = await world.renew()
     if (renewed.length > 0) say(`  started again often: ${renewed.join(', ')} gives its place to a new one`)
-    await world.whole()
   }
 }
 
@@ -142,12 +145,13 @@ async function alarmsClear(world: World, say: (line: string) => void): Promise<v
 /** What was wrong; undefined: nothing, or it was ended before. */
 async function run(wanted: Wanted, strikes: Struck[], stop: AbortSignal): Promise<string | undefined> {
   const say = (line: string): void => console.log(line)
-  const { hosts, managers, hasProtected, folder } = wanted
+  const { hosts, managers, hasProtected, folder, chosen } = wanted
+  const hasStateDisks = chosen.some(({ fillsState }) => fillsState === true)
   const name = `ch${process.pid % 100_000}`
   await using lab = await TestLab.open({ name, hosts, managers, hasFence: true, diskGiB: 1 })
   let guests: readonly Guest[] = []
   try {
-    await using world = await World.open(lab, hasProtected, stop)
+    await using world = await World.open(lab, { hasProtected, hasStateDisks, patienceMs: 1000 * wanted.patience }, stop)
     guests = world.guests
     await world.whole()
     say(`${guests.length} guests on ${hosts} hosts, ${managers} managers`)

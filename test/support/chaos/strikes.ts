@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { nodeFolders } from '../../../src/lab/names.ts'
 import type { PartitionRequest } from '../../../src/lab/partitions.ts'
 import { SeededRandom } from '../../../src/sim/seeded-random.ts'
-import { patienceMs, type World } from './world.ts'
+import type { World } from './world.ts'
 
 export interface Blow {
   readonly world: World
@@ -20,6 +20,8 @@ export interface Strike {
   readonly restartsNone?: boolean
   /** Guests stay paused until somebody resumes them. */
   readonly pauses?: boolean
+  /** It fills what agents or managers keep. */
+  readonly fillsState?: boolean
   /** Strikes, and holds on until it may be healed. */
   readonly hit: (blow: Blow) => Promise<void>
 }
@@ -52,10 +54,8 @@ async function backElsewhere({ world, isFenced }: Blow, host: string, lose: () =
   await lose()
   const since = performance.now() + 1500
   const names = due.map(({ name }) => name)
-  await world.until(
-    `${names.join(', ')} of ${host} answer again before it is healed`,
-    async () => names.every((name) => world.answering(since).has(name)),
-    patienceMs,
+  await world.until(`${names.join(', ')} of ${host} answer again before it is healed`, async () =>
+    names.every((name) => world.answering(since).has(name)),
   )
 }
 
@@ -117,7 +117,7 @@ async function killProgram(blow: Blow, node: string, program: RegExp): Promise<v
 /** The folder of its agent, or of a manager and its member of etcd. */
 async function fillState(blow: Blow, node: string): Promise<void> {
   blow.say(node)
-  await blow.world.stateDisks.fill(node)
+  await blow.world.stateDisks?.fill(node)
   await seconds(blow, 8, 20)
 }
 
@@ -247,14 +247,16 @@ export const singles: readonly Strike[] = [
       await seconds(blow, 5, 10)
     },
   },
-  { name: 'state disk of a host full', hit: async (blow) => fillState(blow, await pickHost(blow)) },
+  { name: 'state disk of a host full', fillsState: true, hit: async (blow) => fillState(blow, await pickHost(blow)) },
   {
     name: 'state disk of a manager full',
+    fillsState: true,
     restartsNone: true,
     hit: (blow) => fillState(blow, blow.random.pick(blow.world.managers)),
   },
   {
     name: 'state disk of the leader full',
+    fillsState: true,
     restartsNone: true,
     hit: async (blow) => fillState(blow, await pickLeader(blow)),
   },

@@ -44,13 +44,20 @@ export interface Guest {
   readonly witness?: RunWitness
 }
 
+export interface WorldOptions {
+  /** One guest more, that is held in step on two hosts. */
+  readonly hasProtected: boolean
+  /** What agents and managers keep lies on file systems of their own; takes a minute to make. */
+  readonly hasStateDisks: boolean
+  /** Within which all is whole after it was healed. Restarts after several crashes pause for 30 s by themselves. */
+  readonly patienceMs: number
+}
+
 /** A promise that was broken, or all that is not whole when it should be. */
 export class Broken extends Error {
   override readonly name = 'Broken'
 }
 
-/** Under emulation on a machine that does other things too. Restarts after several crashes pause for 30 s by themselves. */
-export const patienceMs = 180_000
 const callMs = 10_000
 const [lookMs, witnessMs] = [500, 100] as const
 /** One that was started again more often than this is left alone for minutes, as it should be: another one takes its place. */
@@ -60,13 +67,22 @@ export class World implements AsyncDisposable {
   readonly lab: TestLab
   readonly guests: Guest[] = []
   readonly managers: readonly string[]
-  readonly stateDisks: StateDisks
+  /** Undefined: there are none to fill. */
+  readonly stateDisks: StateDisks | undefined
   readonly #state: LabState
   readonly #stop: AbortSignal
+  readonly #patienceMs: number
   #made = 0
   #starvedMs = 0
 
-  private constructor(lab: TestLab, state: LabState, stateDisks: StateDisks, stop: AbortSignal) {
+  private constructor(
+    lab: TestLab,
+    state: LabState,
+    stateDisks: StateDisks | undefined,
+    patienceMs: number,
+    stop: AbortSignal,
+  ) {
+    this.#patienceMs = patienceMs
     this.lab = lab
     this.stateDisks = stateDisks
     this.#state = state
@@ -75,11 +91,12 @@ export class World implements AsyncDisposable {
   }
 
   /** `stop`: every wait ends with it. */
-  static async open(lab: TestLab, hasProtected: boolean, stop: AbortSignal): Promise<World> {
-    const world = new World(lab, await lab.lab.existing(), await StateDisks.make(lab), stop)
+  static async open(lab: TestLab, options: WorldOptions, stop: AbortSignal): Promise<World> {
+    const stateDisks = options.hasStateDisks ? await StateDisks.make(lab) : undefined
+    const world = new World(lab, await lab.lab.existing(), stateDisks, options.patienceMs, stop)
     try {
       await world.whole()
-      for (const kind of hasProtected ? [...usual, held] : usual) await world.#add(kind)
+      for (const kind of options.hasProtected ? [...usual, held] : usual) await world.#add(kind)
       return world
     } catch (thrown) {
       await world[Symbol.asyncDispose]()
@@ -94,7 +111,7 @@ export class World implements AsyncDisposable {
     const cmdline = `${lab.guest?.cmdline ?? ''} hf.ledger=/dev/vda`
     const disks = [{ sizeBytes: 2 ** 26, datastore: made.sharedDatastore }]
     const kernel = { kernel: made.kernel, initrd: made.initrd, cmdline }
-    const body = { name, memoryMiB: 64, video: 'none', disks, kernel, policies: kind.policies, start: true } as const
+    const body = { name, memoryMiB: 96, video: 'none', disks, kernel, policies: kind.policies, start: true } as const
     await this.#finish((options) => client.call('createVm', { body }, options))
     const vm = (await this.vms()).find((each) => each.name === name)
     if (vm === undefined) throw new Broken(`${name} was made, and is not there`)
@@ -153,7 +170,7 @@ export class World implements AsyncDisposable {
   }
 
   /** Waits for a condition; what it throws is one more reason to wait. */
-  async until(what: string, condition: () => Promise<boolean>, withinMs = patienceMs): Promise<void> {
+  async until(what: string, condition: () => Promise<boolean>, withinMs = this.#patienceMs): Promise<void> {
     const end = performance.now() + withinMs
     let last = ''
     for (;;) {
@@ -187,7 +204,7 @@ export class World implements AsyncDisposable {
   }
 
   /** Waits until nothing is amiss and every guest has answered since this was asked. */
-  async whole(withinMs = patienceMs): Promise<void> {
+  async whole(withinMs = this.#patienceMs): Promise<void> {
     const since = performance.now()
     let last: readonly string[] = []
     const look = async (): Promise<boolean> => {
@@ -202,7 +219,7 @@ export class World implements AsyncDisposable {
 
   /** Ends every fault of the lab, and maintenance of hosts. */
   async heal(): Promise<void> {
-    await this.stateDisks.unfill()
+    await this.stateDisks?.unfill()
     await this.lab.heal()
     await this.until('no host is in maintenance', async () => {
       const kept = (await this.#hosts()).filter(({ maintenance }) => maintenance !== 'off')
