@@ -184,13 +184,15 @@ async function main(): Promise<number> {
   })
   if (strikes.length > 0) console.log(`\n${table(strikes)}`)
   await mkdir(folder, { recursive: true })
-  const report = { seed, arguments: process.argv.slice(2), isWhole: wrong === undefined, wrong: wrong ?? null, strikes }
+  const ends = { isEndedEarly: stop.signal.aborted, wrong: wrong ?? null }
+  const report = { seed, arguments: process.argv.slice(2), ...ends, strikes }
   await writeFile(`${folder}/report.json`, `${JSON.stringify(report, null, 2)}\n`)
   console.log(`all figures are in ${folder}/report.json`)
   if (wrong !== undefined) {
     console.error(`FAILED: ${wrong}\nseed ${seed}; logs and what the managers knew are in ${folder}`)
     return 1
   }
+  if (stop.signal.aborted) console.log('ended before its time; nothing was wrong so far')
   return stop.signal.aborted ? 130 : 0
 }
 

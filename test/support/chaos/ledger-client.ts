@@ -7,25 +7,27 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readAnswer, type LedgerJudge } from './ledger-judge.ts'
 
-const port = 7002
+const usualPort = 7002
 const [paceMs, connectMs, answerMs, readMs] = [300, 1500, 4000, 60_000] as const
 
 export class LedgerClient implements AsyncDisposable {
   readonly judge: LedgerJudge
   readonly #address: string
+  readonly #port: number
   readonly #stop = new AbortController()
   readonly #done: Promise<void>
 
-  constructor(judge: LedgerJudge, address: string) {
+  constructor(judge: LedgerJudge, address: string, port = usualPort) {
     this.judge = judge
     this.#address = address
+    this.#port = port
     this.#done = this.#run()
   }
 
   /** Reads back all that was acknowledged so far. Throws when the guest does not answer to the end. */
   async verify(): Promise<void> {
     const count = this.judge.next
-    using line = await Line.open(this.#address)
+    using line = await Line.open(this.#address, this.#port)
     line.send(`read ${count}`)
     const records: string[] = []
     const end = performance.now() + readMs
@@ -45,7 +47,7 @@ export class LedgerClient implements AsyncDisposable {
   }
 
   async #converse(): Promise<void> {
-    using line = await Line.open(this.#address)
+    using line = await Line.open(this.#address, this.#port)
     while (!this.#stop.signal.aborted) {
       const asked = this.judge.next
       line.send(`put ${asked}`)
@@ -82,7 +84,7 @@ class Line implements Disposable {
     socket.on('close', () => this.#wake())
   }
 
-  static async open(address: string): Promise<Line> {
+  static async open(address: string, port: number): Promise<Line> {
     const socket = connect({ host: address, port })
     const line = new Line(socket)
     try {
