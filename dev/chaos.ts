@@ -101,7 +101,9 @@ async function strikeOnce(world: World, { strike, isFenced, random }: Planned): 
     .map(({ name }) => name)
   const starvedMs = Math.round(world.starved())
   if (strike.restartsNone === true && restarted.length > 0 && starvedMs < starvedEnoughMs)
-    throw new Broken(`${restarted.join(', ')} started again, which nothing of this may do`)
+    throw new Broken(
+      `${restarted.join(', ')} started again, which nothing of this may do; this program itself had no turn for ${starvedMs} ms at most`,
+    )
   return {
     starvedMs,
     ...{ kind: strike.name, what: whom.join('; ') || 'all', isFenced, silencesMs, restarted },
