@@ -23,3 +23,5 @@ export const lifeWorlds = Number(wished ?? 60)
 export const leaseWorlds = Number(wished ?? 80)
 /** Worlds in which hosts and managers die twice, for alarms. */
 export const alarmWorlds = Number(wished ?? 24)
+/** Of each scenario file. The first is the file as it is written; the others vary latencies and order. */
+export const fileSeeds = Number(wished ?? 2)

@@ -2,6 +2,7 @@
  * The files of one simulated host: its own device, /run (which a crash empties), and storage that several hosts share.
  * Each path belongs to the tree that is mounted at its beginning.
  */
+import { HoldfastError } from '../../base/errors.ts'
 import type { FileHandle, FileMode, Files, FileStat } from '../../base/files.ts'
 
 export interface Mount {
@@ -10,13 +11,32 @@ export interface Mount {
   readonly files: Files
 }
 
+/** `hang`: whatever is asked is answered once it is mended. `errors`: nothing can be read or written. */
+export type MountFault = 'hang' | 'errors'
+
 export class MountedFiles implements Files {
   readonly #mounts: readonly Mount[]
+  readonly #faults = new Map<string, MountFault>()
+  #mended = Promise.withResolvers<void>()
   readonly #onRemove: (path: string, files: Files) => Promise<void>
 
   constructor(mounts: readonly Mount[], onRemove: (path: string, files: Files) => Promise<void>) {
     this.#mounts = mounts
     this.#onRemove = onRemove
+  }
+
+  /** What is mounted there fails from now on; null: it works again. */
+  fail(at: string, fault: MountFault | null): void {
+    if (fault === null) this.#faults.delete(at)
+    else this.#faults.set(at, fault)
+    this.#mended.resolve()
+    this.#mended = Promise.withResolvers<void>()
+  }
+
+  /** Everything that is mounted works again. */
+  mend(): void {
+    this.#faults.clear()
+    this.fail('/', null)
   }
 
   read(path: string): Promise<Uint8Array> {
@@ -67,6 +87,24 @@ export class MountedFiles implements Files {
   #of(path: string): Files {
     const mount = this.#mounts.find(({ at }) => at === '/' || path === at || path.startsWith(`${at}/`))
     if (mount === undefined) throw new Error(`nothing is mounted at ${path}`)
-    return mount.files
+    return this.#faults.has(mount.at) ? this.#failing(mount) : mount.files
+  }
+
+  /** The same files, where each call waits for the mending, or fails. */
+  #failing({ at, files }: Mount): Files {
+    const wait = async (): Promise<void> => {
+      while (this.#faults.get(at) === 'hang') await this.#mended.promise
+      if (this.#faults.get(at) === 'errors') throw new HoldfastError('host-error', `input/output error at ${at}`)
+    }
+    return new Proxy(files, {
+      get: (target, name) => {
+        const member: unknown = Reflect.get(target, name, target)
+        if (typeof member !== 'function') return member
+        return async (...args: unknown[]): Promise<unknown> => {
+          await wait()
+          return (await Reflect.apply(member, target, args)) as unknown
+        }
+      },
+    })
   }
 }

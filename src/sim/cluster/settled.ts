@@ -79,9 +79,16 @@ function wrongVm(world: SimulatedCluster, vm: Vm): string[] {
     wrong.push(`${vm.id} runs on [${runsOn.join()}], its record says ${phase} on ${host ?? 'no host'}`)
   }
   // A guest that shut itself down, or a start that no host could take, has its intent put right by whoever noticed.
-  if ((vm.power === 'on') !== (phase === 'running'))
+  if ((vm.power === 'on') !== (phase === 'running') && !isLeftDown(vm))
     wrong.push(`${vm.id} should be ${vm.power} and is ${phase} (${cause ?? ''})`)
   return wrong
+}
+
+/** Its policies are that it is not started again after what has happened to it. */
+function isLeftDown({ run, policies }: Vm): boolean {
+  if (run.phase !== 'stopped' || run.cause === null) return false
+  if (policies.restart === 'never') return ['crashed', 'host-lost', 'lost-in-move'].includes(run.cause)
+  return policies.restartPriority === 'disabled' && ['host-lost', 'lost-in-move'].includes(run.cause)
 }
 
 function wrongMachines(world: SimulatedCluster, vms: readonly Vm[]): string[] {

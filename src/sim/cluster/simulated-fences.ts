@@ -8,19 +8,25 @@ import type { SimulatedHost } from './simulated-host.ts'
 /** `fence_spare` is a second device of the same host, whose faults are its own. */
 export const fenceAgent = 'fence_sim'
 
-/** As the lab's (`holdfast lab fence-fault`). */
-export type SimulatedFault = 'fail' | 'hang' | 'ignore' | 'lie'
+/** As the lab's (`holdfast lab fence-fault`); and `slow`: it does what it is told, after a while. */
+export const simulatedFaults = ['fail', 'hang', 'ignore', 'lie', 'slow'] as const
+export type SimulatedFault = (typeof simulatedFaults)[number]
 
 const switchMs = 300
+const slowMs = 8000
 const statusMs = 50
 
 export class SimulatedFences implements Fencer {
   readonly #world: SimulatedCluster
   /** By agent and host. */
   readonly faults = new Map<string, SimulatedFault>()
+  /** By agent and host: the host whose outlet it really is, where somebody has mixed up the cables. */
+  readonly wires = new Map<string, string>()
   readonly #liesOf = new Set<string>()
   /** Every action that came to a device, as `off node1`. */
   readonly done: string[] = []
+  /** Hears of each of them. */
+  onAction: (action: string) => void = () => undefined
 
   constructor(world: SimulatedCluster) {
     this.#world = world
@@ -33,11 +39,13 @@ export class SimulatedFences implements Fencer {
 
   run = async ({ agent, action, options, secrets, timeoutMs }: AgentOrder): Promise<'on' | 'off' | null> => {
     const name = options['plug'] ?? ''
-    const host = this.#world.hosts.find((each) => each.name === name)
+    const wired = this.wires.get(`${agent} ${name}`) ?? name
+    const host = this.#world.hosts.find((each) => each.name === wired)
     if (host === undefined || secrets['password'] !== 'open sesame')
       throw new HoldfastError('host-error', 'no such outlet')
     this.#world.trace.note(`fence: ${agent} ${action} ${name}`)
     this.done.push(`${action} ${name}`)
+    this.onAction(`${action} ${name}`)
     const fault = this.faults.get(`${agent} ${name}`)
     const lie = `${agent} ${name}`
     if (fault === 'hang') {
@@ -45,6 +53,7 @@ export class SimulatedFences implements Fencer {
       throw new HoldfastError('timeout', `${action}: did not end in time`)
     }
     await this.#world.clock.sleep(action === 'status' ? statusMs : switchMs)
+    if (fault === 'slow') await this.#world.clock.sleep(slowMs)
     if (fault === 'fail') throw new HoldfastError('host-error', `${action} failed: a fault`)
     if (action === 'status') return this.#liesOf.has(lie) || !host.isOn ? 'off' : 'on'
     if (action === 'on') {
@@ -52,7 +61,7 @@ export class SimulatedFences implements Fencer {
       host.isOn = true
       void host.boot()
     } else if (fault === 'lie') this.#liesOf.add(lie)
-    else if (fault === undefined) this.#off(host)
+    else if (fault !== 'ignore') this.#off(host)
     return null
   }
 

@@ -34,6 +34,8 @@ export class Truth extends FakeWire<FakeGuest> {
     }
   }
 
+  /** Hears of every copy whose vCPUs begin to run, or do no more. */
+  onRun: (guest: FakeGuest, isRunning: boolean) => void = () => undefined
   /** Lives that this guest has begun. */
   readonly boots = new Map<string, Set<number>>()
 
@@ -54,9 +56,11 @@ export class Truth extends FakeWire<FakeGuest> {
     const where = `${guest.config.name} on ${guest.host}`
     if (isRunning && !this.#isRunning.has(guest)) {
       this.#isRunning.add(guest)
+      this.onRun(guest, true)
       this.#note(`vCPUs of ${where} run (life ${guest.memory.boot}, memory ${guest.memory.counter})`)
       this.#begins(guest, where)
     } else if (!isRunning && this.#isRunning.delete(guest)) {
+      this.onRun(guest, false)
       this.#note(`vCPUs of ${where} stand still (${guest.state}, memory ${guest.memory.counter})`)
       this.#stops(guest)
     }
