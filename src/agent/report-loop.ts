@@ -7,7 +7,6 @@ import type { HostReport } from '../contracts/host.ts'
 import { leaseRetryMs } from '../contracts/host-lease.ts'
 import type { ManagerApi, ReportResponse } from '../contracts/manager-api.ts'
 
-const defaultIntervalMs = 2000
 /** Changes come in groups; a report waits for the rest of the group. */
 const gatherMs = 20
 
@@ -32,7 +31,6 @@ export class ReportLoop {
   #dueAt: number | undefined
   #incarnation: number | undefined
   #wasReachable: boolean | undefined
-  #isLeased = false
   readonly #busy = new Set<string>()
 
   constructor(deps: { clock: Clock; log: Logger; manager: ManagerApi }, signal: AbortSignal) {
@@ -63,7 +61,6 @@ export class ReportLoop {
       const report = await work.report()
       const sentAt = this.#clock.monotonic()
       const answer = await this.#manager.report(report)
-      this.#isLeased = answer.lease != null
       work.onAnswer(sentAt, answer)
       this.#note(true, undefined)
       const isNewLife = this.#incarnation !== undefined && this.#incarnation !== answer.incarnation
@@ -76,7 +73,8 @@ export class ReportLoop {
       return answer.nextReportMs
     } catch (err) {
       if (!this.#signal.aborted) this.#note(false, err)
-      return this.#isLeased ? leaseRetryMs : defaultIntervalMs
+      // Two intervals of silence are what a host with a fence device is switched off for: one lost report must not be.
+      return leaseRetryMs
     }
   }
 
