@@ -115,9 +115,15 @@ const inventoryForms: readonly ClientForm[] = [
   {
     form: 'remove rule RULE',
     act: (stage, [rule = '']) =>
-      asked(stage, `remove ${rule}`, (manager) => manager.api.removeRule({ params: { rule } }, call)),
+      asked(stage, `remove ${rule}`, async (manager) =>
+        manager.api.removeRule({ params: { rule: await ruleId(stage, rule) } }, call),
+      ),
   },
 ]
+
+async function ruleId({ world }: Stage, name: string): Promise<string> {
+  return (await world.store.list('rule')).items.find(({ value }) => value.name === name)?.value.id ?? name
+}
 
 function change(stage: Stage, vm: string, policies: CallOf<'changeVm'>['body']['policies']): Promise<void> {
   const body = { ...(policies === undefined ? {} : { policies }) }
@@ -133,7 +139,9 @@ const hostForms: readonly ClientForm[] = [
   {
     form: 'leave maintenance HOST',
     act: (stage, [host = '']) =>
-      asked(stage, `leave ${host}`, (manager) => manager.api.leaveMaintenance({ params: { host } }, call)),
+      asked(stage, `leave ${host}`, (manager) =>
+        manager.api.leaveMaintenance({ params: { host: stage.host(host).id } }, call),
+      ),
   },
   {
     // Said again until the manager takes it, for a minute at most: a host counts as connected for a while.
@@ -148,7 +156,9 @@ const hostForms: readonly ClientForm[] = [
     form: 'confirm off HOST once',
     act: (stage, [host = '']) => {
       const body = { iAmSure: true as const }
-      return asked(stage, `confirm ${host}`, (manager) => manager.api.confirmHostOff({ params: { host }, body }, call))
+      return asked(stage, `confirm ${host}`, (manager) =>
+        manager.api.confirmHostOff({ params: { host: stage.host(host).id }, body }, call),
+      )
     },
   },
   { form: 'switch off HOST', act: (stage, [host = '']) => switchOff(stage, host, false) },
@@ -163,19 +173,23 @@ const hostForms: readonly ClientForm[] = [
   {
     form: 'remove host HOST',
     act: (stage, [host = '']) =>
-      asked(stage, `remove ${host}`, (manager) => manager.api.removeHost({ params: { host } }, call)),
+      asked(stage, `remove ${host}`, (manager) =>
+        manager.api.removeHost({ params: { host: stage.host(host).id } }, call),
+      ),
   },
 ]
 
 function maintenance(stage: Stage, host: string, body: { force?: boolean }): Promise<void> {
   return begin(stage, `maintenance ${host}`, (manager) =>
-    manager.api.enterMaintenance({ params: { host }, body }, call),
+    manager.api.enterMaintenance({ params: { host: stage.host(host).id }, body }, call),
   )
 }
 
 function switchOff(stage: Stage, host: string, force: boolean): Promise<void> {
   const body = force ? { force } : {}
-  return begin(stage, `force ${host}`, (manager) => manager.api.fenceHost({ params: { host }, body }, call))
+  return begin(stage, `force ${host}`, (manager) =>
+    manager.api.fenceHost({ params: { host: stage.host(host).id }, body }, call),
+  )
 }
 
 export const clientForms: readonly ClientForm[] = [...powerForms, ...inventoryForms, ...hostForms]

@@ -1,4 +1,5 @@
 /** What the steps of a scenario can do: what strikes, what mends it, and what people ask of the manager. */
+import { HoldfastError } from '../../base/errors.ts'
 import { clientForms } from './client-commands.ts'
 import { spanMs } from './format.ts'
 import { readSentence, type Form, type Read } from './forms.ts'
@@ -96,6 +97,14 @@ const networkFaults: readonly CommandForm[] = [
 
 const storageFaults: readonly CommandForm[] = [
   fault('STORE hangs on HOSTS', (stage, [store = '', hosts = '']) => failStore(stage, store, hosts, 'hang')),
+  fault('managers lose the store', ({ world }) => {
+    const lost = (): never => {
+      throw new HoldfastError('unreachable', 'the store has lost its quorum')
+    }
+    world.store.faults.beforeCommit = lost
+    world.store.faults.beforeRead = lost
+  }),
+  mending('managers have the store', (stage) => restoreStore(stage)),
   fault('STORE fails on HOSTS', (stage, [store = '', hosts = '']) => failStore(stage, store, hosts, 'errors')),
   mending('STORE is well on HOSTS', (stage, [store = '', hosts = '']) => failStore(stage, store, hosts, null)),
 ]
@@ -156,6 +165,7 @@ export function mendAll(stage: Stage): void {
   fences.faults.clear()
   fences.wires.clear()
   converge(stage, true)
+  restoreStore(stage)
   for (const host of hosts) {
     host.files.mend()
     host.hypervisor.failNextStart = undefined
@@ -183,6 +193,11 @@ function cut(stage: Stage, from: string, to: string): void {
 
 function failStore(stage: Stage, store: string, hosts: string, kind: 'hang' | 'errors' | null): void {
   for (const host of stage.hosts(hosts)) host.files.fail(store === 'shared' ? '/shared' : '/local', kind)
+}
+
+function restoreStore({ world }: Stage): void {
+  delete world.store.faults.beforeCommit
+  delete world.store.faults.beforeRead
 }
 
 function failFence({ world }: Stage, agent: string, host: string, kind: string): void {
