@@ -18,8 +18,11 @@ import { isShortId, type DatastoreId, type DiskId, type ImageId } from '../../ba
 import type { DatastoreConfig } from '../../contracts/agent-api.ts'
 import type { DatastoreObservation } from '../../contracts/host.ts'
 
-/** A storage that says nothing for so long is reported as such; the question stays open until it answers. */
-const answerWithinMs = 3000
+/**
+ * A storage that says nothing for so long is reported as such; the question stays open until it answers. With the interval of
+ * reports it must stay well below the silence for which a host is fenced: storage that hangs is no lost host.
+ */
+const answerWithinMs = 1000
 
 interface Entry {
   config: DatastoreConfig
