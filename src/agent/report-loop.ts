@@ -1,5 +1,6 @@
 /** Tells the managers what is on this host: at the interval they ask for, and soon after a change. */
 import type { Clock } from '../base/clock.ts'
+import { toHoldfastError } from '../base/errors.ts'
 import type { VmId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { HostConfiguration } from '../contracts/agent-api.ts'
@@ -9,6 +10,8 @@ import type { ManagerApi, ReportResponse } from '../contracts/manager-api.ts'
 
 /** Changes come in groups; a report waits for the rest of the group. */
 const gatherMs = 20
+/** After a report that was refused in words. */
+const refusedRetryMs = 2000
 
 export interface ReportWork {
   readonly report: () => Promise<HostReport>
@@ -74,7 +77,7 @@ export class ReportLoop {
     } catch (err) {
       if (!this.#signal.aborted) this.#note(false, err)
       // Two intervals of silence are what a host with a fence device is switched off for: one lost report must not be.
-      return leaseRetryMs
+      return toHoldfastError(err).isUnknown ? leaseRetryMs : refusedRetryMs
     }
   }
 

@@ -22,6 +22,8 @@ class Stage {
   readonly watchdog: Watchdog & { now: WatchdogOrder | undefined; isEmpty: boolean }
   answers = new Map<HostId, VouchAnswer | 'silent'>()
   refuses = false
+  /** How often what this host is asked is lost on its way, without a word. */
+  lost = new Map<HostId, number>()
   /** What a promise waits for at the managers. */
   holdsUp: Promise<void> = Promise.resolve()
   #stop = new AbortController()
@@ -65,6 +67,9 @@ class Stage {
           },
         },
         ask: async ({ host }) => {
+          const lost = this.lost.get(host) ?? 0
+          this.lost.set(host, lost - 1)
+          if (lost > 0) await new Promise(() => undefined)
           const answer = this.answers.get(host) ?? 'silent'
           if (answer === 'silent') throw new HoldfastError('unreachable', 'no answer')
           return answer
@@ -218,6 +223,18 @@ test('after others were asked another round follows, in which nobody has vouched
   await stage.hear()
   assert.deepEqual([stage.promises.at(-1)?.round, stage.promises.at(-1)?.since], [2, 1])
   assert.equal(stage.lease.state, 'held')
+})
+
+test('a question that is lost on its way is asked once more beside, and holds up no other', async () => {
+  const stage = await Stage.open()
+  await stage.hear({ witnesses: [witness(host2), witness(host3)] })
+  const vouched = { isVouched: true, why: '' }
+  stage.answers.set(host2, vouched).set(host3, vouched)
+  stage.lost.set(host2, 1).set(host3, 1)
+  await stage.clock.advance(termMs + 500)
+  assert.equal(stage.lease.state, 'asking')
+  await stage.clock.advance(1000)
+  assert.equal(stage.lease.state, 'released')
 })
 
 test('one host that says no is enough', async () => {

@@ -32,12 +32,14 @@ export interface HostLeaseDeps {
   readonly manager: Pick<ManagerApi, 'promise'>
   readonly file: LeaseFile
   readonly watchdog: Watchdog
-  /** Asks another host. Rejects when it does not answer within a second or so. */
+  /** Asks another host. Rejects when it does not answer while there is time to ask. */
   readonly ask: (witness: Witness, request: VouchRequest) => Promise<VouchAnswer>
   readonly signal: AbortSignal
 }
 
 const lookEveryMs = 200
+/** One that has not answered by then is asked once more beside, since a request may be lost; its first answer counts still. */
+const askAgainMs = 700
 
 export class HostLease {
   readonly #deps: HostLeaseDeps
@@ -48,6 +50,8 @@ export class HostLease {
   #until = Number.NEGATIVE_INFINITY
   /** Who has vouched for this host in this round. */
   readonly #vouched = new Set<HostId>()
+  /** When a host that has not answered yet was asked last. */
+  readonly #asked = new Map<HostId, number>()
   readonly #openedAt: number
   #heardAt: number | undefined
   #said: LeaseState = 'none'
@@ -300,21 +304,38 @@ export class HostLease {
 
   async #askAll(): Promise<void> {
     const { round, witnesses, wasAsked = false } = this.#memory
-    const { host, ask, log } = this.#deps
+    const { clock, log } = this.#deps
     // Before anybody may have vouched.
     if (!wasAsked) await this.#save({ wasAsked: true })
-    const open = witnesses.filter((each) => !this.#vouched.has(each.host))
-    const answers = await Promise.allSettled(open.map((witness) => ask(witness, { host, round })))
-    for (const [at, answer] of answers.entries()) {
-      const witness = open[at]
-      if (witness === undefined) continue
-      if (answer.status === 'fulfilled' && answer.value.isVouched) this.#vouched.add(witness.host)
-      else {
-        const why = answer.status === 'fulfilled' ? answer.value.why : toHoldfastError(answer.reason).message
-        log.info({ witness: witness.host, why }, 'a host does not vouch for this one')
-      }
+    const now = clock.monotonic()
+    for (const witness of witnesses) {
+      const isDue = now - (this.#asked.get(witness.host) ?? Number.NEGATIVE_INFINITY) >= askAgainMs
+      if (this.#vouched.has(witness.host) || !isDue) continue
+      this.#asked.set(witness.host, now)
+      this.#askOne(witness, round).catch((err: unknown) => {
+        log.warn({ witness: witness.host, err: describeError(err) }, 'a vouch could not be kept')
+      })
     }
     await this.#releaseIf(round)
+  }
+
+  /** No other host is waited for meanwhile, and a late answer is as good as an early one: what is vouched in a round is so for good. */
+  async #askOne(witness: Witness, round: number): Promise<void> {
+    const { host, ask, log } = this.#deps
+    let why: string
+    try {
+      const answer = await ask(witness, { host, round })
+      if (answer.isVouched && round === this.#memory.round) {
+        this.#vouched.add(witness.host)
+        await this.#releaseIf(round)
+      }
+      if (answer.isVouched) return
+      why = answer.why
+    } catch (thrown) {
+      why = toHoldfastError(thrown).message
+    }
+    this.#asked.delete(witness.host)
+    log.info({ witness: witness.host, why }, 'a host does not vouch for this one')
   }
 
   async #releaseIf(round: number): Promise<void> {

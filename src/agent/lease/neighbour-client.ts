@@ -13,8 +13,8 @@ export interface NeighbourClientDeps {
   readonly identity: () => Omit<TlsIdentity, 'serverName'>
 }
 
-/** All are asked within two seconds, several times. */
-const vouchMs = 700
+/** As long as there is to ask; who asks does not wait so long before it asks once more. */
+const vouchMs = 2000
 
 export function neighbourClient({ network, clock, identity }: NeighbourClientDeps, witness: Witness): NeighbourCalls {
   const post = (path: string, body: unknown, signal: AbortSignal): Promise<unknown> =>
