@@ -31,6 +31,7 @@ import type {
 } from '../contracts/agent-api.ts'
 import type { VouchAnswer, VouchRequest, Witness } from '../contracts/host-lease.ts'
 import type { HostFacts, HostLoad, HostReport, VmObservation } from '../contracts/host.ts'
+import type { UpgradeReport } from '../contracts/host-upgrade.ts'
 import type { ManagerApi } from '../contracts/manager-api.ts'
 import type {
   ArbiterAskRequest,
@@ -63,6 +64,7 @@ import { importImage, removeImage } from './storage/import-image.ts'
 import { JobTable, type JobContext, type JobResult } from './storage/jobs.ts'
 import { moveDisk } from './storage/move-disk.ts'
 import { Uploads } from './storage/uploads.ts'
+import type { HostUpgrade } from './upgrade/host-upgrade.ts'
 import { probeGuest } from './vm/probe.ts'
 import { SerialLines } from './vm/serial-lines.ts'
 import type { VmPlaces } from './vm/vm-ports.ts'
@@ -98,6 +100,7 @@ export interface AgentDeps {
   readonly watchdog: Watchdog
   /** Another host of the cluster. */
   readonly neighbour: (witness: Witness) => NeighbourCalls
+  readonly upgrade: HostUpgrade
   readonly facts: () => Promise<HostFacts>
   readonly load: () => Promise<Static<typeof HostLoad>>
 }
@@ -217,12 +220,13 @@ export class Agent implements ServedAgent, AsyncDisposable {
 
   async report(): Promise<HostReport> {
     const deps = this.#deps
-    const [facts, load, vms, datastores, networks] = await Promise.all([
+    const [facts, load, vms, datastores, networks, upgrade] = await Promise.all([
       this.#facts.get(),
       deps.load(),
       this.#vms.observe(),
       deps.datastores.observe(),
       deps.networks.observe(),
+      deps.upgrade.report(),
     ])
     return {
       host: deps.host,
@@ -238,6 +242,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
       jobs: this.#jobs.running(),
       lease: this.#lease.word(),
       neighbours: [...this.#neighbours.looks],
+      ...(upgrade === undefined ? {} : { upgrade }),
     }
   }
 
@@ -381,6 +386,22 @@ export class Agent implements ServedAgent, AsyncDisposable {
 
   deleteImage(image: ImageId, datastore: DatastoreId): Promise<void> {
     return removeImage(this.#deps, image, datastore)
+  }
+
+  async startUpgrade({ task }: { task: TaskId }): Promise<UpgradeReport> {
+    // The same again may come when the host is in use already.
+    const last = await this.#deps.upgrade.report()
+    if (last?.task === task) return last
+    const here = (await this.#vms.observe()).filter(({ process }) => process !== 'none')
+    if (!this.#configuration.isInMaintenance || here.length > 0) {
+      const why = here.length > 0 ? `${here.map(({ vm }) => vm).join(', ')} are here` : 'it is not in maintenance'
+      throw new HoldfastError('wrong-state', `this host cannot be renewed now: ${why}`, {
+        mend: 'Put it into maintenance first, which moves its VMs away.',
+      })
+    }
+    const started = await this.#deps.upgrade.start(task)
+    this.#loop.nudge()
+    return started
   }
 
   /** Ends the agent; VMs, their networks and their DHCP run on. */

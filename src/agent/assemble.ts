@@ -29,6 +29,7 @@ import { chooseTracker, type TrackerChoice } from './protect/tracker-choice.ts'
 import { Datastores } from './storage/datastores.ts'
 import { DiskWork } from './storage/disk-work.ts'
 import type { StreamIdentity } from './stream-identity.ts'
+import { UpgradeProgram } from './upgrade/upgrade-program.ts'
 import { HostPlaces } from './vm/host-places.ts'
 
 export interface HostPorts {
@@ -61,6 +62,8 @@ export interface HostSettings {
   readonly tlsIdentity: () => Omit<TlsIdentity, 'serverName'>
   /** A watchdog device, or a socket that stands for one; undefined: /dev/watchdog where there is one. */
   readonly watchdog?: string | undefined
+  /** What renews this host when a manager asks. */
+  readonly upgradeProgram: string
 }
 
 /** How VMs that are held in step are looked after; for tests and troubleshooting. */
@@ -124,7 +127,7 @@ export async function openHostAgent(
     allowedImportFolders: settings.allowedImportFolders,
     watchdog: await watchdogOf(ports, settings, runRoot),
     neighbour: (witness) => neighbourClient({ network, clock, identity: settings.tlsIdentity }, witness),
-    facts,
+    ...{ facts, upgrade: new UpgradeProgram({ ...ports, dataDirectory, program: settings.upgradeProgram }) },
     load: () => load.read(),
   })
   return { agent, places }

@@ -1,7 +1,7 @@
 /** `holdfast agent …`: the verbs and their options. What they do is loaded when one is run: help should not wait for it. */
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { trackerKinds, type TrackerKind } from '../base/process-memory.ts'
-import { defaultAgentPort, defaultDataDirectory, defaultRunDirectory } from './defaults.ts'
+import { defaultAgentPort, defaultDataDirectory, defaultRunDirectory, defaultUpgradeProgram } from './defaults.ts'
 
 export { enoughTakeovers } from './defaults.ts'
 
@@ -29,6 +29,7 @@ interface RunFlags {
   readonly ftTracker?: TrackerKind
   readonly ftVerify: boolean
   readonly watchdog?: string
+  readonly upgradeProgram: string
 }
 
 export function dataOption(): Option {
@@ -66,6 +67,13 @@ function watchdogOption(): Option {
   ).env('HOLDFAST_WATCHDOG')
 }
 
+/** Root's alone: the manager says when it runs, never what it is. */
+function upgradeOption(): Option {
+  return new Option('--upgrade-program <path>', 'what renews this machine in `holdfast cluster upgrade`')
+    .env('HOLDFAST_UPGRADE_PROGRAM')
+    .default(defaultUpgradeProgram)
+}
+
 /** `holdfast agent …` with all its verbs. */
 export function agentCommand(): Command {
   const agent = new Command('agent').description('the agent of this machine: runs VMs for a cluster')
@@ -81,11 +89,12 @@ export function agentCommand(): Command {
     .addOption(trackerOption())
     .addOption(verifyOption())
     .addOption(watchdogOption())
+    .addOption(upgradeOption())
     .action(async (flags: RunFlags) =>
       (await main()).runAgent({
         ...{ dataDirectory: flags.data, runDirectory: flags.run, allowImport: flags.allowImport ?? [] },
         tracking: { tracker: flags.ftTracker, isVerified: flags.ftVerify },
-        watchdog: flags.watchdog,
+        ...{ watchdog: flags.watchdog, upgradeProgram: flags.upgradeProgram },
         ...(flags.listen === undefined ? {} : { listen: flags.listen }),
       }),
     )

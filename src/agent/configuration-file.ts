@@ -9,6 +9,7 @@ export class ConfigurationFile {
   readonly #path: string
   readonly #queue = new SerialQueue()
   #digest = ''
+  #isInMaintenance = false
 
   constructor(files: Files, dataDirectory: string) {
     this.#files = files
@@ -20,10 +21,15 @@ export class ConfigurationFile {
     return this.#digest
   }
 
+  /** By what is in force, this host is to be kept empty. */
+  get isInMaintenance(): boolean {
+    return this.#isInMaintenance
+  }
+
   async read(): Promise<HostConfiguration | undefined> {
     try {
       const configuration = JSON.parse(await this.#files.readText(this.#path)) as HostConfiguration
-      this.#digest = configuration.digest
+      this.#inForce(configuration)
       return configuration
     } catch (thrown) {
       if (fileErrorCode(thrown) === 'ENOENT') return undefined
@@ -36,7 +42,12 @@ export class ConfigurationFile {
     return this.#queue.run(async () => {
       await this.#files.replace(this.#path, JSON.stringify(configuration), { mode: 0o600 })
       await apply()
-      this.#digest = configuration.digest
+      this.#inForce(configuration)
     })
+  }
+
+  #inForce({ digest, isInMaintenance }: HostConfiguration): void {
+    this.#digest = digest
+    this.#isInMaintenance = isInMaintenance === true
   }
 }

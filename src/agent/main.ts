@@ -21,7 +21,7 @@ import {
 import type { HostFacts } from '../contracts/host.ts'
 import { openHostAgent, type HostPorts, type TrackingSettings } from './assemble.ts'
 import { cgroupParent } from './cgroups.ts'
-import { defaultAgentPort, defaultDataDirectory, defaultRunDirectory } from './defaults.ts'
+import { defaultAgentPort, defaultDataDirectory, defaultRunDirectory, defaultUpgradeProgram } from './defaults.ts'
 import type { JoinFlags } from './command.ts'
 import type { DiagnosedRole } from './diagnose/diagnose.ts'
 import type { Finding } from './diagnose/finding.ts'
@@ -52,6 +52,8 @@ export interface RunAgentOptions {
   readonly tracking?: TrackingSettings
   /** A watchdog device, a socket that stands for one, or `none`; default: /dev/watchdog where there is one. */
   readonly watchdog?: string | undefined
+  /** What renews this host; default `/etc/holdfast/upgrade`. */
+  readonly upgradeProgram?: string
   /** Ends the agent; VMs run on. Default: SIGTERM and SIGINT. */
   readonly signal?: AbortSignal
 }
@@ -114,6 +116,7 @@ async function serve(ports: HostPorts, { identity, store, options, ...folders }:
     tracking: options.tracking ?? { tracker: undefined, isVerified: false },
     tlsIdentity: () => current,
     watchdog: options.watchdog,
+    upgradeProgram: resolve(options.upgradeProgram ?? defaultUpgradeProgram),
     ...(options.accelerator === undefined ? {} : { accelerator: options.accelerator }),
   })
   await using _agent = agent

@@ -17,6 +17,7 @@ import {
 } from './ids.ts'
 import { LeftBy, type VouchAnswer, type VouchRequest } from './host-lease.ts'
 import { HostReport, VmObservation } from './host.ts'
+import type { StartUpgradeRequest, UpgradeReport } from './host-upgrade.ts'
 import { diskFormats, MachineSpec } from './machine-spec.ts'
 import { MonitoredVm } from './monitoring.ts'
 import {
@@ -83,6 +84,8 @@ export const HostConfiguration = Open({
   leases: Type.Array(LeaseConfig),
   /** Every VM of the cluster whose guest is watched, wherever it runs; absent: none. */
   monitored: Type.Optional(Type.Array(MonitoredVm)),
+  /** It is empty and kept so; absent: it takes VMs. */
+  isInMaintenance: Type.Optional(Type.Literal(true)),
   /** SHA-256 of the canonical JSON of the rest; made by `configurationDigest`. */
   digest: Type.String(),
 })
@@ -395,6 +398,12 @@ export interface AgentApi extends ArbiterApi {
   ): Promise<void>
   /** A late one does no harm: an image's id is given once, and its file is made by one task alone, never anew. */
   deleteImage(image: Static<typeof ImageIdSchema>, datastore: Static<typeof DatastoreIdSchema>): Promise<void>
+  /**
+   * Starts the program that renews this host; again for the same task it answers with how that stands. Throws `wrong-state`
+   * while the host is not empty and in maintenance, `refused` where it has no program that may be run. An agent of an older
+   * version has no such call.
+   */
+  startUpgrade(request: Static<typeof StartUpgradeRequest>): Promise<UpgradeReport>
   /** The run records as the manager has them now, so that an agent that lost a reply learns the truth. */
   tellRecord(record: RunRecord): Promise<void>
 }

@@ -25,6 +25,7 @@ import {
   type NeighbourApi,
 } from './agent-api.ts'
 import { HostReport, VmObservation } from './host.ts'
+import { StartUpgradeRequest, UpgradeReport } from './host-upgrade.ts'
 import { HostPromise, VouchAnswer, VouchRequest } from './host-lease.ts'
 import { DatastoreIdSchema, DiskIdSchema, ImageIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
 import { JoinManagerRequest, JoinManagerResponse } from './manager-join.ts'
@@ -114,6 +115,7 @@ export const agentCalls = {
     body: Open({ image: ImageIdSchema, datastore: DatastoreIdSchema }),
     reply: null,
   },
+  startUpgrade: { path: '/v1/start-upgrade', body: StartUpgradeRequest, reply: UpgradeReport },
   vouch: { path: '/v1/vouch', body: VouchRequest, reply: VouchAnswer },
   tellRecord: { path: '/v1/tell-record', body: Open({ record: RunRecord }), reply: null },
 } as const satisfies Record<JsonMethod | keyof NeighbourApi, WireCall>

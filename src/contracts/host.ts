@@ -1,6 +1,7 @@
 /** What a host says of itself: facts (rarely change) and observations (each report). */
 import { DatastoreIdSchema, HostIdSchema, NetworkIdSchema, TaskIdSchema, VmIdSchema } from './ids.ts'
 import { LeaseReport, NeighbourLook } from './host-lease.ts'
+import { UpgradeReport } from './host-upgrade.ts'
 import { GuestObservation } from './monitoring.ts'
 import { ProtectionObservation } from './protection.ts'
 import { trackerKinds } from '../base/process-memory.ts'
@@ -143,5 +144,7 @@ export const HostReport = Open({
   lease: Type.Optional(LeaseReport),
   /** Of the hosts that the managers asked about in their last answer. */
   neighbours: Type.Optional(Type.Array(NeighbourLook)),
+  /** The newest run of the program that renews this host; absent: there was none. */
+  upgrade: Type.Optional(UpgradeReport),
 })
 export type HostReport = Static<typeof HostReport>

@@ -76,6 +76,7 @@ const handlers: Handlers = {
   uploadStatus: (agent, body) => agent.uploadStatus(body.id, body.datastore),
   deleteDisk: (agent, body) => agent.deleteDisk(body.disk, body.datastore, body.task),
   deleteImage: (agent, body) => agent.deleteImage(body.image, body.datastore),
+  startUpgrade: (agent, body) => agent.startUpgrade(body),
   vouch: (agent, body) => agent.vouch(body),
   tellRecord: (agent, body) => agent.tellRecord(body.record),
 }

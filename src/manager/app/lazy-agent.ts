@@ -33,6 +33,7 @@ export function lazyAgent(find: () => Promise<AgentApi>): AgentApi {
     console: async (vm, kind) => (await find()).console(vm, kind),
     deleteDisk: async (disk, datastore, task) => (await find()).deleteDisk(disk, datastore, task),
     deleteImage: async (image, datastore) => (await find()).deleteImage(image, datastore),
+    startUpgrade: async (request) => (await find()).startUpgrade(request),
     tellRecord: async (record) => (await find()).tellRecord(record),
   }
 }

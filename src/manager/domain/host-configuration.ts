@@ -27,7 +27,12 @@ export function hostConfiguration(cluster: ClusterView, host: HostId): HostConfi
     .flatMap((vm) => leasesOf(vm.id, vm.name, vm.spec))
   // Of the whole cluster: it changes with what is wanted alone, and is there before a VM is.
   const monitored = monitoredVms(cluster.vms).sort((a, b) => idNumber(a.vm) - idNumber(b.vm))
-  const configuration = { datastores, networks, leases, ...(monitored.length === 0 ? {} : { monitored }) }
+  const isInMaintenance = cluster.hosts.find(({ id }) => id === host)?.maintenance === 'on'
+  const configuration = {
+    ...{ datastores, networks, leases },
+    ...(monitored.length === 0 ? {} : { monitored }),
+    ...(isInMaintenance ? { isInMaintenance: true as const } : {}),
+  }
   return { ...configuration, digest: digestOf(configuration) }
 }
 

@@ -64,6 +64,7 @@ export function httpAgent(host: AgentAddress, ports: HttpAgentPorts): AgentApi {
     uploadStatus: (id, datastore) => line.call('uploadStatus', { id, datastore }),
     deleteDisk: (disk, datastore, task) => line.call('deleteDisk', { disk, datastore, task }),
     deleteImage: (image, datastore) => line.call('deleteImage', { image, datastore }),
+    startUpgrade: (request) => line.call('startUpgrade', request),
     tellRecord: (record) => line.call('tellRecord', { record }),
     upload: (id, datastore, offset, body) => line.upload(id, { datastore, offset }, body),
     screenshot: (vm) => line.screenshot(vm),

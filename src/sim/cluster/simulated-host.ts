@@ -23,6 +23,7 @@ import type { SeededRandom } from '../seeded-random.ts'
 import type { VirtualClock, VirtualNodeClock } from '../virtual-clock.ts'
 import { SimulatedImages, type FileNames } from './disk-images.ts'
 import { MountedFiles } from './mounted-files.ts'
+import { SimulatedUpgrade } from './simulated-upgrade.ts'
 import { SimulatedWatchdog } from './simulated-watchdog.ts'
 import { connectGuestAgent } from './simulated-guest-agents.ts'
 import { SimulatedProcess } from './process.ts'
@@ -76,6 +77,9 @@ export class SimulatedHost {
   readonly files: MountedFiles
   readonly hypervisor: FakeHypervisor
   readonly watchdog: SimulatedWatchdog
+  readonly upgrade: SimulatedUpgrade
+  /** Of its agent, from its next start on. */
+  agentVersion = '0.1.0'
   agent: { readonly process: SimulatedProcess; readonly api: Agent } | undefined
   /** Powered on: an agent can run. */
   isOn = true
@@ -118,6 +122,14 @@ export class SimulatedHost {
     this.watchdog = new SimulatedWatchdog({
       ...{ clock: this.#machines, hypervisor: this.hypervisor, hardwareMs: parts.watchdogMs },
       note: (text) => parts.trace.note(text),
+    })
+    this.upgrade = new SimulatedUpgrade({
+      ...{ clock: parts.clock, name: this.name, note: (text) => parts.trace.note(text) },
+      renew: async () => {
+        this.agentVersion = '0.2.0'
+        this.killAgent()
+        await this.boot()
+      },
     })
   }
 
@@ -200,6 +212,7 @@ export class SimulatedHost {
       streamAddress: this.address,
       hasOwnUsers: false,
     })
+    const { agentVersion } = this
     return {
       ...{ host: this.id, clock, random: random.fork(), files, hypervisor, images, places, datastores, disks },
       log: trace.logger(`${this.name} agent#${start}`),
@@ -214,7 +227,8 @@ export class SimulatedHost {
       signs: new FakeSigns(this.hypervisor, clock),
       dataDirectory: '/data',
       allowedImportFolders: [],
-      facts: async () => hostFacts(this.name, this.address),
+      upgrade: process.port(this.upgrade),
+      facts: async () => ({ ...hostFacts(this.name, this.address), agentVersion }),
       load: async () => ({ load1: 0, cpuUsed: 0, memoryUsedMiB: 0 }),
     }
   }

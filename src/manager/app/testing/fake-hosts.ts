@@ -106,6 +106,7 @@ export class FakeHost {
       },
       deleteDisk: async () => undefined,
       deleteImage: async () => undefined,
+      startUpgrade: no,
       tellRecord: async () => undefined,
     }
   }
