@@ -13,6 +13,7 @@ const wayTo: Record<RouteName, string[] | 'browsers only'> = {
   getCluster: ['cluster', 'show'],
   changeCluster: ['cluster', 'change', '--admission', 'hosts', '--host-failures', '1'],
   getAdmission: ['cluster', 'admission'],
+  upgradeCluster: ['cluster', 'upgrade'],
   listRules: ['rule', 'list'],
   createRule: ['rule', 'add', 'web-apart', 'apart', '--vm', 'web', 'db'],
   removeRule: ['rule', 'remove', 'web-apart', '--yes'],

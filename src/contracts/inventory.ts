@@ -108,6 +108,9 @@ export const Vm = Open({
 })
 export type Vm = Static<typeof Vm>
 
+/** Of what a renewal of a host changes. */
+const HostVersions = Open({ agent: Type.String(), qemu: Type.String() })
+
 export const Host = Open({
   id: HostIdSchema,
   ...common,
@@ -136,6 +139,8 @@ export const Host = Open({
   ),
   /** Of a host that the managers do not hear: what the others see of it. */
   seenBy: Type.Array(Open({ host: Type.String(), network: Type.Boolean(), storage: Nullable(Type.Boolean()) })),
+  /** Its last renewal by a roll over the hosts: what it was, and became. */
+  upgraded: Type.Optional(Nullable(Open({ at: Time, from: HostVersions, to: HostVersions }))),
   /** What can switch it off from outside; null: nothing. Older managers do not say. */
   fence: Type.Optional(Nullable(HostFence)),
 })

@@ -24,6 +24,7 @@ export const routePaths: {
   getCluster: { method: 'GET', path: '/v1/cluster', hasBody: false, isBytes: false },
   changeCluster: { method: 'PATCH', path: '/v1/cluster', hasBody: true, isBytes: false },
   getAdmission: { method: 'GET', path: '/v1/cluster/admission', hasBody: false, isBytes: false },
+  upgradeCluster: { method: 'POST', path: '/v1/cluster/upgrade', hasBody: true, isBytes: false },
   listEvents: { method: 'GET', path: '/v1/events', hasBody: false, isBytes: false },
   listTasks: { method: 'GET', path: '/v1/tasks', hasBody: false, isBytes: false },
   getTask: { method: 'GET', path: '/v1/tasks/{task}', hasBody: false, isBytes: false },

@@ -5,10 +5,12 @@ import { writeFacts } from '../output/show.ts'
 import { counted } from '../output/words.ts'
 import { defineAdmission } from './cluster-admission.ts'
 import { defineFencingSettings } from './cluster-fencing.ts'
+import { defineUpgrade } from './cluster-upgrade.ts'
 
 export function define(command: Command, cli: Cli): void {
   defineFencingSettings(command, cli)
   defineAdmission(command, cli)
+  defineUpgrade(command, cli)
   command
     .command('show')
     .description('show the cluster and where it is reached')

@@ -100,6 +100,7 @@ function factsOf(host: Host, nowMs: number): (readonly [string, string | undefin
     ['clock', host.clockSkewMs === null ? undefined : `${Math.round(host.clockSkewMs)} ms from the manager's`],
     ['fencing', fenceFacts(host, nowMs)],
     ...(facts === null ? [] : machineFacts(facts)),
+    ['upgraded', upgradedWords(host, nowMs)],
     [
       'datastores',
       linesOf(
@@ -151,6 +152,12 @@ function protectionWords({ protectionObstacle, writeTracker }: NonNullable<Host[
   if (protectionObstacle !== null) return `cannot hold VMs in step: ${protectionObstacle}`
   const { kind, reason } = writeTracker ?? { kind: null, reason: '' }
   return kind === null ? 'holds VMs in step' : `holds VMs in step; written pages by ${kind} (${reason})`
+}
+
+function upgradedWords({ upgraded }: Host, nowMs: number): string | undefined {
+  if (upgraded === undefined || upgraded === null) return undefined
+  const { at, from, to } = upgraded
+  return `${ageWords(at, nowMs)}: agent ${from.agent} → ${to.agent}, QEMU ${from.qemu} → ${to.qemu}`
 }
 
 function linesOf(lines: readonly string[]): string | undefined {

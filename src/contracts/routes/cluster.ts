@@ -1,7 +1,7 @@
 /** Routes of the cluster, its tasks and its events. */
 import { ClusterInfo, Event, Task } from '../inventory.ts'
 import { AdmissionReport, ChangeCluster } from '../restart.ts'
-import { Count, Strict, Type } from '../schema.ts'
+import { Count, Ref, Strict, Type } from '../schema.ts'
 import { EmptyBody, Page, paging, route } from './row.ts'
 
 export const clusterRoutes = {
@@ -34,6 +34,29 @@ export const clusterRoutes = {
     role: 'reader',
     response: AdmissionReport,
     status: 200,
+  }),
+
+  upgradeCluster: route({
+    method: 'POST',
+    path: '/v1/cluster/upgrade',
+    summary:
+      'Renew hosts one after the other: VMs move away, the host is renewed by its own program or by hand, they move back',
+    group: 'cluster',
+    role: 'administrator',
+    body: Strict({
+      hosts: Type.Optional(
+        Type.Array(Ref, {
+          minItems: 1,
+          description: 'these, in this order; default: all, those with the fewest VMs first',
+        }),
+      ),
+      byHand: Type.Optional(Type.Boolean({ description: 'wait until a person has renewed each host' })),
+      hostTimeoutSeconds: Type.Optional(
+        Type.Integer({ minimum: 60, maximum: 86_400, description: 'for the renewal of one host; default 1800' }),
+      ),
+    }),
+    response: Task,
+    status: 202,
   }),
 
   listEvents: route({

@@ -20,6 +20,7 @@ import type { NotificationTargets } from './notification-targets.ts'
 import type { Protections } from './protections.ts'
 import type { Rules } from './rules.ts'
 import type { Tasks } from './tasks.ts'
+import type { Upgrades } from './upgrades.ts'
 import type { Uploads } from './uploads.ts'
 import type { Vms } from './vms.ts'
 
@@ -41,6 +42,7 @@ export interface UseCases {
   readonly protections: Protections
   readonly rules: Rules
   readonly tasks: Tasks
+  readonly upgrades: Upgrades
   readonly uploads: Uploads
   readonly vms: Vms
 }
@@ -51,7 +53,7 @@ export function apiHandlers(use: UseCases): ApiHandlers {
     ...inventoryHandlers(use, task),
     ...fencingHandlers(use, task),
     ...vmHandlers(use, task),
-    ...otherHandlers(use),
+    ...otherHandlers(use, task),
     ...managerHandlers(use),
     ...alarmHandlers(use),
     ...guestHandlers(use),
@@ -191,16 +193,14 @@ function fencingHandlers(
   }
 }
 
-function otherHandlers({
-  cluster,
-  tasks,
-  events,
-  access,
-  rules,
-}: UseCases): Some<
+function otherHandlers(
+  { cluster, tasks, events, access, rules, upgrades }: UseCases,
+  task: Begun,
+): Some<
   | 'getCluster'
   | 'changeCluster'
   | 'getAdmission'
+  | 'upgradeCluster'
   | 'listRules'
   | 'createRule'
   | 'removeRule'
@@ -217,6 +217,7 @@ function otherHandlers({
     getCluster: () => cluster.get(),
     changeCluster: ({ body }, { caller }) => cluster.change(body, caller),
     getAdmission: () => cluster.admission(),
+    upgradeCluster: ({ body }, { caller }) => task(upgrades.start(body, caller)),
     listRules: ({ query }) => rules.list(query),
     createRule: ({ body }, { caller }) => rules.create(body, caller),
     removeRule: ({ params }, { caller }) => rules.remove(params.rule, caller),

@@ -23,6 +23,7 @@ import { HostPromises } from '../sagas/host-promises.ts'
 import { managersArbiter, type ManagersArbiter } from '../sagas/managers-arbiter.ts'
 import { beginOperation } from '../sagas/operation.ts'
 import { leaveOperation } from '../sagas/protection-operations.ts'
+import { registerUpgrades } from '../sagas/upgrades.ts'
 import type { HostRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { Access } from './access.ts'
@@ -56,6 +57,7 @@ import { Protections } from './protections.ts'
 import { Rules } from './rules.ts'
 import { RunRecords } from './run-records.ts'
 import { Tasks } from './tasks.ts'
+import { Upgrades } from './upgrades.ts'
 import { Uploads } from './uploads.ts'
 import { Vms } from './vms.ts'
 import { need } from './write.ts'
@@ -174,6 +176,7 @@ export class Manager implements AsyncDisposable {
       networks,
       protections: new Protections(context, engine, deps),
       rules,
+      upgrades: new Upgrades(context, engine),
       vms,
     })
   }
@@ -189,6 +192,7 @@ export class Manager implements AsyncDisposable {
     made.defer(() => engine.close(drainMs))
     const deps = sagaDeps(context, engine, () => allUrls(context.mirror, options.urls?.() ?? []))
     registerSagas(engine, deps)
+    registerUpgrades(engine, deps)
     const nudges = new Nudges()
     const fenceDeps = fencingDeps(options, deps, context, nudges)
     engine.register(fenceHostSaga, fenceDeps)

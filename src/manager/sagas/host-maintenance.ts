@@ -35,9 +35,14 @@ export const maintenanceSaga = saga<MaintenanceParams, MaintenanceDeps>('host.ma
       await setMaintenance(deps, params.host, 'off')
     },
   })
-  .step({ name: 'evacuate', weight: 98, do: (context) => new Evacuation(context).run() })
+  .step({ name: 'evacuate', weight: 98, do: evacuate })
   .step({ name: 'empty', do: ({ params, deps }) => setMaintenance(deps, params.host, 'on') })
   .result((done) => ({ moved: done.evacuate.moved }))
+
+/** Moves away what holds the host; see `Evacuation.run`. */
+export function evacuate(context: Context): Promise<{ moved: number }> {
+  return new Evacuation(context).run()
+}
 
 /** Sets the host's maintenance state; the same again changes nothing. Throws `wrong-state` for `on` from `off`. */
 export async function setMaintenance(

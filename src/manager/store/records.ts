@@ -94,8 +94,19 @@ export interface HostRecord extends Base<HostId> {
   readonly facts: HostFacts | null
   /** What can switch it off from outside. */
   readonly fence?: HostFenceRecord | null
+  /** The task that renews it now: it has put the host into maintenance, and takes it out again. `renewing`: not before it is renewed. */
+  readonly renewal?: { readonly task: TaskId; readonly phase: 'emptying' | 'renewing' } | null
+  /** Its last renewal by `cluster upgrade`. */
+  readonly upgraded?: { readonly at: string; readonly from: HostVersions; readonly to: HostVersions } | null
   /** The fencing that confirmed it off last, and the newest session of its agent then: a report of that one comes from a host that is not off. */
   readonly fencedBy?: { readonly task: TaskId; readonly session: string | null } | null
+}
+
+/** What of a host a renewal changes. */
+export interface HostVersions {
+  readonly agent: string
+  /** With what the distribution calls its build. */
+  readonly qemu: string
 }
 
 export interface HostFenceRecord {

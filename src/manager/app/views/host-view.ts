@@ -36,6 +36,7 @@ export function hostView(record: HostRecord, revision: number, world: HostWorld)
     clockSkewMs: known?.clockSkewMs ?? null,
     lease: leaseView(world.mirror.get('promise', record.id), known?.report.lease?.state),
     seenBy: seenBy(record, world),
+    upgraded: record.upgraded ?? null,
     fence: fenceView(record.fence ?? null),
   }
 }
