@@ -144,6 +144,16 @@ test('a program that fails ends the roll: its host stays in maintenance, the oth
   await isWhole(set)
 })
 
+test('a host without a program takes VMs again, and the roll ends', async () => {
+  const set = await stage(3)
+  set.world.hosts[0]!.upgrade.habit = 'is-missing'
+  const task = await ended(set, (await begin(set, { hosts: ['node1', 'node2'] })).id)
+  assert.match(task.problem?.detail ?? '', /^node1: this host has no program that renews it$/)
+  assert.deepEqual(ran(set), [0, 0, 0])
+  assert.equal((await hosts(set))[0]?.maintenance, 'off')
+  await isWhole(set)
+})
+
 test('a host whose agent does not begin anew is waited for, and its time is over some day', async () => {
   const set = await stage(2)
   set.world.hosts[0]!.upgrade.habit = 'forgets-the-agent'

@@ -57,6 +57,8 @@ export function defineUpgrade(command: Command, cli: Cli): void {
 interface Renewed {
   readonly back: number
   readonly stayed: readonly { readonly name: string; readonly reason: string }[]
+  /** VMs that were left without their second copy. */
+  readonly alone: readonly string[]
 }
 
 /** What came of it. Exported for its test. */
@@ -65,7 +67,9 @@ export function doneWords({ result }: Pick<Task, 'result'>): string {
   const back = hosts.reduce((sum, host) => sum + host.back, 0)
   const stayed = hosts.flatMap((host) => host.stayed)
   const words = `${counted(hosts.length, 'host')} renewed, ${counted(back, 'VM')} moved back`
-  return [words, ...stayed.map(({ name, reason }) => `${name} stays where it is: ${reason}`)].join('\n')
+  const alone = hosts.at(-1)?.alone ?? []
+  const unprotected = alone.length === 0 ? [] : [`without a second copy, since their hosts differ: ${alone.join(', ')}`]
+  return [words, ...unprotected, ...stayed.map(({ name, reason }) => `${name} stays where it is: ${reason}`)].join('\n')
 }
 
 async function lastRoll(session: Session): Promise<Task | undefined> {

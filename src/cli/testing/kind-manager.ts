@@ -108,6 +108,7 @@ const otherAnswers = {
   removeNetwork: () => null,
   changeCluster: () => ({ name: 'lab' }),
   getAdmission: () => sampleAdmission,
+  upgradeCluster: task,
   listRules: () => page(sampleRule),
   createRule: () => sampleRule,
   removeRule: () => null,

@@ -1,7 +1,7 @@
 /** The VMs of a host that is renewed: where they went, their way back, and the pairs that are to be in step again. */
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId, VmId } from '../../base/ids.ts'
-import type { VmView } from '../domain/cluster-view.ts'
+import type { ClusterView, VmView } from '../domain/cluster-view.ts'
 import type { SagaDeps } from './deps.ts'
 import type { HostUpgradeDeps, HostUpgradeParams } from './host-upgrade-deps.ts'
 import type { StepContext } from './saga.ts'
@@ -81,7 +81,8 @@ async function returnVm(context: Context, went: WentTo): Promise<string | undefi
     const { phase, host, generation, protection } = run.value.run
     if (phase === 'running' && host === params.host) return undefined
     if (phase !== 'running') return `it is ${phase}`
-    if (protection || vm.value.protection?.isWanted === true) return 'it is protected where it is'
+    const isAlone = !protection && isBetweenVersions(await deps.cluster(), went.vm)
+    if ((protection || vm.value.protection?.isWanted === true) && !isAlone) return 'it is protected where it is'
     if (host !== went.host || generation !== went.generation) return look === 0 ? 'somebody has moved it' : failed
     try {
       const move = await deps.moveTo(went.vm, params.host, `upgrade (${task})`)
@@ -110,19 +111,36 @@ async function endOf({ deps, signal }: Context, task: TaskId): Promise<void> {
   })
 }
 
+/**
+ * Whether a VM is on a host whose QEMU no other usable one has, in the middle of a roll: two copies want the same. Where others
+ * are renewed, or it moves to one that is, it finds a second host again.
+ */
+export function isBetweenVersions(cluster: ClusterView, id: VmId): boolean {
+  const at = cluster.vms.find((each) => each.id === id)?.run.host
+  const host = cluster.hosts.find((each) => each.id === at)
+  const others = cluster.hosts.filter(
+    (each) => each !== host && each.state === 'connected' && each.maintenance === 'off' && each.facts !== null,
+  )
+  const version = host?.facts?.qemu.version
+  return version !== undefined && others.length > 0 && others.every(({ facts }) => facts?.qemu.version !== version)
+}
+
 /** VMs that are in step on two hosts. */
 export function protectedVms(vms: readonly VmView[]): VmId[] {
   return vms.filter(({ run }) => run.protection?.phase === 'protected').map(({ id }) => id)
 }
 
-/** Resolves when each of these that should be is in step again. Throws which are not when the time is over. */
-export async function awaitInStep(context: Context, vms: readonly VmId[]): Promise<null> {
+/**
+ * Resolves when each of these that should be is in step again, or cannot be before other hosts are renewed: their names. Throws which are not when
+ * the time is over.
+ */
+export async function awaitInStep(context: Context, vms: readonly VmId[]): Promise<{ alone: readonly string[] }> {
   const { deps, params, signal, progress } = context
   const until = deps.clock.monotonic() + params.timeoutSeconds * 1000
   for (;;) {
     signal.throwIfAborted()
-    const out = await outOfStep(context, vms)
-    if (out.length === 0) return null
+    const { out, alone } = await outOfStep(context, vms)
+    if (out.length === 0) return { alone }
     progress(1 - out.length / vms.length, { phase: `until they are in step again: ${out.join(', ')}` })
     if (deps.clock.monotonic() > until) {
       throw new HoldfastError('host-error', `the host is renewed, but VMs are not in step again: ${out.join(', ')}`, {
@@ -133,12 +151,15 @@ export async function awaitInStep(context: Context, vms: readonly VmId[]): Promi
   }
 }
 
-async function outOfStep({ deps }: Context, vms: readonly VmId[]): Promise<string[]> {
-  const out: string[] = []
+async function outOfStep({ deps }: Context, vms: readonly VmId[]): Promise<{ out: string[]; alone: string[] }> {
+  const [out, alone]: [string[], string[]] = [[], []]
+  const cluster = await deps.cluster()
   for (const id of vms) {
     const [vm, run] = [(await deps.store.get('vm', id))?.value, (await deps.store.get('run', id))?.value.run]
     if (vm?.protection?.isWanted !== true || run === undefined || run.phase === 'stopped') continue
-    if (run.protection?.phase !== 'protected') out.push(vm.name)
+    if (run.protection?.phase === 'protected') continue
+    if (!run.protection && isBetweenVersions(cluster, id)) alone.push(vm.name)
+    else out.push(vm.name)
   }
-  return out
+  return { out, alone }
 }

@@ -86,6 +86,7 @@ export const upgradeHostSaga = saga<HostUpgradeParams, HostUpgradeDeps>('host.up
   .step({ name: 'in-step', weight: 5, do: (context) => awaitInStep(context, context.done.note.protected) })
   .result((done) => ({
     ...{ moved: done.empty.went.length, back: done.return.back, stayed: done.return.stayed },
+    ...{ alone: done['in-step'].alone },
     ...{ from: done.empty.versions, to: done.back },
   }))
 
@@ -149,7 +150,12 @@ async function startProgram(deps: HostUpgradeDeps, host: HostId, task: TaskId): 
     return 'its program runs'
   } catch (thrown) {
     if (thrown instanceof HoldfastError && (thrown.isUnknown || thrown.code === 'wrong-state')) return thrown.message
-    throw thrown
+    // Nothing has run, and nothing will.
+    await setRenewalPhase(deps, host, task, 'emptying')
+    if (!(thrown instanceof HoldfastError) || thrown.code !== 'not-found') throw thrown
+    throw new HoldfastError('refused', 'its agent is older than this way to renew it', {
+      mend: 'Renew it by hand this time: holdfast cluster upgrade --by-hand.',
+    })
   }
 }
 

@@ -1,5 +1,6 @@
 /** The program that renews a simulated host: it lives beside the agent, takes a while, and starts the agent anew. */
 import { isoTime, type Clock } from '../../base/clock.ts'
+import { HoldfastError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
 import type { UpgradeReport } from '../../contracts/host-upgrade.ts'
 import type { HostUpgrade } from '../../agent/upgrade/host-upgrade.ts'
@@ -12,8 +13,8 @@ export interface UpgradeParts {
   readonly name: string
 }
 
-/** What it does: all of it; nothing but to say that it failed; all of it but the agent's new start; nothing, for ever. */
-export type UpgradeHabit = 'renews' | 'fails' | 'forgets-the-agent' | 'hangs'
+/** What it does: all of it; nothing but to say that it failed; all of it but the agent's new start; nothing, for ever. Or there is none. */
+export type UpgradeHabit = 'renews' | 'fails' | 'is-missing' | 'forgets-the-agent' | 'hangs'
 
 const takesMs = 4000
 
@@ -30,6 +31,7 @@ export class SimulatedUpgrade implements HostUpgrade {
 
   async start(task: TaskId): Promise<UpgradeReport> {
     if (this.#last?.task === task) return this.#last
+    if (this.habit === 'is-missing') throw new HoldfastError('refused', 'this host has no program that renews it')
     const { clock, note, name } = this.#parts
     note(`${name} is renewed for ${task}`)
     this.ran.push(task)
