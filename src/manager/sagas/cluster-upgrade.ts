@@ -9,6 +9,7 @@ import { admissionProblem, withoutHost } from '../domain/admission.ts'
 import type { ClusterView } from '../domain/cluster-view.ts'
 import type { TaskRecord } from '../store/records.ts'
 import type { SagaDeps } from './deps.ts'
+import { patienceMs } from './host-upgrade.ts'
 import type { HostUpgradeParams } from './host-upgrade-deps.ts'
 import { saga, type StepContext } from './saga.ts'
 
@@ -38,7 +39,7 @@ export const clusterUpgradeName = 'cluster.upgrade/1'
 const lookAgainMs = 1000
 
 export const upgradeClusterSaga = saga<ClusterUpgradeParams, ClusterUpgradeDeps>(clusterUpgradeName)
-  .step({ name: 'roll', do: (context) => new Roll(context).run() })
+  .step({ name: 'roll', patienceMs, do: (context) => new Roll(context).run() })
   .result((done) => ({ hosts: done.roll }))
 
 /** Why no host can be taken out of use now, or not this one; undefined: it can. */
@@ -84,9 +85,7 @@ class Roll {
     await this.#awaitRoom(at, host)
     const { isByHand, timeoutSeconds } = params
     const begun = await deps.upgrades.begin({ roll: task, host, isByHand, timeoutSeconds }, `upgrade (${task})`)
-    const record = (await deps.store.get('task', begun))?.value
-    if (record === undefined) throw new HoldfastError('internal', `${begun} was begun and is not there`)
-    return record
+    return await deps.upgrades.look(begun)
   }
 
   async #awaitRoom(at: number, host: HostId): Promise<void> {

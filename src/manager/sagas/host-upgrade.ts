@@ -38,6 +38,8 @@ type Context = StepContext<HostUpgradeParams, { readonly empty: Before }, HostUp
 
 const lookAgainMs = 1000
 const steadyMs = 10_000
+/** These steps take as long as they take: a store that is away for a moment on the third day ends nothing. */
+export const patienceMs = 30 * 86_400_000
 
 export const upgradeHostSaga = saga<HostUpgradeParams, HostUpgradeDeps>('host.upgrade/1')
   .step({
@@ -56,7 +58,7 @@ export const upgradeHostSaga = saga<HostUpgradeParams, HostUpgradeDeps>('host.up
     },
     undo: ({ params, deps, task }) => abandonRenewal(deps, params.host, task),
   })
-  .step({ name: 'evacuate', weight: 20, do: evacuate })
+  .step({ name: 'evacuate', weight: 20, patienceMs, do: evacuate })
   .step({
     name: 'empty',
     do: async ({ params, deps, done }) => {
@@ -67,6 +69,7 @@ export const upgradeHostSaga = saga<HostUpgradeParams, HostUpgradeDeps>('host.up
   .step({
     name: 'renew',
     weight: 20,
+    patienceMs,
     do: renew,
     undo: async ({ params, deps, task }) => {
       const isCancelled = (await deps.store.get('task', task))?.value.cancelAsked === true
@@ -74,7 +77,7 @@ export const upgradeHostSaga = saga<HostUpgradeParams, HostUpgradeDeps>('host.up
       await setRenewalPhase(deps, params.host, task, 'emptying')
     },
   })
-  .step({ name: 'back', weight: 10, do: awaitBack })
+  .step({ name: 'back', weight: 10, patienceMs, do: awaitBack })
   .step({
     name: 'leave',
     do: async ({ params, deps, task, done }) => {
@@ -82,8 +85,8 @@ export const upgradeHostSaga = saga<HostUpgradeParams, HostUpgradeDeps>('host.up
       return null
     },
   })
-  .step({ name: 'return', weight: 20, do: (context) => returnVms(context, context.done.empty.went) })
-  .step({ name: 'in-step', weight: 5, do: (context) => awaitInStep(context, context.done.note.protected) })
+  .step({ name: 'return', weight: 20, patienceMs, do: (context) => returnVms(context, context.done.empty.went) })
+  .step({ name: 'in-step', weight: 5, patienceMs, do: (context) => awaitInStep(context, context.done.note.protected) })
   .result((done) => ({
     ...{ moved: done.empty.went.length, back: done.return.back, stayed: done.return.stayed },
     ...{ alone: done['in-step'].alone },
