@@ -69,6 +69,17 @@ test(
   },
 )
 
+test('a program counts as running from the moment when it is asked for', { skip: !isRoot }, async () => {
+  const upgrade = made('sleep 0.3').open()
+  let isStarted = false
+  const started = upgrade.start(task(1)).finally(() => (isStarted = true))
+  const seen = new Set<string>()
+  while (!isStarted) seen.add((await upgrade.report())?.state ?? 'none')
+  await started
+  assert.ok(!seen.has('ended'), [...seen].join())
+  assert.equal((await ended(upgrade)).code, 0)
+})
+
 test('how a program failed is said with the end of its log', { skip: !isRoot }, async () => {
   const { open, dataDirectory } = made('for n in $(seq 100); do echo "line $n"; done; echo "E: no room" >&2; exit 7')
   const upgrade = open()

@@ -43,6 +43,8 @@ const around = '"$1" >>"$2" 2>&1 </dev/null; code=$?; echo "$code" >"$3.new" && 
 export class UpgradeProgram implements HostUpgrade {
   readonly #deps: UpgradeProgramDeps
   readonly #queue = new SerialQueue()
+  /** Whose program is being started at this moment: it has no name yet. */
+  #starting: TaskId | undefined
 
   constructor(deps: UpgradeProgramDeps) {
     this.#deps = deps
@@ -62,19 +64,27 @@ export class UpgradeProgram implements HostUpgrade {
       if ((await files.stat(this.#path('log'))) !== undefined) {
         await files.rename(this.#path('log'), `${this.#path('log')}.1`)
       }
-      await this.#keep(kept)
-      await this.#keep({ ...kept, process: await this.#launch(task) })
+      this.#starting = task
+      try {
+        await this.#keep(kept)
+        await this.#keep({ ...kept, process: await this.#launch(task) })
+      } finally {
+        this.#starting = undefined
+      }
       log.info({ task, program }, 'the program that renews this host was started')
       return { task, state: 'running', code: null, startedAt: kept.startedAt, endedAt: null, lastLines: '' }
     })
   }
 
   async report(): Promise<UpgradeReport | undefined> {
+    const before = this.#starting
     const kept = await this.#kept()
     if (kept === undefined) return undefined
     const { task, startedAt, process } = kept
+    // It may have begun, or ended, to be started while its file was read.
+    const isStarting = before === task || this.#starting === task
     // Asked for first: a program that ends in between has left its code behind.
-    const isAlive = process !== null && (await this.#deps.processes.isAlive(process))
+    const isAlive = isStarting || (process !== null && (await this.#deps.processes.isAlive(process)))
     const stat = await this.#deps.files.stat(this.#path('code'))
     if (stat === undefined && isAlive) {
       return { task, state: 'running', code: null, startedAt, endedAt: null, lastLines: '' }
