@@ -78,6 +78,8 @@ class Evacuation {
   readonly #stays = new Map<VmId, Stay>()
   /** Since when, and when last, another was to decide about a pair. */
   readonly #deciding = new Map<VmId, { readonly since: number; readonly at: number }>()
+  /** Since when the hand-over of a pair is tried. */
+  readonly #handedOver = new Map<VmId, number>()
   #moved = 0
 
   constructor(context: Context) {
@@ -166,7 +168,15 @@ class Evacuation {
   #settled(vm: VmView, record: TaskRecord): void {
     this.#moving.delete(vm.id)
     if (record.state === 'done') this.#moved += 1
-    else this.#stay(vm, record.problem?.detail ?? `its move ended as ${record.state}`)
+    else if (!this.#isTriedAgain(vm)) this.#stay(vm, record.problem?.detail ?? `its move ended as ${record.state}`)
+  }
+
+  /** A pair that was just brought in step, or was disturbed, is not in step at every moment: the next may do. */
+  #isTriedAgain({ id, run }: VmView): boolean {
+    const now = this.#context.deps.clock.monotonic()
+    const since = this.#handedOver.get(id) ?? now
+    this.#handedOver.set(id, since)
+    return Boolean(run.protection) && now - since < decidePatienceMs
   }
 
   #stay(vm: VmView, reason: string): void {
