@@ -75,3 +75,16 @@ test('a program that fails leaves its host empty and in maintenance, and says it
   assert.equal(existsSync(join(nodeFolders(lab.lab.folder, second).data, 'agent/touched')), false)
   await cli.json('host', 'maintenance', first, '--leave')
 })
+
+test('a protected VM goes on through a roll, and is in step again before each next host', async (t) => {
+  for (const host of lab.hosts) giveProgram(host, renewal)
+  const vm = await lab.createVm({ name: 'guarded', memoryMiB: 96 })
+  await cli.json('vm', 'protect', 'guarded')
+  using ticks = await TickStream.open(lab, vm.addresses[0] ?? '')
+  const task = await cli.json<Task>('cluster', 'upgrade')
+  t.diagnostic(JSON.stringify(task.result))
+  assert.equal(task.state, 'done')
+  assert.equal((await lab.vm('guarded')).protection.state, 'protected')
+  await ticks.assertWhole(lab)
+  t.diagnostic(`longest silence ${Math.round(ticks.longestSilence)} ms`)
+})
