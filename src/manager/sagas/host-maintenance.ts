@@ -7,7 +7,7 @@
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { HostRecord, TaskRecord } from '../store/records.ts'
-import { hostsHeldBy, type ClusterView, type VmView } from '../domain/cluster-view.ts'
+import { hostsHeldBy, unreachableAfterMs, type ClusterView, type VmView } from '../domain/cluster-view.ts'
 import { decideElsewhere } from './arbiters.ts'
 import type { OperationsPort, SagaDeps } from './deps.ts'
 import { saga, type StepContext } from './saga.ts'
@@ -25,6 +25,8 @@ type Context = StepContext<MaintenanceParams, unknown, MaintenanceDeps>
 
 const movesAtATime = 2
 const lookAgainMs = 500
+/** What a move ends with that was begun and broke on its way; what a pre-check refuses is refused the next time too. */
+const passing: ReadonlySet<string> = new Set(['unreachable', 'timeout', 'host-error', 'hypervisor-error'])
 const [decideAgainMs, decidePatienceMs] = [2000, 30_000]
 
 export const maintenanceSaga = saga<MaintenanceParams, MaintenanceDeps>('host.maintenance/1')
@@ -72,14 +74,22 @@ interface Stay {
   readonly reason: string
 }
 
+interface WhatIsHere {
+  readonly vms: VmView[]
+  readonly hasQemu: boolean
+  readonly deciding: { readonly vms: VmView[]; readonly cluster: ClusterView }
+  /** A manager that has just begun has not heard every host: neither this one nor one that could take a VM is known to be lost. */
+  readonly isTooEarly: boolean
+}
+
 class Evacuation {
   readonly #context: Context
   readonly #moving = new Map<VmId, { task: TaskId; ended: Promise<TaskRecord> }>()
   readonly #stays = new Map<VmId, Stay>()
   /** Since when, and when last, another was to decide about a pair. */
   readonly #deciding = new Map<VmId, { readonly since: number; readonly at: number }>()
-  /** Since when the hand-over of a pair is tried. */
-  readonly #handedOver = new Map<VmId, number>()
+  /** Since when, and when last, moves of a VM have failed that may succeed the next time. */
+  readonly #failing = new Map<VmId, { readonly since: number; readonly at: number }>()
   #moved = 0
 
   constructor(context: Context) {
@@ -92,11 +102,13 @@ class Evacuation {
     try {
       for (;;) {
         signal.throwIfAborted()
-        const { vms, hasQemu, deciding } = await this.#whatIsHere()
+        const { vms, hasQemu, deciding, isTooEarly } = await this.#whatIsHere()
         const all = [...vms, ...deciding.vms]
         if (all.length === 0 && this.#moving.size === 0 && !hasQemu) return { moved: this.#moved }
-        for (const vm of vms) await this.#moveIfPossible(vm)
-        for (const vm of deciding.vms) await this.#decideElsewhere(deciding.cluster, vm)
+        if (!isTooEarly) {
+          for (const vm of vms) await this.#moveIfPossible(vm)
+          for (const vm of deciding.vms) await this.#decideElsewhere(deciding.cluster, vm)
+        }
         if (all.length > 0 && this.#moving.size === 0 && all.every((vm) => this.#stays.has(vm.id)))
           throw this.#refusal()
         const total = vms.length + this.#moved
@@ -109,7 +121,7 @@ class Evacuation {
     }
   }
 
-  async #whatIsHere(): Promise<{ vms: VmView[]; hasQemu: boolean; deciding: { vms: VmView[]; cluster: ClusterView } }> {
+  async #whatIsHere(): Promise<WhatIsHere> {
     const { deps, params } = this.#context
     const cluster = await deps.cluster()
     const { hosts, vms } = cluster
@@ -123,6 +135,9 @@ class Evacuation {
       vms: vms.filter((vm) => hostsHeldBy(vm).includes(params.host)),
       hasQemu,
       deciding: { vms: deciding, cluster },
+      isTooEarly: hosts.some(
+        ({ id, state }) => state === 'unreachable' && deps.hosts.silentMs(id) < unreachableAfterMs,
+      ),
     }
   }
 
@@ -145,6 +160,7 @@ class Evacuation {
     if (this.#moving.has(vm.id) || this.#stays.has(vm.id) || this.#moving.size >= movesAtATime) return
     // One that arrives, or that another operation holds, is waited for.
     const { deps, params, task, signal } = this.#context
+    if (deps.clock.monotonic() - (this.#failing.get(vm.id)?.at ?? Number.NEGATIVE_INFINITY) < decideAgainMs) return
     const isHere = vm.run.host === params.host || vm.run.protection?.second === params.host
     if (vm.run.phase !== 'running' || !isHere) {
       if (vm.run.phase === 'unknown') this.#stay(vm, 'its state is not known')
@@ -168,15 +184,20 @@ class Evacuation {
   #settled(vm: VmView, record: TaskRecord): void {
     this.#moving.delete(vm.id)
     if (record.state === 'done') this.#moved += 1
-    else if (!this.#isTriedAgain(vm)) this.#stay(vm, record.problem?.detail ?? `its move ended as ${record.state}`)
+    else if (!this.#isTriedAgain(vm, record))
+      this.#stay(vm, record.problem?.detail ?? `its move ended as ${record.state}`)
   }
 
-  /** A pair that was just brought in step, or was disturbed, is not in step at every moment: the next may do. */
-  #isTriedAgain({ id, run }: VmView): boolean {
+  /**
+   * A pair that was just brought in step, or was disturbed, is not in step at every moment; and a move may have met a connection
+   * that broke. The next may do.
+   */
+  #isTriedAgain({ id, run }: VmView, { problem }: TaskRecord): boolean {
     const now = this.#context.deps.clock.monotonic()
-    const since = this.#handedOver.get(id) ?? now
-    this.#handedOver.set(id, since)
-    return Boolean(run.protection) && now - since < decidePatienceMs
+    const since = this.#failing.get(id)?.since ?? now
+    this.#failing.set(id, { since, at: now })
+    const mayPass = problem !== null && passing.has(problem.code)
+    return (Boolean(run.protection) || mayPass) && now - since < decidePatienceMs
   }
 
   #stay(vm: VmView, reason: string): void {
