@@ -213,6 +213,7 @@ async function startAlone(
         living: async () => [{ ...living, seen: isoTime(clock.now()) }],
         leader: () => ({ manager: self.manager, since }),
         forget: async () => undefined,
+        members: async () => [],
       },
     }),
   )

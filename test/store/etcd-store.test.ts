@@ -151,7 +151,16 @@ test('without a majority it says so, loses nothing, and works again when there i
   const prefix = `majority/${randomUUID()}/`
   await using store = await open(prefix, nodeClock(), 2)
   await store.commit({ changes: [create('a')], events: [] })
+  const client = new EtcdClient({ network, clock: nodeClock(), endpoints: members.endpoints, attemptMs: 1000 })
+  const problems = async () => (await client.members()).map(({ problem }) => problem)
+  assert.deepEqual(await problems(), [null, null, null])
   for (const member of [0, 1]) await members.kill(member)
+  for (const until = performance.now() + 30_000; ;) {
+    const [first, second, third] = await problems()
+    assert.ok(first && second, 'they are dead')
+    if (/no leader/.test(third ?? '')) break
+    assert.ok(performance.now() < until, `the third says ${third}`)
+  }
   await Promise.all([
     assert.rejects(store.commit({ changes: [create('b')], events: [] }), { code: 'unreachable' }),
     assert.rejects(store.get('claim', 'a'), { code: 'unreachable' }),

@@ -16,7 +16,7 @@ export interface AlarmWorldParts {
   readonly version: string
   readonly ends: CertificateEnds
   readonly certificates: () => readonly OwnCertificate[]
-  readonly managers: Pick<Managers, 'seen'>
+  readonly managers: Pick<Managers, 'seen' | 'storeMembers'>
   readonly room: RoomLooks
 }
 
@@ -65,7 +65,7 @@ export function alarmWorld(parts: AlarmWorldParts): AlarmWorld {
     vms: mirror.list('vm').flatMap((vm) => vmOf(vm, context)),
     tasks: mirror.list('task'),
     certificates: certificatesOf(parts),
-    ...{ managers: parts.managers.seen(), room: parts.room.seen },
+    ...{ managers: parts.managers.seen(), storeMembers: parts.managers.storeMembers(), room: parts.room.seen },
   }
 }
 

@@ -8,7 +8,7 @@ import type { Logger } from '../../base/log.ts'
 import type { Network } from '../../base/network.ts'
 import type { Random } from '../../base/random.ts'
 import type { StorePlace } from '../../contracts/manager-join.ts'
-import { EtcdClient } from '../store/etcd/etcd-client.ts'
+import { EtcdClient, type EtcdMember } from '../store/etcd/etcd-client.ts'
 import { openEtcdStore, type EtcdStore } from '../store/etcd/etcd-store.ts'
 import { Keys } from '../store/etcd/keys.ts'
 import { KnownManagers } from '../store/etcd/known-managers.ts'
@@ -34,13 +34,16 @@ export class EtcdInventory implements AsyncDisposable {
   readonly store: EtcdStore
   readonly lead: EtcdLead
   readonly known: KnownManagers
+  /** What every member of etcd that is named says of itself. Never rejects. */
+  readonly members: () => Promise<readonly EtcdMember[]>
   readonly #options: EtcdInventoryOptions
 
-  private constructor(options: EtcdInventoryOptions, store: EtcdStore, lead: EtcdLead, known: KnownManagers) {
+  private constructor(options: EtcdInventoryOptions, store: EtcdStore, lead: EtcdLead, client: EtcdClient) {
     this.#options = options
     this.store = store
     this.lead = lead
-    this.known = known
+    this.known = new KnownManagers(client, new Keys(options.place.prefix), options.clock)
+    this.members = () => client.members()
   }
 
   static async open(options: EtcdInventoryOptions): Promise<EtcdInventory> {
@@ -51,7 +54,7 @@ export class EtcdInventory implements AsyncDisposable {
     const store = await openEtcdStore({ ...where, time: clock, random, logger, prefix: place.prefix, isLed: true })
     try {
       const lead = await EtcdLead.open({ client, keys, time: clock, random, self, ttlMs: leadTtlMs })
-      return new EtcdInventory(options, store, lead, new KnownManagers(client, keys, clock))
+      return new EtcdInventory(options, store, lead, client)
     } catch (thrown) {
       await store[Symbol.asyncDispose]()
       throw thrown

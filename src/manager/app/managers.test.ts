@@ -43,6 +43,7 @@ async function world() {
   const port = {
     living: async () => [...living.values()],
     leader: () => ({ manager: own, since: isoTime(0) }),
+    members: async () => [],
     forget: async (manager: string) => void living.delete(manager),
   }
   const managers = new Managers(context, { port, own: () => ['https://own'], access })

@@ -7,6 +7,7 @@ import { HoldfastError } from '../../base/errors.ts'
 import type { ManagerId } from '../../base/ids.ts'
 import type { Manager } from '../../contracts/inventory.ts'
 import type { CallOf } from '../../contracts/routes.ts'
+import type { EtcdMember } from '../store/etcd/etcd-client.ts'
 import type { LivingManager } from '../store/etcd/known-managers.ts'
 import type { ManagerRecord } from '../store/records.ts'
 import type { Access } from './access.ts'
@@ -25,6 +26,8 @@ export interface ManagersPort {
   /** Who leads: this manager, while it answers. */
   leader(): Pick<LeadRecord, 'manager' | 'since'>
   forget(manager: string): Promise<void>
+  /** Of the store, as they say of themselves. Never rejects. */
+  members(): Promise<readonly EtcdMember[]>
 }
 
 /**
@@ -34,6 +37,8 @@ export interface ManagersPort {
 const silentAfterMs = 10_000
 /** Who lives is looked at as often. */
 const lookEveryMs = 2000
+/** Members of the store are. */
+const membersEveryMs = 5000
 
 export class Managers {
   readonly #context: AppContext
@@ -44,6 +49,8 @@ export class Managers {
   /** What each has said last, and when that was new, by our own clock that does not jump. */
   #heard = new Map<string, { readonly seen: string; readonly at: number }>()
   #lookAt = 0
+  #members: readonly EtcdMember[] = []
+  #membersAt = 0
 
   constructor(
     context: AppContext,
@@ -69,6 +76,7 @@ export class Managers {
     const { clock, mirror } = this.#context
     if (this.#port === undefined || clock.monotonic() < this.#lookAt) return
     this.#lookAt = clock.monotonic() + lookEveryMs
+    this.#lookAtMembers(this.#port)
     await this.#hear(this.#port)
     for (const living of this.#living) {
       if (this.#isSilent(living.manager) || living.urls.length === 0) continue
@@ -102,6 +110,21 @@ export class Managers {
     const leader = this.#port.leader().manager
     return this.#context.mirror.list('manager').map(({ id, uuid, name }) => {
       return { id, name, isSilent: uuid !== leader && this.#isSilent(uuid) }
+    })
+  }
+
+  /** Members of the store, as of the last look at them. */
+  storeMembers(): readonly EtcdMember[] {
+    return this.#members
+  }
+
+  /** One that hangs is waited for beside. */
+  #lookAtMembers(port: ManagersPort): void {
+    const { clock } = this.#context
+    if (clock.monotonic() < this.#membersAt) return
+    this.#membersAt = clock.monotonic() + membersEveryMs
+    void port.members().then((members) => {
+      this.#members = members
     })
   }
 

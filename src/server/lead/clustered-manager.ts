@@ -110,6 +110,7 @@ export class ClusteredManager implements AsyncDisposable {
         },
         cluster: {
           living: () => known.list(),
+          members: () => inventory.members(),
           leader: () => ({ manager: self().manager, since }),
           forget: (manager) => known.forget(manager),
         },

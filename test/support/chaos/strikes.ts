@@ -272,6 +272,13 @@ export const singles: readonly Strike[] = [
   { name: 'migrations', restartsNone: true, hit: moveAll },
 ]
 
+/** Everything of the host dies, and it stays off for 10 to 20 s. */
+async function crashForSeconds(blow: Blow, host: string): Promise<void> {
+  blow.say(host)
+  await blow.world.lab.crash(host)
+  await seconds(blow, 10, 20)
+}
+
 export const doubles: readonly Strike[] = [
   { name: 'host crash + leader killed', hit: together(crashHost, killLeader) },
   { name: 'host cut + etcd member killed', hit: together((blow) => cutHost(blow, { network, isOneWay }), killMember) },
@@ -281,10 +288,7 @@ export const doubles: readonly Strike[] = [
     name: 'migrations + host crash',
     hit: async (blow) => {
       await moveAll(blow)
-      const host = await pickHost(blow)
-      blow.say(host)
-      await blow.world.lab.crash(host)
-      await seconds(blow, 10, 20)
+      await crashForSeconds(blow, await pickHost(blow))
     },
   },
   {
@@ -298,10 +302,7 @@ export const doubles: readonly Strike[] = [
   {
     name: 'maintenance + another host crash',
     hit: async (blow) => {
-      const host = await pickHost(blow, await empty(blow))
-      blow.say(host)
-      await blow.world.lab.crash(host)
-      await seconds(blow, 10, 20)
+      await crashForSeconds(blow, await pickHost(blow, await empty(blow)))
     },
   },
   {

@@ -47,7 +47,7 @@ export function aWorld(change: Partial<AlarmWorld> = {}): AlarmWorld {
   return {
     ...{ now, settings: defaultAlarmSettings, version: '1.0.0', datastores, vms: [], tasks: [], certificates: [] },
     hosts: [anAlarmHost(1), anAlarmHost(2), anAlarmHost(3)],
-    ...{ managers: [], room: null },
+    ...{ managers: [], storeMembers: [], room: null },
     ...change,
   }
 }

@@ -20,6 +20,25 @@ export const managerSilent: Condition = {
     }),
 }
 
+export const storeMemberLost: Condition = {
+  type: 'store-member-lost',
+  // It is looked at every five seconds; a restart of it takes less.
+  raiseAfterMs: 20_000,
+  clearAfterMs: 5000,
+  look: ({ storeMembers }) =>
+    storeMembers.flatMap(({ url, problem }): Sight[] => {
+      if (problem === null) return []
+      const lost = storeMembers.filter((member) => member.problem !== null).length
+      return [
+        {
+          ...{ subject: { kind: 'store-member', id: url, name: url }, severity: 'warning' },
+          message: `the member of etcd at ${url} is of no use (${problem}); ${lost} of ${storeMembers.length} are so, and more than half must be well for anything to be changed`,
+          mend: `See whether etcd runs there and has room on its disk (\`systemctl status etcd\`, \`etcdctl endpoint status\`), and mend or replace it: docs/managers.md.`,
+        },
+      ]
+    }),
+}
+
 export const roomNotKept: Condition = {
   type: 'room-not-kept',
   // A VM that moves counts on both hosts for a while.

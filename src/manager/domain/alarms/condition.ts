@@ -22,6 +22,8 @@ export interface AlarmWorld {
   readonly certificates: readonly AlarmCertificate[]
   /** Those that are written down; none where this one is alone. */
   readonly managers: readonly AlarmManager[]
+  /** Members of etcd that this manager is told of; none where the inventory is a file. */
+  readonly storeMembers: readonly { readonly url: string; readonly problem: string | null }[]
   /** Whether the room that is to be kept for failures is there; null: none is to be kept. */
   readonly room: AlarmRoom | null
 }

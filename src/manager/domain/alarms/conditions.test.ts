@@ -18,7 +18,7 @@ import {
   subjectsIn,
 } from './alarm-fixture.ts'
 import { certificateEnding } from './certificate-conditions.ts'
-import { managerSilent, roomNotKept } from './cluster-conditions.ts'
+import { managerSilent, roomNotKept, storeMemberLost } from './cluster-conditions.ts'
 import { isUnknown, type Condition } from './condition.ts'
 import { conditions } from './conditions.ts'
 import { datastoreFull, datastoreUnusable } from './datastore-conditions.ts'
@@ -214,6 +214,13 @@ test('a manager that says nothing is one fewer', () => {
     found.map(({ subject }) => subject.name),
     ['m2'],
   )
+})
+
+test('a member of etcd that does not answer, or complains, is told with how many are left', () => {
+  const storeMembers = ['a', 'b', 'c'].map((url) => ({ url, problem: url === 'b' ? 'etcdserver: no leader' : null }))
+  const [found, ...more] = findingsIn(storeMemberLost.look(aWorld({ storeMembers }), closed))
+  assert.deepEqual([found?.subject.id, more.length], ['b', 0])
+  assert.match(found?.message ?? '', /no leader.*1 of 3/)
 })
 
 test('room that is not there is a warning, unless a host is about to be heard', () => {

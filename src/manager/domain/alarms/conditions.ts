@@ -1,6 +1,6 @@
 /** Every condition of which there are alarms. docs/alarms.md says of each what people are to know. */
 import { certificateEnding } from './certificate-conditions.ts'
-import { managerSilent, roomNotKept } from './cluster-conditions.ts'
+import { managerSilent, roomNotKept, storeMemberLost } from './cluster-conditions.ts'
 import type { Condition } from './condition.ts'
 import { datastoreFull, datastoreUnusable } from './datastore-conditions.ts'
 import { fenceFailing, hostClockSkew, hostDown, hostIsolated, hostVersion } from './host-conditions.ts'
@@ -27,5 +27,6 @@ export const conditions: readonly Condition[] = [
   clockBehind,
   certificateEnding,
   managerSilent,
+  storeMemberLost,
   roomNotKept,
 ]

@@ -46,6 +46,13 @@ export type Operation =
   | { readonly do: 'put'; readonly key: string; readonly value: string }
   | { readonly do: 'delete'; readonly key: string; readonly end?: string }
 
+/** One of the members that are named. */
+export interface EtcdMember {
+  readonly url: string
+  /** Why it is of no use, or what it complains of; null: it is well. */
+  readonly problem: string | null
+}
+
 export interface WatchAnswer {
   /** In the order in which they were written; `value` is undefined where a key was deleted. */
   readonly events: readonly { readonly key: string; readonly value: string | undefined; readonly modRevision: number }[]
@@ -122,7 +129,8 @@ export class EtcdClient {
     try {
       // A member that has lost its leader ends the watch: nothing would come of it, without a word.
       const headers = { 'grpc-metadata-hasleader': 'true' }
-      const response = await this.#send('watch', { create_request: create }, signal, headers)
+      const request = { path: 'watch', body: { create_request: create }, endpoint: this.#endpoint }
+      const response = await this.#send(request, signal, headers)
       for await (const line of linesOf(response)) {
         const answer = parse(line)
         const result = (answer['result'] ?? {}) as Json
@@ -140,6 +148,22 @@ export class EtcdClient {
     }
   }
 
+  /** What every member that is named says of itself, each asked once and all at the same time. Never rejects. */
+  members(): Promise<EtcdMember[]> {
+    return Promise.all(
+      this.#options.endpoints.map(async (url) => {
+        const problem = await this.#complaint(url).catch((thrown: unknown) => toHoldfastError(thrown).message)
+        return { url, problem }
+      }),
+    )
+  }
+
+  async #complaint(endpoint: string): Promise<string | null> {
+    const status = await this.#exchange('maintenance/status', {}, endpoint)
+    const errors = listOf(status['errors']).map(String)
+    return errors.length === 0 ? null : errors.join('; ')
+  }
+
   /** The member that is asked now is not to be asked next. */
   leave(): void {
     this.#leave(this.#member)
@@ -150,15 +174,12 @@ export class EtcdClient {
   }
 
   async #call(path: string, body: Json): Promise<Json> {
-    const { clock, attemptMs = usualAttemptMs, patienceMs = usualPatienceMs } = this.#options
+    const { clock, patienceMs = usualPatienceMs } = this.#options
     const until = clock.monotonic() + patienceMs
     for (;;) {
       const member = this.#member
       try {
-        const late = new HoldfastError('unreachable', `${this.#endpoint} did not answer within ${attemptMs} ms`)
-        using limit = deadline(clock, attemptMs, late)
-        const response = await this.#send(path, body, limit.signal)
-        return parse(Buffer.from(await readBody(response.body)).toString())
+        return await this.#exchange(path, body, this.#endpoint)
       } catch (thrown) {
         const error = toHoldfastError(thrown)
         if (!error.isUnknown || clock.monotonic() > until) throw error
@@ -168,14 +189,26 @@ export class EtcdClient {
     }
   }
 
+  async #exchange(path: string, body: Json, endpoint: string): Promise<Json> {
+    const { clock, attemptMs = usualAttemptMs } = this.#options
+    const late = new HoldfastError('unreachable', `${endpoint} did not answer within ${attemptMs} ms`)
+    using limit = deadline(clock, attemptMs, late)
+    const response = await this.#send({ path, body, endpoint }, limit.signal)
+    return parse(Buffer.from(await readBody(response.body)).toString())
+  }
+
   get #endpoint(): string {
     return this.#options.endpoints[this.#member] ?? ''
   }
 
-  async #send(path: string, body: Json, signal: AbortSignal, headers = {}): Promise<HttpResponse> {
+  async #send(
+    { path, body, endpoint }: { readonly path: string; readonly body: Json; readonly endpoint: string },
+    signal: AbortSignal,
+    headers = {},
+  ): Promise<HttpResponse> {
     const { network, tls } = this.#options
     const response = await network.request({
-      ...{ method: 'POST', url: `${this.#endpoint}/v3/${path}`, body: JSON.stringify(body), signal },
+      ...{ method: 'POST', url: `${endpoint}/v3/${path}`, body: JSON.stringify(body), signal },
       headers: { 'content-type': 'application/json', ...headers },
       ...(tls === undefined ? {} : { tls }),
     })
