@@ -38,6 +38,11 @@ export interface HostLeaseDeps {
 }
 
 const lookEveryMs = 200
+/**
+ * A host that was answered so lately hears managers. Less than the term, for the one that asks may have been answered last before a
+ * report that got lost; and nothing rests on it but how soon a vouch is given.
+ */
+const hearsWithinMs = 3500
 /** One that has not answered by then is asked once more beside, since a request may be lost; its first answer counts still. */
 const askAgainMs = 700
 
@@ -157,7 +162,7 @@ export class HostLease {
 
   #hearsManagers(): boolean {
     const now = this.#deps.clock.monotonic()
-    return now - (this.#heardAt ?? this.#openedAt) < this.#terms.termMs
+    return now - (this.#heardAt ?? this.#openedAt) < hearsWithinMs
   }
 
   /**
@@ -227,8 +232,11 @@ export class HostLease {
     const before = this.#memory
     const round = Math.max(before.round, answer.round) + 1
     const [armed, since] = goesOn ? [before.armed, before.since ?? before.round] : [[], round]
+    // Until the store has the next promise the round before may be open there: those who would be asked of it are asked still.
+    const witnesses = goesOn ? before.witnesses : []
+    await this.#save({ round, since, armed, witnesses, isReleased: false, wasAsked: false })
+    // Only now: a vouch of the round before that comes later counts no more.
     this.#vouched.clear()
-    await this.#save({ round, since, armed, witnesses: [], isReleased: false, wasAsked: false })
     this.#until = Math.max(this.#until, until)
     await this.#promise(answer)
     this.#say()
@@ -263,7 +271,8 @@ export class HostLease {
 
   #deadlineMs(): number | null {
     if (this.#isStandingDown) return 0
-    return this.#memory.isReleased ? null : this.#until + this.#terms.askingMs
+    // Never less than a number: JSON makes null of others, which stands for never.
+    return this.#memory.isReleased ? null : Math.max(0, this.#until + this.#terms.askingMs)
   }
 
   /** Resolves when none of these is left; throws `host-error` while one is. */

@@ -69,9 +69,11 @@ export class LeaseLoss implements Reconciler {
   }
 
   async #closed(host: HostId, round: number) {
-    const { store } = this.#deps
+    const { store, hosts } = this.#deps
     const stored = await store.get('promise', host)
     if (stored === undefined || stored.value.isClosed || stored.value.promise.round !== round) return undefined
+    // It may promise longer terms by now.
+    if (hosts.silentMs(host) < lossTermMs(stored.value.promise)) return undefined
     const name = (await store.get('host', host))?.value.name ?? host
     const runs = (await store.list('run')).items.map((run) => run.value)
     const left = leftBehind(stored.value, runs)
