@@ -4,8 +4,10 @@ import { Readable } from 'node:stream'
 import { HoldfastError } from '../base/errors.ts'
 import { nodeClock } from '../base/node/index.ts'
 import type { HttpRequest, Network } from '../base/network.ts'
+import type { HostReport } from '../contracts/host.ts'
 import { toProblem } from '../contracts/problem.ts'
 import { MemoryFiles } from '../sim/memory-files.ts'
+import { VirtualClock } from '../sim/virtual-clock.ts'
 import { managerClient } from './manager-client.ts'
 import { ManagersFile, toldManagers } from './managers-file.ts'
 
@@ -99,4 +101,37 @@ test('a refusal is no reason to ask another', async () => {
   })
   await assert.rejects(client.arbiterLife(), { code: 'not-allowed' })
   assert.deepEqual(world.asked, [one])
+})
+
+test('one manager that stalls does not keep a report from the others, nor do those that are gone', async () => {
+  const asked: string[] = []
+  const clock = new VirtualClock()
+  const leaders = { stalls: true }
+  const network = {
+    async request({ url, signal, connectMs = 10_000 }: HttpRequest) {
+      const { origin } = new URL(url)
+      asked.push(origin)
+      if (origin === two) {
+        await clock.sleep(connectMs, signal)
+        throw new HoldfastError('unreachable', 'its machine is off')
+      }
+      if (origin === three && leaders.stalls) await clock.sleep(60_000, signal)
+      if (origin === three) return reply(200, 'application/json', { nextReportMs: 1000 })
+      return reply(503, 'application/problem+json', toProblem(standby(three)))
+    },
+  } as unknown as Network
+  const client = managerClient({ network, clock, urls: () => [one, two, three], identity: () => ({ ca: '' }) })
+  const report = async (): Promise<number> => {
+    const at = clock.monotonic()
+    await clock.run(client.report({} as HostReport), 60_000).catch(() => undefined)
+    return clock.monotonic() - at
+  }
+  assert.ok((await report()) <= 1600, 'it is given up, to be made anew')
+  leaders.stalls = false
+  assert.ok((await report()) <= 100)
+  // The one that is off was asked once at most, and stays the last.
+  leaders.stalls = true
+  assert.ok((await report()) <= 1600)
+  leaders.stalls = false
+  assert.ok((await report()) <= 100, asked.join())
 })

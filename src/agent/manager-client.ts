@@ -38,29 +38,32 @@ export const managerTlsName = 'manager.holdfast'
 /** With several managers one that is silent is not waited for as long: it may be frozen, and another lead by now. */
 const [answerWithinMs, oneOfSeveralMs, connectMs] = [10_000, 5000, 1500]
 /**
- * A report is what keeps a host's lease: another manager is asked before that is over. One that is alone is asked again before a
- * host that is heard sooner after a cut counts as a witness (domain/fence-plan.ts) against this one.
+ * A report is what keeps a host's lease, and tells that it lives: it is given up soon, and none is begun so late after the first
+ * attempt; the host then reports anew, to one that has answered before those that have not.
  */
-const [reportWithinMs, aloneReportMs] = [1500, 3000]
+const [reportWithinMs, reportConnectMs] = [1500, 700]
 
 type CallName = keyof typeof managerCalls
 
 export function managerClient(options: ManagerClientOptions): ManagerApi {
-  let first: string | undefined
+  const order = new AddressOrder()
   const call = async <T>(name: CallName, body: unknown): Promise<T> => {
     const urls = options.urls()
-    let waiting = [...new Set([...(first !== undefined && urls.includes(first) ? [first] : []), ...urls])]
+    const lastBeginAt = name === 'report' ? options.clock.monotonic() + reportWithinMs : Infinity
+    let waiting = order.of(urls)
     const tried = new Set<string>()
     let last: unknown
     for (let url = waiting.shift(); url !== undefined; url = waiting.shift()) {
+      if (tried.size > 0 && options.clock.monotonic() >= lastBeginAt) break
       tried.add(url)
       try {
         const answer = await post<T>(options, { url, isOnly: urls.length === 1 && tried.size === 1 }, name, body)
-        first = url
+        order.didAnswer(url)
         return answer
       } catch (thrown) {
         if (!(thrown instanceof HoldfastError) || !thrown.isUnknown) throw thrown
         last = thrown
+        if (leaderIn(thrown).length === 0) order.didFail(url)
         const named = leaderIn(thrown).filter((each) => !tried.has(each))
         waiting = [...new Set([...named, ...waiting])]
       }
@@ -91,6 +94,28 @@ export function managerClient(options: ManagerClientOptions): ManagerApi {
   }
 }
 
+/** In which order managers are asked: the one that has carried out the last call, then the others, then those that did not answer. */
+class AddressOrder {
+  #first: string | undefined
+  readonly #failed = new Map<string, number>()
+  #failures = 0
+
+  of(urls: readonly string[]): string[] {
+    const rank = (url: string): number => this.#failed.get(url) ?? (url === this.#first ? -1 : 0)
+    return [...new Set(urls)].sort((a, b) => rank(a) - rank(b))
+  }
+
+  didAnswer(url: string): void {
+    this.#first = url
+    this.#failed.delete(url)
+  }
+
+  /** It goes behind all that have failed before. */
+  didFail(url: string): void {
+    this.#failed.set(url, ++this.#failures)
+  }
+}
+
 /** Joins with a one-time token: the only call that shows no certificate. */
 export function sendJoin(
   options: Pick<ManagerClientOptions, 'network' | 'clock'>,
@@ -113,8 +138,7 @@ async function post<T>(
   name: CallName,
   body: unknown,
 ): Promise<T> {
-  const [alone, others] = name === 'report' ? [aloneReportMs, reportWithinMs] : [answerWithinMs, oneOfSeveralMs]
-  const withinMs = isOnly ? alone : others
+  const withinMs = name === 'report' ? reportWithinMs : isOnly ? answerWithinMs : oneOfSeveralMs
   const late = new HoldfastError('timeout', `the manager ${url} did not answer in ${withinMs / 1000} s`)
   using limit = deadline(options.clock, withinMs, late)
   return (await exchangeJson(options.network, {
@@ -124,6 +148,6 @@ async function post<T>(
     body: JSON.stringify(body),
     tls: { ...options.identity(), serverName: managerTlsName },
     signal: limit.signal,
-    ...(isOnly ? {} : { connectMs }),
+    ...(isOnly ? {} : { connectMs: name === 'report' ? reportConnectMs : connectMs }),
   })) as T
 }
