@@ -95,6 +95,8 @@ test('a fencing that does not succeed keeps others from theirs for a minute only
   const at = (ageMs: number): FencingTask => ({ host: id(1), endedAgoMs: null, ageMs })
   assert.equal(plan(hosts(90_000, 9000, 0, 0), [at(59_000)]).held[0]?.reason, 'at-once')
   assert.deepEqual(plan(hosts(90_000, 9000, 0, 0), [at(61_000)]).fence, [id(2)])
+  assert.equal(plan(hosts(90_000, 9000, 0), [at(599_000)]).held[0]?.reason, 'share')
+  assert.deepEqual(plan(hosts(700_000, 9000, 0), [at(601_000)]).fence, [id(2)], 'of three hosts too, after ten minutes')
 })
 
 test('a host is let be that is confirmed off, idle, without devices, never seen, paused, or being fenced', () => {

@@ -109,8 +109,9 @@ export function planFence(
   const running = tasks.filter(({ endedAgoMs }) => endedAgoMs === null)
   let slots = settings.atOnce - running.filter(({ ageMs }) => ageMs < fruitlessMs).length
   const back = new Set(known.filter((host) => isSteady(host) && !host.isConfirmedOff).map(({ id }) => id))
-  const counts = ({ host, endedAgoMs }: FencingTask): boolean =>
-    endedAgoMs === null || (endedAgoMs < shareWindowMs && !back.has(host))
+  // One that goes on failing for longer switches nothing off: it must not keep others on for ever.
+  const counts = ({ host, endedAgoMs, ageMs }: FencingTask): boolean =>
+    (endedAgoMs ?? ageMs) < shareWindowMs && (endedAgoMs === null || !back.has(host))
   const recent = new Set(tasks.filter(counts).map(({ host }) => host))
   const most = Math.max(1, Math.floor(known.length * settings.mostShare))
   const [fence, held]: [HostId[], { host: HostId; reason: HeldReason }[]] = [[], []]
