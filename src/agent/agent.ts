@@ -64,7 +64,7 @@ import { importImage, removeImage } from './storage/import-image.ts'
 import { JobTable, type JobContext, type JobResult } from './storage/jobs.ts'
 import { moveDisk } from './storage/move-disk.ts'
 import { Uploads } from './storage/uploads.ts'
-import type { HostUpgrade } from './upgrade/host-upgrade.ts'
+import { upgradeWords, type HostUpgrade } from './upgrade/host-upgrade.ts'
 import { probeGuest } from './vm/probe.ts'
 import { SerialLines } from './vm/serial-lines.ts'
 import type { VmPlaces } from './vm/vm-ports.ts'
@@ -110,6 +110,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
   readonly #vms: VmTable
   readonly #arbiter: Arbiter
   readonly #jobs: JobTable
+  readonly #upgradeWords: ReturnType<typeof upgradeWords>
   readonly #uploads: Uploads
   readonly #lines: SerialLines
   readonly #configuration: ConfigurationFile
@@ -147,6 +148,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
     this.#uploads = new Uploads(deps.files, deps.datastores)
     this.#lines = new SerialLines(deps.clock)
     this.#facts = new KnownFacts(deps.clock, deps.facts)
+    this.#upgradeWords = upgradeWords(deps.upgrade, deps.clock)
     this.#jobs = new JobTable({
       clock: deps.clock,
       log: deps.log,
@@ -226,7 +228,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
       this.#vms.observe(),
       deps.datastores.observe(),
       deps.networks.observe(),
-      deps.upgrade.report(),
+      this.#upgradeWords(),
     ])
     return {
       host: deps.host,
@@ -261,6 +263,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
   }
 
   async start(deployment: VmDeployment): Promise<VmObservation> {
+    await this.#mustNotBeRenewed()
     return (await this.#vms.keeper(deployment.vm)).start(deployment)
   }
 
@@ -273,6 +276,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
   }
 
   async prepareIncoming(request: PrepareIncomingRequest): Promise<PrepareIncomingResponse> {
+    await this.#mustNotBeRenewed()
     return (await this.#vms.keeper(request.deployment.vm)).prepareIncoming(request)
   }
 
@@ -289,6 +293,7 @@ export class Agent implements ServedAgent, AsyncDisposable {
   }
 
   async prepareSecond(request: PrepareSecondRequest): Promise<SecondEndpoint> {
+    await this.#mustNotBeRenewed()
     return (await this.#vms.keeper(request.deployment.vm)).prepareSecond(request)
   }
 
@@ -386,6 +391,12 @@ export class Agent implements ServedAgent, AsyncDisposable {
 
   deleteImage(image: ImageId, datastore: DatastoreId): Promise<void> {
     return removeImage(this.#deps, image, datastore)
+  }
+
+  /** Throws `wrong-state` while the program that renews this host runs: it would take QEMU away under a VM. */
+  async #mustNotBeRenewed(): Promise<void> {
+    if ((await this.#deps.upgrade.report())?.state !== 'running') return
+    throw new HoldfastError('wrong-state', 'this host is being renewed: its upgrade program runs')
   }
 
   async startUpgrade({ task }: { task: TaskId }): Promise<UpgradeReport> {

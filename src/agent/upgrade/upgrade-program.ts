@@ -38,7 +38,7 @@ interface Kept {
 const mostLines = 20
 const mostLineBytes = 2000
 /** `$1` the program, `$2` its log, `$3` where its exit code goes. The code is there as a whole or not at all. */
-const around = '"$1" >>"$2" 2>&1 </dev/null; code=$?; echo "$code" >"$3.new" && mv "$3.new" "$3"'
+const around = '"$1" >>"$2" 2>&1 </dev/null; code=$?; echo "$code" >"$3.new" && sync "$3.new"; mv "$3.new" "$3"'
 
 export class UpgradeProgram implements HostUpgrade {
   readonly #deps: UpgradeProgramDeps
@@ -58,7 +58,7 @@ export class UpgradeProgram implements HostUpgrade {
       if (last?.state === 'running') {
         throw new HoldfastError('wrong-state', `this host is being renewed already (${last.task})`)
       }
-      await mayBeRun(this.#deps, program)
+      const path = await whatMayBeRun(this.#deps, program)
       const kept: Kept = { v: 1, task, startedAt: isoTime(clock.now()), process: null }
       await files.remove(this.#path('code'))
       if ((await files.stat(this.#path('log'))) !== undefined) {
@@ -67,7 +67,7 @@ export class UpgradeProgram implements HostUpgrade {
       this.#starting = task
       try {
         await this.#keep(kept)
-        await this.#keep({ ...kept, process: await this.#launch(task) })
+        await this.#keep({ ...kept, process: await this.#launch(task, path) })
       } finally {
         this.#starting = undefined
       }
@@ -89,7 +89,9 @@ export class UpgradeProgram implements HostUpgrade {
     if (stat === undefined && isAlive) {
       return { task, state: 'running', code: null, startedAt, endedAt: null, lastLines: '' }
     }
-    const code = stat === undefined ? null : Number((await this.#deps.files.readText(this.#path('code'))).trim())
+    const text = stat === undefined ? '' : (await this.#deps.files.readText(this.#path('code'))).trim()
+    // Nothing in it: the machine has died as it was written.
+    const code = /^\d+$/.test(text) ? Number(text) : null
     return {
       ...{ task, state: 'ended', startedAt, code },
       endedAt: stat === undefined ? null : isoTime(stat.mtimeMs),
@@ -98,8 +100,8 @@ export class UpgradeProgram implements HostUpgrade {
   }
 
   /** Null: it has ended before it could be named. */
-  async #launch(task: TaskId): Promise<ProcessId | null> {
-    const { files, processes, program } = this.#deps
+  async #launch(task: TaskId, program: string): Promise<ProcessId | null> {
+    const { files, processes } = this.#deps
     const log = this.#path('log')
     const shell = ['/bin/sh', '-c', around, 'upgrade', program, log, this.#path('code')] as const
     if (!(await isUnit(files)))
@@ -110,6 +112,8 @@ export class UpgradeProgram implements HostUpgrade {
       '--collect',
       `--unit=${unit}`,
       '--description=Renewal of this Holdfast host',
+      // One that has the machine begin anew is to say before how it ended.
+      '--property=DefaultDependencies=no',
       '--',
       ...shell,
     ]
@@ -151,11 +155,11 @@ export class UpgradeProgram implements HostUpgrade {
   }
 }
 
-/** Throws `refused` unless the program is root's, and nobody else can change it or put another in its place. */
-async function mayBeRun(
+/** The file behind that name. Throws `refused` unless it is root's, and nobody else can change it or put another in its place. */
+async function whatMayBeRun(
   { files, processes }: Pick<UpgradeProgramDeps, 'files' | 'processes'>,
   program: string,
-): Promise<void> {
+): Promise<string> {
   const mend = `Put a program there that renews this host, for root to run: see docs/upgrade.md. Or renew it by hand.`
   const refuse = (why: string): never => {
     throw new HoldfastError('refused', why, { mend })
@@ -163,19 +167,23 @@ async function mayBeRun(
   const stat = await files.stat(program)
   if (stat === undefined) return refuse(`this host has no program that renews it (${program})`)
   const path = await files.realPath(program)
-  const folder = dirname(path)
-  const { code, stdout, stderr } = await processes.run('stat', ['--format=%u %f', '--', path, folder])
+  const names = [path, ...foldersOf(path)]
+  const { code, stdout, stderr } = await processes.run('stat', ['--format=%u %f', '--', ...names])
   if (code !== 0) throw new HoldfastError('host-error', `stat says: ${stderr.trim()}`)
-  const [own, around_] = stdout.trim().split('\n').map(ownerAndMode)
-  if (own === undefined || around_ === undefined) return refuse(`who owns ${path} cannot be read`)
-  if (!own.isFile || !own.isRunnable) return refuse(`${program} is no program that can be run`)
-  for (const [name, { uid, isWritableByOthers }] of [
-    [path, own],
-    [folder, around_],
-  ] as const) {
-    if (uid !== 0) return refuse(`${name} belongs to the user ${uid}, not to root`)
-    if (isWritableByOthers) return refuse(`${name} can be written to by others than root`)
+  const seen = stdout.trim().split('\n').map(ownerAndMode)
+  if (seen.length !== names.length) return refuse(`who owns ${path} cannot be read`)
+  if (seen[0]?.isFile !== true || !seen[0].isRunnable) return refuse(`${program} is no program that can be run`)
+  for (const [at, { uid, isWritableByOthers }] of seen.entries()) {
+    if (uid !== 0) return refuse(`${names[at]} belongs to the user ${uid}, not to root`)
+    if (isWritableByOthers) return refuse(`${names[at]} can be written to by others than root`)
   }
+  return path
+}
+
+/** The folder that it is in, and all above. */
+function foldersOf(path: string): string[] {
+  const folder = dirname(path)
+  return folder === path ? [] : [folder, ...foldersOf(folder)]
 }
 
 function ownerAndMode(line: string): {
@@ -190,7 +198,8 @@ function ownerAndMode(line: string): {
     uid: Number(uid),
     isFile: (mode & 0o170000) === 0o100000,
     isRunnable: (mode & 0o100) !== 0,
-    isWritableByOthers: (mode & 0o022) !== 0,
+    // In a sticky folder (as /var/tmp) nobody else can put another file in place of root's.
+    isWritableByOthers: (mode & 0o022) !== 0 && (mode & 0o041000) !== 0o041000,
   }
 }
 

@@ -53,5 +53,6 @@ function hostSnapshot(record: HostRecord, registry: HostRegistry): HostView {
     datastores: report?.datastores ?? [],
     networks: report?.networks ?? [],
     load1: report?.load.load1 ?? 0,
+    isBeingRenewed: report?.upgrade?.state === 'running',
   }
 }

@@ -67,10 +67,15 @@ export class Hosts {
   }
 
   async leaveMaintenance(id: string, caller: Caller): Promise<Host> {
-    const { store } = this.#context
+    const { store, registry } = this.#context
     await write(store, async () => {
       const { value, revision } = await need(store, 'host', id)
       if (value.maintenance === 'off') return { changes: [], value: undefined }
+      if (registry.report(value.id)?.upgrade?.state === 'running') {
+        throw new HoldfastError('wrong-state', `${value.name} is being renewed: its upgrade program runs`, {
+          mend: 'Wait until it has ended (holdfast cluster upgrade --status), or end it on the host.',
+        })
+      }
       const next: HostRecord = { ...value, maintenance: 'off' }
       const message = `${value.name} takes VMs again`
       return {

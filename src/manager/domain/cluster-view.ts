@@ -27,6 +27,8 @@ export interface HostView {
   readonly datastores: readonly DatastoreObservation[]
   readonly networks: readonly NetworkObservation[]
   readonly load1: number
+  /** The program that renews it runs, whatever its record says. */
+  readonly isBeingRenewed?: boolean
 }
 
 export interface DatastoreView {

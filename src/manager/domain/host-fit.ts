@@ -49,6 +49,7 @@ function hostStateReasons(host: HostView): Reason[] {
   const against = (message: string): Reason[] => [{ code: 'host-state', message }]
   if (host.state !== 'connected') return against(`${host.name} is ${host.state}`)
   if (host.maintenance !== 'off') return against(`${host.name} is in maintenance`)
+  if (host.isBeingRenewed === true) return against(`${host.name} is being renewed: its upgrade program runs`)
   if (host.facts === null) return against(`${host.name} has not reported what it is yet`)
   return []
 }

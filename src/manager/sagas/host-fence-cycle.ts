@@ -45,7 +45,16 @@ export function fenceCycleOperation(
   }
 }
 
-function mustBeEmptied({ id, name, maintenance }: HostRecord, runs: readonly Records['run'][]): void {
+function mustBeEmptied({ id, name, maintenance, renewal }: HostRecord, runs: readonly Records['run'][]): void {
+  if (renewal) {
+    throw new HoldfastError(
+      'wrong-state',
+      `${name} is being renewed (${renewal.task}): it would be switched off under that`,
+      {
+        mend: 'Try again when that has ended.',
+      },
+    )
+  }
   if (maintenance === 'on' && !holdsVms(id, runs)) return
   const why = maintenance === 'on' ? 'still has VMs by its records' : 'is not in maintenance'
   throw new HoldfastError('wrong-state', `${name} ${why}: it would be switched off under its VMs`, {

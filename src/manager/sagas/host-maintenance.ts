@@ -7,9 +7,10 @@
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { HostRecord, TaskRecord } from '../store/records.ts'
-import { hostsHeldBy, unreachableAfterMs, type ClusterView, type VmView } from '../domain/cluster-view.ts'
+import { hostsHeldBy, type ClusterView, type VmView } from '../domain/cluster-view.ts'
 import { decideElsewhere } from './arbiters.ts'
 import type { OperationsPort, SagaDeps } from './deps.ts'
+import { isBeforeFirstWords } from './first-words.ts'
 import { saga, type StepContext } from './saga.ts'
 import { commitChanges } from './vm-records.ts'
 
@@ -84,7 +85,9 @@ interface WhatIsHere {
 
 class Evacuation {
   readonly #context: Context
-  readonly #moving = new Map<VmId, { task: TaskId; ended: Promise<TaskRecord> }>()
+  readonly #moving = new Set<VmId>()
+  /** Moves of which no end was seen. */
+  readonly #open = new Set<TaskId>()
   readonly #stays = new Map<VmId, Stay>()
   /** Since when, and when last, another was to decide about a pair. */
   readonly #deciding = new Map<VmId, { readonly since: number; readonly at: number }>()
@@ -135,9 +138,7 @@ class Evacuation {
       vms: vms.filter((vm) => hostsHeldBy(vm).includes(params.host)),
       hasQemu,
       deciding: { vms: deciding, cluster },
-      isTooEarly: hosts.some(
-        ({ id, state }) => state === 'unreachable' && deps.hosts.silentMs(id) < unreachableAfterMs,
-      ),
+      isTooEarly: isBeforeFirstWords(deps.hosts, cluster),
     }
   }
 
@@ -169,9 +170,13 @@ class Evacuation {
     try {
       const move = await deps.operations.leaveHost(vm.id, params.host, `maintenance (${task})`)
       const ended = deps.operations.ended(move, signal)
-      this.#moving.set(vm.id, { task: move, ended })
+      this.#moving.add(vm.id)
+      this.#open.add(move)
       ended.then(
-        (record) => this.#settled(vm, record),
+        (record) => {
+          this.#open.delete(move)
+          this.#settled(vm, record)
+        },
         () => this.#moving.delete(vm.id),
       )
     } catch (thrown) {
@@ -214,7 +219,7 @@ class Evacuation {
   }
 
   async #cancelMoves(): Promise<void> {
-    for (const { task } of this.#moving.values()) {
+    for (const task of this.#open) {
       await this.#context.deps.operations.cancel(task).catch((err: unknown) => {
         this.#context.deps.log.warn({ task, err }, 'a move could not be cancelled')
       })

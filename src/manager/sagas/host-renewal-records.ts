@@ -15,13 +15,14 @@ async function changeHost(
   deps: StoreOf,
   host: HostId,
   change: (before: HostRecord) => HostRecord | undefined,
-  eventOf?: (after: HostRecord) => NewEvent,
+  eventOf?: (after: HostRecord) => NewEvent | undefined,
 ): Promise<void> {
   await commitChanges(deps, async () => {
     const stored = await deps.store.get('host', host)
     const value = stored === undefined ? undefined : change(stored.value)
     if (stored === undefined || value === undefined) return undefined
-    const events = eventOf === undefined ? [] : [eventOf(value)]
+    const event = eventOf?.(value)
+    const events = event === undefined ? [] : [event]
     return { changes: [{ do: 'update', kind: 'host', value, expected: stored.revision }], events }
   })
 }
@@ -53,11 +54,29 @@ export async function setRenewalPhase(
 
 /** The task ends without success: the host takes VMs again, unless somebody or something may be working on it. */
 export async function abandonRenewal(deps: StoreOf, host: HostId, task: TaskId): Promise<void> {
-  await changeHost(deps, host, (before) => {
-    if (before.renewal?.task !== task) return undefined
-    const maintenance = before.renewal.phase === 'renewing' ? before.maintenance : 'off'
-    return { ...before, maintenance, renewal: null }
-  })
+  await changeHost(
+    deps,
+    host,
+    (before) => {
+      if (before.renewal?.task !== task) return undefined
+      const maintenance = before.renewal.phase === 'renewing' ? before.maintenance : 'off'
+      return { ...before, maintenance, renewal: null }
+    },
+    keptOut(task),
+  )
+}
+
+function keptOut(task: TaskId) {
+  return ({ id, name, maintenance }: HostRecord): NewEvent | undefined =>
+    maintenance === 'off'
+      ? undefined
+      : {
+          type: 'host.kept-in-maintenance',
+          subject: { kind: 'host', id, name },
+          message: `the renewal of ${name} has ended without success; it stays in maintenance, since it may be half done`,
+          task,
+          data: {},
+        }
 }
 
 /** The host is renewed, and takes VMs again. */

@@ -2,6 +2,7 @@
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId, VmId } from '../../base/ids.ts'
 import type { ClusterView, VmView } from '../domain/cluster-view.ts'
+import { isBeforeFirstWords } from './first-words.ts'
 import type { SagaDeps } from './deps.ts'
 import type { HostUpgradeDeps, HostUpgradeParams } from './host-upgrade-deps.ts'
 import type { StepContext } from './saga.ts'
@@ -47,6 +48,7 @@ export async function returnVms(
   context: Context,
   went: readonly WentTo[],
 ): Promise<{ back: number; stayed: readonly Stayed[] }> {
+  await awaitFirstWords(context)
   const stayed: Stayed[] = []
   const left = [...went]
   let back = 0
@@ -61,6 +63,14 @@ export async function returnVms(
   }
   await Promise.all(Array.from({ length: returnsAtATime }, work))
   return { back, stayed: stayed.sort((a, b) => a.name.localeCompare(b.name)) }
+}
+
+/** Before that no VM could be said to have no way back. */
+async function awaitFirstWords({ deps, signal }: Context): Promise<void> {
+  while (isBeforeFirstWords(deps.hosts, await deps.cluster())) {
+    signal.throwIfAborted()
+    await deps.clock.sleep(lookAgainMs, signal).catch(() => undefined)
+  }
 }
 
 async function nameOf({ deps }: Context, vm: VmId): Promise<string> {
@@ -86,7 +96,10 @@ async function returnVm(context: Context, went: WentTo): Promise<string | undefi
     if (host !== went.host || generation !== went.generation) return look === 0 ? 'somebody has moved it' : failed
     try {
       const move = await deps.moveTo(went.vm, params.host, `upgrade (${task})`)
-      const ended = await deps.operations.ended(move, signal)
+      const ended = await deps.operations.ended(move, signal).catch(async (thrown: unknown) => {
+        if (signal.aborted) await deps.operations.cancel(move).catch(() => undefined)
+        throw thrown
+      })
       if (ended.ended === null) continue
       if (ended.state === 'done') return undefined
       failed = ended.problem?.detail ?? `its move ended as ${ended.state}`

@@ -8,7 +8,7 @@
  * fails: somebody has to look at it; only a cancel that comes while nobody works on it takes it out. From `leave` on it is
  * in use, and what fails is only said.
  */
-import { HoldfastError } from '../../base/errors.ts'
+import { describeError, HoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId } from '../../base/ids.ts'
 import type { HostVersions } from '../store/records.ts'
 import { hostConfiguration } from '../domain/host-configuration.ts'
@@ -38,6 +38,8 @@ type Context = StepContext<HostUpgradeParams, { readonly empty: Before }, HostUp
 
 const lookAgainMs = 1000
 const steadyMs = 10_000
+/** Two intervals of reports. */
+const heardWithinMs = 4000
 /** These steps take as long as they take: a store that is away for a moment on the third day ends nothing. */
 export const patienceMs = 30 * 86_400_000
 
@@ -73,7 +75,8 @@ export const upgradeHostSaga = saga<HostUpgradeParams, HostUpgradeDeps>('host.up
     do: renew,
     undo: async ({ params, deps, task }) => {
       const isCancelled = (await deps.store.get('task', task))?.value.cancelAsked === true
-      if (!isCancelled || (await isBeingRenewed(deps, params.host, task))) return
+      // A person who works on it cannot be asked.
+      if (!isCancelled || params.isByHand || (await isBeingRenewed(deps, params.host, task))) return
       await setRenewalPhase(deps, params.host, task, 'emptying')
     },
   })
@@ -109,13 +112,21 @@ async function hostBefore(deps: HostUpgradeDeps, host: HostId, went: readonly We
   }
 }
 
-/** Whether somebody or something may be working on the host now, or has left it half done. */
+/**
+ * Whether its program may be at work on the host now, or has left it half done: so it is unless the host itself says that nothing
+ * was begun. One that has ended well may have the machine begin anew.
+ */
 async function isBeingRenewed(deps: HostUpgradeDeps, host: HostId, task: TaskId): Promise<boolean> {
-  const record = (await deps.store.get('host', host))?.value
-  const report = deps.hosts.report(host)
-  if (record === undefined || report === undefined || deps.hosts.stateOf(record) !== 'connected') return true
-  const { upgrade } = report
-  return upgrade?.task === task && upgrade.code !== 0
+  try {
+    const { upgrade } = await deps.hosts.agent(host).report()
+    return upgrade?.task === task
+  } catch (thrown) {
+    deps.log.info(
+      { host, err: describeError(thrown) },
+      'whether its renewal was begun cannot be told: it stays in maintenance',
+    )
+    return true
+  }
 }
 
 /** The host's program has done its work; by hand there is nothing to start, and a person is waited for in `back`. */
@@ -153,8 +164,8 @@ async function startProgram(deps: HostUpgradeDeps, host: HostId, task: TaskId): 
     return 'its program runs'
   } catch (thrown) {
     if (thrown instanceof HoldfastError && (thrown.isUnknown || thrown.code === 'wrong-state')) return thrown.message
-    // Nothing has run, and nothing will.
-    await setRenewalPhase(deps, host, task, 'emptying')
+    // It may be known only after the program has begun.
+    if (!(await isBeingRenewed(deps, host, task))) await setRenewalPhase(deps, host, task, 'emptying')
     if (!(thrown instanceof HoldfastError) || thrown.code !== 'not-found') throw thrown
     throw new HoldfastError('refused', 'its agent is older than this way to renew it', {
       mend: 'Renew it by hand this time: holdfast cluster upgrade --by-hand.',
@@ -176,7 +187,9 @@ async function absence({ params, deps, done }: Context): Promise<string | undefi
     throw new HoldfastError('wrong-state', `${record.name} was taken out of maintenance before it was renewed`)
   }
   const report = deps.hosts.report(params.host)
-  if (report === undefined || deps.hosts.stateOf(record) !== 'connected') return 'it does not answer'
+  // Sooner than a host counts as lost: one that is going down for its own reboot is not back.
+  const isSilent = deps.hosts.silentMs(params.host) > heardWithinMs
+  if (report === undefined || isSilent || deps.hosts.stateOf(record) !== 'connected') return 'it does not answer'
   if (report.session === done.empty.session) {
     const by = params.isByHand ? 'renew it, then start its agent anew' : 'its program has not started the agent anew'
     return `its agent is the one from before: ${by}`

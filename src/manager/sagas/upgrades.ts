@@ -49,8 +49,10 @@ function upgradesPort(engine: Engine, deps: MaintenanceDeps): HostUpgradesPort {
   }
 }
 
-/** The roll that is open; there is one at most. */
+/** What is open of the roll; there is one at most. One that was ended with its manager may have left the task of its host. */
 export async function openRoll({ store }: Pick<MaintenanceDeps, 'store'>): Promise<string | undefined> {
   const tasks = (await store.list('task')).items
-  return tasks.find(({ value }) => value.saga === clusterUpgradeName && value.ended === null)?.value.id
+  const open = tasks.filter(({ value }) => value.ended === null)
+  const roll = open.find(({ value }) => value.saga === clusterUpgradeName)
+  return (roll ?? open.find(({ value }) => value.saga === upgradeHostSaga.name))?.value.id
 }
