@@ -49,6 +49,7 @@ async function scene(tools: SuiteTools): Promise<Scene> {
   }
   const api = {
     configure: async () => undefined,
+    report: async () => report(host1),
     startUpgrade: async ({ task }: { task: TaskId }) => {
       if (!ran.has(task)) startedAt = tools.clock.now()
       ran.add(task)
