@@ -210,7 +210,13 @@ test('by hand each host is waited for until its agent has begun anew, however lo
   await isWhole(set)
 })
 
-test('cancelled while a person is waited for, the host takes VMs again, and VMs stay where they are', async () => {
+async function allTakeVms(set: Stage): Promise<void> {
+  for (const { id, maintenance } of await hosts(set)) {
+    if (maintenance !== 'off') await set.world.run(set.client.leaveMaintenance(id))
+  }
+}
+
+test('cancelled while a person may be working on it, the host stays in maintenance until that person takes it out', async () => {
   const set = await stage(3)
   const { id } = await begin(set, { hosts: ['node1', 'node2'], byHand: true })
   await says(set, id, /renew it, then/)
@@ -219,9 +225,10 @@ test('cancelled while a person is waited for, the host takes VMs again, and VMs 
   assert.equal((await ended(set, id)).state, 'cancelled')
   assert.deepEqual(
     (await hosts(set)).map(({ maintenance }) => maintenance),
-    ['off', 'off', 'off'],
+    ['on', 'off', 'off'],
   )
   assert.deepEqual(await places(set), before)
+  await allTakeVms(set)
   await isWhole(set)
 })
 
@@ -232,7 +239,12 @@ test('cancelled while the program works, the host stays in maintenance', async (
   await says(set, id, /its program runs/)
   await set.world.run(set.client.cancel(id))
   assert.equal((await ended(set, id)).state, 'cancelled')
-  assert.equal((await hosts(set))[0]?.maintenance, 'on')
+  const [host] = await hosts(set)
+  assert.equal(host?.maintenance, 'on')
+  const leaving = set.world.run(
+    set.world.ask((manager) => manager.api.leaveMaintenance({ params: { host: host.id } }, call)),
+  )
+  await assert.rejects(leaving, { code: 'wrong-state', message: /its upgrade program runs/ })
   await isWhole(set)
 })
 
@@ -270,6 +282,7 @@ test('two rolls at once, a host in maintenance, and a lost host are refused', as
   await assert.rejects(begin(set), { code: 'wrong-state', message: `hosts are being rolled over already (${id})` })
   await set.world.run(set.client.cancel(id))
   await ended(set, id)
+  await allTakeVms(set)
   const both = await Promise.allSettled([begin(set, { byHand: true }), begin(set, { byHand: true })])
   assert.deepEqual(both.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
   const [won] = both.flatMap((each) => (each.status === 'fulfilled' ? [each.value.id] : []))
