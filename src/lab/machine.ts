@@ -6,6 +6,7 @@ import { insideHost, isManager, namespaceOf, nodeFolders, registryFolder } from 
 import type { LabPorts, Launcher } from './ports.ts'
 import { readTail } from './read-tail.ts'
 import { makeMountPoints } from './registry.ts'
+import { shell } from './shell.ts'
 import { resetNode } from './switch.ts'
 
 export interface Machines {
@@ -110,11 +111,17 @@ async function prepareFolders(ports: LabPorts, own: ReturnType<typeof nodeFolder
 
 /** Ends all that a node runs, at once, frozen or hanging on its storage or not. */
 export async function powerOff(machines: Machines, node: string): Promise<void> {
-  const { cgroups, ports, folder } = machines
+  const { cgroups, ports, folder, lab } = machines
   await cgroups.kill(node, async () => {
     // Requests in flight that no signal reaches (asynchronous ones) would keep a process from ending.
     if (!isManager(node)) await new ArrayClient(ports, folder).dropHeld(node).catch(() => undefined)
   })
+  // The kernel goes on sending what the dead had written: a machine that is off would be heard once the network is well again.
+  await shell(ports, ...headOf(insideCommand(lab, node, undefined, ['ss', '--kill', '--all', '--tcp'])))
+}
+
+function headOf([command = '', ...rest]: readonly string[]): [string, string[]] {
+  return [command, rest]
 }
 
 /** Starts one of the lab's own programs outside of the hosts, detached. */

@@ -5,6 +5,7 @@ import { resolve } from 'node:path'
 import { after, before, test } from 'node:test'
 import { addressOf } from '../../src/lab/address-plan.ts'
 import { Lab } from '../../src/lab/lab.ts'
+import { insideCommand } from '../../src/lab/machine.ts'
 import { insideHost, nodeFolders, storageFolders } from '../../src/lab/names.ts'
 import { createWorld, leftovers, removeWorld } from '../../src/lab/world.ts'
 import { realPorts } from '../support/lab.ts'
@@ -228,6 +229,42 @@ test('a host that was crashed boots with its cables alone, as one whose memory i
   const seen = await run('host2', 'sh', '-c', 'ip -br link; nft list tables')
   assert.match(seen.stdout, /management/)
   assert.doesNotMatch(seen.stdout, /br9|mine/)
+})
+
+/** A program in Node in that host, which `signal` reaches by its number. */
+function program(node: string, text: string) {
+  const pidFile = `${insideHost.run}/program.pid`
+  const done = run(node, 'sh', '-c', `echo $$ >${pidFile}; exec ${launcher.node} -e "${text}"`)
+  return { done, signal: (name: string) => run(node, 'sh', '-c', `kill -${name} $(cat ${pidFile})`) }
+}
+
+test('what a host had written when it was cut off and switched off is never heard', async () => {
+  const target = await address('host2', 'management')
+  const heard = `${insideHost.run}/heard`
+  const listens = program(
+    'host2',
+    `require('net').createServer((s)=>s.on('error',()=>{}).on('data',(d)=>require('fs').appendFileSync('${heard}',d))).listen(9998)`,
+  )
+  await eventually('it listens', async () => (await run('host2', 'ss', '-Hltn', 'sport = :9998')).stdout !== '')
+  const speaks = program(
+    'host1',
+    `const s=require('net').connect(9998,'${target}',()=>s.write('early'));s.on('error',()=>{});process.on('SIGUSR1',()=>s.write('late'));setInterval(()=>{},1000)`,
+  )
+  await eventually('it is heard', async () => (await run('host2', 'cat', heard)).stdout === 'early')
+  await lab.partition({ hosts: ['host1'], isOneWay: false })
+  await speaks.signal('USR1')
+  const sending = ['ss', '-Htn', 'state', 'established', 'dport', '=', ':9998']
+  await eventually('more is on its way', async () => /^\d+ +4 /.test((await run('host1', ...sending)).stdout))
+  await lab.crash('host1')
+  await speaks.done
+  const [command = '', ...args] = insideCommand(name, 'host1', undefined, ['ss', '--all', '--tcp', '-Hn'])
+  const left = await ports.processes.run(command, args)
+  assert.equal(left.stdout, '', 'the kernel would go on sending what the dead had written')
+  await lab.heal()
+  await lab.boot('host1')
+  await listens.signal('KILL')
+  await listens.done
+  assert.equal((await run('host2', 'cat', heard)).stdout, 'early')
 })
 
 test('another lab comes and goes, and this one keeps its mounts', async () => {
