@@ -4,10 +4,9 @@ import { createHmac } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer as createHttp, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createHttps } from 'node:https'
-import { createServer as createTcp, type AddressInfo, type Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { after, before, test } from 'node:test'
-import { createSecureContext, TLSSocket } from 'node:tls'
 import { nodeClock, nodeFiles, nodeMailer, nodeNetwork, nodeProcesses, nodeRandom } from '../base/node/index.ts'
 import type { Clock } from '../base/clock.ts'
 import { silentLogger } from '../base/log.ts'
@@ -15,6 +14,7 @@ import type { CreateNotificationTarget, NotificationTest } from '../contracts/no
 import { Authority, type KeyPair } from '../manager/app/authority.ts'
 import { Manager } from '../manager/app/manager.ts'
 import { openSqliteStore } from '../manager/store/sqlite/sqlite-store.ts'
+import { SmtpServer, type SmtpOptions } from './testing/smtp-server.ts'
 
 const network = nodeNetwork()
 /** The manager's time goes five times as fast, so that its limits are over sooner; what it measures is in that time. */
@@ -256,84 +256,8 @@ async function stuckTask(store: Awaited<ReturnType<typeof openSqliteStore>>): Pr
   return id
 }
 
-interface SmtpOptions {
-  readonly isTls?: boolean
-  readonly refuses?: boolean
-  readonly isSilent?: boolean
-  /** Neither STARTTLS nor AUTH. */
-  readonly offersNothing?: boolean
-}
-
-/** A small SMTP server: what it was told, line by line. */
-class SmtpServer {
-  readonly lines: string[] = []
-  readonly wasEncrypted: boolean[] = []
-  port = 0
-  readonly #options: SmtpOptions
-
-  private constructor(options: SmtpOptions) {
-    this.#options = options
-  }
-
-  static async open(options: SmtpOptions = {}): Promise<SmtpServer> {
-    const smtp = new SmtpServer(options)
-    const sockets = new Set<Socket>()
-    const server = createTcp((socket) => {
-      sockets.add(socket)
-      socket.on('error', () => undefined)
-      if (options.isSilent !== true) smtp.#serve(options.isTls === true ? smtp.#encrypted(socket) : socket)
-    })
-    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
-    cleanUp.defer(() => {
-      for (const socket of sockets) socket.destroy()
-      server.close()
-    })
-    smtp.port = (server.address() as AddressInfo).port
-    return smtp
-  }
-
-  #encrypted(socket: Socket): TLSSocket {
-    const encrypted = new TLSSocket(socket, { isServer: true, secureContext: createSecureContext({ ...pair }) })
-    encrypted.on('error', () => undefined)
-    return encrypted
-  }
-
-  #serve(socket: Socket, isAfterStartTls = false): void {
-    let [pending, isData] = ['', false]
-    const say = (text: string): void => void socket.write(`${text}\r\n`)
-    if (!isAfterStartTls) say('220 a test')
-    const onData = (chunk: Buffer): void => {
-      pending += chunk.toString()
-      for (let end = pending.indexOf('\r\n'); end >= 0; end = pending.indexOf('\r\n')) {
-        const line = pending.slice(0, end)
-        pending = pending.slice(end + 2)
-        this.lines.push(line)
-        this.wasEncrypted.push(socket instanceof TLSSocket)
-        const word = line.slice(0, 4).toUpperCase()
-        if (isData) {
-          if (line !== '.') continue
-          isData = false
-          say('250 kept as 42')
-        } else if (word === 'EHLO') {
-          const offered = socket instanceof TLSSocket ? 'AUTH PLAIN LOGIN' : 'STARTTLS'
-          const offers = this.#options.offersNothing === true ? [] : [`250-${offered}`]
-          say(['250-test', ...offers, '250 8BITMIME'].join('\r\n'))
-        } else if (this.#options.offersNothing === true && /^(STAR|AUTH)/.test(word)) {
-          say('502 not here')
-        } else if (word === 'STAR') {
-          say('220 go on')
-          socket.off('data', onData)
-          this.#serve(this.#encrypted(socket), true)
-        } else if (word === 'AUTH') say(this.#options.refuses === true ? '535 who are you' : '235 welcome')
-        else if (word === 'DATA') {
-          isData = true
-          say('354 go on')
-        } else if (word === 'QUIT') socket.end('221 bye\r\n')
-        else say('250 yes')
-      }
-    }
-    socket.on('data', onData)
-  }
+async function openSmtp(options: Omit<SmtpOptions, 'pair'> = {}): Promise<SmtpServer> {
+  return cleanUp.use(await SmtpServer.open({ pair, ...options }))
 }
 
 const mail = { host: '127.0.0.1', from: 'holdfast@example.org', to: ['ops@example.org', 'night@example.org'] }
@@ -341,7 +265,7 @@ const mail = { host: '127.0.0.1', from: 'holdfast@example.org', to: ['ops@exampl
 for (const security of ['starttls', 'tls'] as const) {
   test(`e-mail goes over ${security} with user and password, which no line in the clear bears`, async () => {
     await using open = await openManager()
-    const smtp = await SmtpServer.open({ isTls: security === 'tls' })
+    const smtp = await openSmtp({ isTls: security === 'tls' })
     const signIn = { user: 'holdfast', password: 'hunter2', security, ca: authority.ca, port: smtp.port }
     const tested = await addAndTest(open.manager, { name: 'ops', email: { ...mail, ...signIn } })
     assert.deepEqual([tested.isDelivered, tested.answer], [true, '250 kept as 42'])
@@ -357,14 +281,14 @@ for (const security of ['starttls', 'tls'] as const) {
 
 test('a server that offers no STARTTLS gets nothing when that is demanded, and one without a password may have none', async () => {
   await using open = await openManager()
-  const smtp = await SmtpServer.open()
+  const smtp = await openSmtp()
   const plain = await addAndTest(open.manager, { name: 'plain', email: { ...mail, port: smtp.port, security: 'none' } })
   assert.equal(plain.isDelivered, true, plain.answer)
   assert.ok(smtp.wasEncrypted.every((each) => !each))
   const demanded = await addAndTest(open.manager, { name: 'demanded', email: { ...mail, port: smtp.port } })
   assert.equal(demanded.isDelivered, false, 'its certificate is of no authority that this machine knows')
   assert.equal(smtp.lines.filter((line) => line.startsWith('MAIL')).length, 1)
-  const bare = await SmtpServer.open({ offersNothing: true })
+  const bare = await openSmtp({ offersNothing: true })
   for (const signIn of [{}, { user: 'holdfast', password: 'hunter2' }]) {
     const email = { ...mail, ...signIn, port: bare.port, security: 'starttls' as const, ca: authority.ca }
     const refused = await addAndTest(open.manager, { name: `bare${Object.keys(signIn).length}`, email })
@@ -379,7 +303,7 @@ test('a server that offers no STARTTLS gets nothing when that is demanded, and o
 
 test('a mail server that refuses says why without the password, and a silent one times out', async () => {
   await using open = await openManager()
-  const refusing = await SmtpServer.open({ isTls: true, refuses: true })
+  const refusing = await openSmtp({ isTls: true, refuses: true })
   const signIn = {
     user: 'holdfast',
     password: 'hunter2',
@@ -390,7 +314,7 @@ test('a mail server that refuses says why without the password, and a silent one
   const refused = await addAndTest(open.manager, { name: 'refusing', email: { ...mail, ...signIn } })
   assert.match(refused.answer, /535 who are you/)
   assert.ok(!refused.answer.includes('hunter2'))
-  const silent = await SmtpServer.open({ isSilent: true })
+  const silent = await openSmtp({ isSilent: true })
   const late = await addAndTest(open.manager, {
     name: 'silent',
     email: { ...mail, port: silent.port, security: 'none' },

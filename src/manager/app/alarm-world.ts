@@ -33,7 +33,8 @@ export class RoomLooks {
     this.#context = context
   }
 
-  get seen(): AlarmRoom | null {
+  /** Looks anew when that is due. */
+  seen(): AlarmRoom | null {
     const { clock } = this.#context
     if (clock.monotonic() >= this.#lookAt) {
       this.#lookAt = clock.monotonic() + roomEveryMs
@@ -65,7 +66,7 @@ export function alarmWorld(parts: AlarmWorldParts): AlarmWorld {
     vms: mirror.list('vm').flatMap((vm) => vmOf(vm, context)),
     tasks: mirror.list('task'),
     certificates: certificatesOf(parts),
-    ...{ managers: parts.managers.seen(), storeMembers: parts.managers.storeMembers(), room: parts.room.seen },
+    ...{ managers: parts.managers.seen(), storeMembers: parts.managers.storeMembers(), room: parts.room.seen() },
   }
 }
 

@@ -43,7 +43,7 @@ async function world() {
   const port = {
     living: async () => [...living.values()],
     leader: () => ({ manager: own, since: isoTime(0) }),
-    members: async () => [],
+    members: async () => [{ url: 'http://etcd', problem: 'no leader' }],
     forget: async (manager: string) => void living.delete(manager),
   }
   const managers = new Managers(context, { port, own: () => ['https://own'], access })
@@ -78,6 +78,15 @@ test('a manager is silent when it has told nothing new for ten seconds here, wha
   c.passed.wallMs -= 7_200_000
   c.passed.ms += 11_000
   assert.equal((await c.states())['other'], 'silent')
+  // As alarms see them.
+  assert.deepEqual(
+    c.managers.seen().map(({ name, isSilent }) => [name, isSilent]),
+    [
+      ['own', false],
+      ['other', true],
+    ],
+  )
+  assert.deepEqual(c.managers.storeMembers(), [{ url: 'http://etcd', problem: 'no leader' }])
 })
 
 test('a manager of a name that another bears is not let in, and takes nothing from that; removed, a token of its own goes', async () => {

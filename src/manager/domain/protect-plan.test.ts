@@ -6,7 +6,7 @@ import type { RunProtection } from '../../contracts/protection.ts'
 import { aCluster, aFacts, aHost, aSpec, aVm } from './cluster-fixture.ts'
 import type { ClusterView, VmView } from './cluster-view.ts'
 import { committedMiB } from './host-load.ts'
-import { planProtection, secondMachine } from './protect-plan.ts'
+import { isBetweenVersions, planProtection, secondMachine } from './protect-plan.ts'
 
 const [h1, h2, h3] = ['host-1', 'host-2', 'host-3'] as HostId[]
 const shared = 'ds-1' as DatastoreId
@@ -142,4 +142,20 @@ test('the machine on the second has its images, and is the same otherwise', () =
   )
   assert.deepEqual(second.spec.disks, [{ ...disk(second.copies[0]!.datastore), disk: 'disk-8' }])
   assert.deepEqual(second.spec.nvram, { ...nvram, disk: 'disk-9' })
+})
+
+test('a VM on the last host with the old QEMU finds no second; one that another host could hold does', () => {
+  const vm = aVm(1, 'host-1')
+  const cluster = (...versions: string[]): ClusterView => {
+    const hosts = versions.map((version, at) =>
+      aHost(at + 1, { facts: { ...aFacts, qemu: { ...aFacts.qemu, version } } }),
+    )
+    return aCluster({ hosts, vms: [vm] })
+  }
+  assert.equal(isBetweenVersions(cluster('9.0.0', '10.0.0', '10.0.0'), vm.id), true)
+  assert.equal(isBetweenVersions(cluster('9.0.0'), vm.id), false)
+  const view = cluster('9.0.0', '9.0.0', '10.0.0')
+  assert.equal(isBetweenVersions(view, vm.id), false)
+  const hosts = view.hosts.map((host, at) => (at === 1 ? { ...host, maintenance: 'on' as const } : host))
+  assert.equal(isBetweenVersions({ ...view, hosts }, vm.id), true)
 })

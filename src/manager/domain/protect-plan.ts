@@ -2,10 +2,10 @@
  * Whether a VM can be held in step on two hosts: which host holds the second copy and on which datastores its images lie,
  * and who decides between the two; every reason against it, host by host. Pure.
  */
-import type { DatastoreId, DiskId, HostId } from '../../base/ids.ts'
+import type { DatastoreId, DiskId, HostId, VmId } from '../../base/ids.ts'
 import { idNumber } from '../../base/ids.ts'
 import { formatSize } from '../../base/units.ts'
-import type { VmObservation } from '../../contracts/host.ts'
+import type { HostFacts, VmObservation } from '../../contracts/host.ts'
 import { nvramKey, type MachineSpec } from '../../contracts/machine-spec.ts'
 import { managersArbiter, type ArbiterId, type CopyDisk } from '../../contracts/protection.ts'
 import { isMountedOn, storageOf, type ClusterView, type HostView, type Reason, type VmView } from './cluster-view.ts'
@@ -114,11 +114,32 @@ function betweenHosts(primary: HostView, second: HostView): Reason[] {
     const message = `${primary.name} runs guests by ${from.accelerator.kind}, ${second.name} by ${to.accelerator.kind}`
     reasons.push({ code: 'cpu', message })
   }
-  if (from.qemu.version !== to.qemu.version) {
+  if (!isSameQemu(from, to)) {
     const message = `${second.name} has QEMU ${to.qemu.version}, ${primary.name} has ${from.qemu.version}: they must be the same`
     reasons.push({ code: 'qemu', message })
   }
   return reasons
+}
+
+/** Two copies are held in step by the same QEMU alone. */
+function isSameQemu(a: HostFacts, b: HostFacts): boolean {
+  return a.qemu.version === b.qemu.version
+}
+
+/**
+ * Whether a VM is on a host whose QEMU no other usable one has, in the middle of a roll: two copies want the same. Where others
+ * are renewed, or it moves to one that is, it finds a second host again.
+ */
+export function isBetweenVersions(cluster: ClusterView, id: VmId): boolean {
+  const at = cluster.vms.find((each) => each.id === id)?.run.host
+  const host = cluster.hosts.find((each) => each.id === at)
+  const others = cluster.hosts.filter(
+    (each) => each !== host && each.state === 'connected' && each.maintenance === 'off' && each.facts !== null,
+  )
+  const facts = host?.facts
+  return (
+    facts != null && others.length > 0 && others.every((each) => each.facts !== null && !isSameQemu(facts, each.facts))
+  )
 }
 
 /** Images are always new, on shared datastores too: beside the primary's where that can be, else where there is most room. */

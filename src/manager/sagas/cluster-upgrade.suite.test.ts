@@ -60,7 +60,7 @@ class Hosts implements HostUpgradesPort {
   }
 }
 
-/** One host after the other, each once; nothing goes on behind the back of a roll that has ended by itself. */
+/** One host after the other, each once. */
 async function check({ children }: Hosts, { state, record }: TrialEnd): Promise<void> {
   const done = children.filter((child) => child.state === 'done').map(({ host }) => host)
   assert.deepEqual(
@@ -71,7 +71,6 @@ async function check({ children }: Hosts, { state, record }: TrialEnd): Promise<
     assert.deepEqual(done, [host2, host1, host3])
     assert.equal((record.result?.['hosts'] as unknown[]).length, hostIds.length)
   }
-  if (state === 'cancelled') assert.ok(children.length <= hostIds.length)
 }
 
 sagaSuite({

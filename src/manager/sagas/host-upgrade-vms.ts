@@ -1,7 +1,8 @@
 /** The VMs of a host that is renewed: where they went, their way back, and the pairs that are to be in step again. */
 import { HoldfastError, toHoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId, VmId } from '../../base/ids.ts'
-import type { ClusterView, VmView } from '../domain/cluster-view.ts'
+import type { VmView } from '../domain/cluster-view.ts'
+import { isBetweenVersions } from '../domain/protect-plan.ts'
 import { isBeforeFirstWords } from './first-words.ts'
 import type { SagaDeps } from './deps.ts'
 import type { HostUpgradeDeps, HostUpgradeParams } from './host-upgrade-deps.ts'
@@ -124,20 +125,6 @@ async function endOf({ deps, signal }: Context, task: TaskId): Promise<void> {
   })
 }
 
-/**
- * Whether a VM is on a host whose QEMU no other usable one has, in the middle of a roll: two copies want the same. Where others
- * are renewed, or it moves to one that is, it finds a second host again.
- */
-export function isBetweenVersions(cluster: ClusterView, id: VmId): boolean {
-  const at = cluster.vms.find((each) => each.id === id)?.run.host
-  const host = cluster.hosts.find((each) => each.id === at)
-  const others = cluster.hosts.filter(
-    (each) => each !== host && each.state === 'connected' && each.maintenance === 'off' && each.facts !== null,
-  )
-  const version = host?.facts?.qemu.version
-  return version !== undefined && others.length > 0 && others.every(({ facts }) => facts?.qemu.version !== version)
-}
-
 /** VMs that are in step on two hosts. */
 export function protectedVms(vms: readonly VmView[]): VmId[] {
   return vms.filter(({ run }) => run.protection?.phase === 'protected').map(({ id }) => id)
@@ -167,10 +154,12 @@ export async function awaitInStep(context: Context, vms: readonly VmId[]): Promi
 async function outOfStep({ deps }: Context, vms: readonly VmId[]): Promise<{ out: string[]; alone: string[] }> {
   const [out, alone]: [string[], string[]] = [[], []]
   const cluster = await deps.cluster()
+  const runOf = new Map(cluster.vms.map((vm) => [vm.id, vm.run]))
   for (const id of vms) {
-    const [vm, run] = [(await deps.store.get('vm', id))?.value, (await deps.store.get('run', id))?.value.run]
-    if (vm?.protection?.isWanted !== true || run === undefined || run.phase === 'stopped') continue
-    if (run.protection?.phase === 'protected') continue
+    const run = runOf.get(id)
+    if (run === undefined || run.phase === 'stopped' || run.protection?.phase === 'protected') continue
+    const vm = (await deps.store.get('vm', id))?.value
+    if (vm?.protection?.isWanted !== true) continue
     if (!run.protection && isBetweenVersions(cluster, id)) alone.push(vm.name)
     else out.push(vm.name)
   }

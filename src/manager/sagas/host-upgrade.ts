@@ -10,9 +10,9 @@
  */
 import { describeError, HoldfastError } from '../../base/errors.ts'
 import type { HostId, TaskId } from '../../base/ids.ts'
+import type { HostReport } from '../../contracts/host.ts'
 import type { HostVersions } from '../store/records.ts'
 import { hostConfiguration } from '../domain/host-configuration.ts'
-import type { HostView } from '../domain/cluster-view.ts'
 import { evacuate, setMaintenance } from './host-maintenance.ts'
 import { abandonRenewal, enterRenewal, leaveRenewal, setRenewalPhase, versionsOf } from './host-renewal-records.ts'
 import type { HostUpgradeDeps, HostUpgradeParams } from './host-upgrade-deps.ts'
@@ -134,7 +134,8 @@ async function renew(context: Context): Promise<null> {
   const { params, deps, task } = context
   await setRenewalPhase(deps, params.host, task, 'renewing')
   if (params.isByHand) return null
-  return await until(context, () => programProblem(context), 0).then(() => null)
+  await until(context, () => programProblem(context), 0)
+  return null
 }
 
 /** What is missing until the program has ended well. Throws when it never will. */
@@ -194,13 +195,12 @@ async function absence({ params, deps, done }: Context): Promise<string | undefi
     const by = params.isByHand ? 'renew it, then start its agent anew' : 'its program has not started the agent anew'
     return `its agent is the one from before: ${by}`
   }
-  const view = (await deps.cluster()).hosts.find(({ id }) => id === params.host)
-  return view === undefined ? 'it is not known' : lack(view, done.empty)
+  return lack(report, done.empty)
 }
 
 /** What a host has lost by its renewal. */
-function lack({ facts, datastores, networks }: HostView, before: Before): string | undefined {
-  if (facts === null || facts.qemu.version === '') return 'it has no QEMU'
+function lack({ facts, datastores, networks }: HostReport, before: Before): string | undefined {
+  if (facts.qemu.version === '') return 'it has no QEMU'
   if (before.accelerator === 'kvm' && facts.accelerator.kind !== 'kvm') {
     return `it does not use KVM any more (${facts.accelerator.reason})`
   }

@@ -36,7 +36,7 @@ const safe = new Set(['GET', 'HEAD', 'OPTIONS'])
 type Outcome = 'answered' | 'not-arrived' | 'unknown'
 
 /** This manager's own answers, once it leads. */
-export interface OwnAnswers {
+interface OwnAnswers {
   readonly request: (request: IncomingMessage, response: ServerResponse) => void
   readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 }
